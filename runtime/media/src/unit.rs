@@ -1,0 +1,92 @@
+//! The access unit: what every source makes and every egress reads.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+
+/// One coded picture, or one coded audio frame, on the broadcast's timeline.
+///
+/// `data` is in the form the whole house agrees on:
+/// - H.264: Annex B with four-byte start codes, no access unit delimiter, SPS and PPS in front of every IDR;
+/// - VP8: the frame as RFC 6386 has it, without the RTP payload descriptor;
+/// - AAC: one raw frame (no ADTS header); Opus: one packet.
+///
+/// Units of a track come in decoding order. `pts_90k` rises strictly for audio and for video without B-frames.
+#[derive(Debug)]
+pub struct AccessUnit {
+    /// Presentation time in 1/90000 s.
+    pub pts_90k: i64,
+    /// Decoding time in 1/90000 s; equal to `pts_90k` without B-frames.
+    pub dts_90k: i64,
+    /// How long it is shown or heard, in 1/90000 s; 0 when its source does not say.
+    pub duration_90k: u32,
+    /// Decoding can start here. Always true for audio.
+    pub keyframe: bool,
+    /// Which unbroken timeline it belongs to. It rises when the source was restarted, so that what lies on the
+    /// two sides does not continue; HLS puts a discontinuity there.
+    pub epoch: u32,
+    /// The coded bytes.
+    pub data: Bytes,
+    /// RTP payloads, made by the first egress that sends this unit and shared by all others.
+    payloads: OnceLock<Box<[Bytes]>>,
+}
+
+impl AccessUnit {
+    /// A unit with `dts = pts`, no duration, epoch 0.
+    pub fn new(pts_90k: i64, keyframe: bool, data: Bytes) -> Self {
+        Self {
+            pts_90k,
+            dts_90k: pts_90k,
+            duration_90k: 0,
+            keyframe,
+            epoch: 0,
+            data,
+            payloads: OnceLock::new(),
+        }
+    }
+
+    /// The same unit with a decoding time of its own.
+    #[must_use]
+    pub fn with_dts(mut self, dts_90k: i64) -> Self {
+        self.dts_90k = dts_90k;
+        self
+    }
+
+    /// The same unit with a duration.
+    #[must_use]
+    pub fn with_duration(mut self, duration_90k: u32) -> Self {
+        self.duration_90k = duration_90k;
+        self
+    }
+
+    /// The same unit in another epoch.
+    #[must_use]
+    pub fn with_epoch(mut self, epoch: u32) -> Self {
+        self.epoch = epoch;
+        self
+    }
+
+    /// The RTP payloads of this unit, made by `packetise` the first time they are asked for.
+    pub fn payloads(&self, packetise: impl FnOnce(&Bytes) -> Box<[Bytes]>) -> &[Bytes] {
+        self.payloads.get_or_init(|| packetise(&self.data))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payloads_are_made_once() {
+        let unit = AccessUnit::new(0, true, Bytes::from_static(b"abc"));
+        let mut made = 0;
+        for _ in 0..3 {
+            let payloads = unit.payloads(|data| {
+                made += 1;
+                Box::new([data.slice(..1), data.slice(1..)])
+            });
+            assert_eq!(payloads.len(), 2);
+        }
+        assert_eq!(made, 1);
+    }
+}
