@@ -90,7 +90,8 @@ impl Bits<'_> {
 }
 
 const SAMPLE_RATES: [u32; 13] = [
-    96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350,
+    96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000,
+    7_350,
 ];
 
 #[cfg(test)]
@@ -109,7 +110,10 @@ mod tests {
                 channel_configuration: 2
             }
         );
-        assert_eq!(config.adts_header(100), Some([0xff, 0xf1, 0x4c, 0x80, 0x0d, 0x7f, 0xfc]));
+        assert_eq!(
+            config.adts_header(100),
+            Some([0xff, 0xf1, 0x4c, 0x80, 0x0d, 0x7f, 0xfc])
+        );
         assert_eq!(config.adts_header(1 << 13), None);
     }
 
@@ -117,6 +121,9 @@ mod tests {
     fn short_and_reserved_configurations_are_errors() {
         assert_eq!(AudioSpecificConfig::parse(&[]), Err(ConfigError::Short));
         assert_eq!(AudioSpecificConfig::parse(&[0x11]), Err(ConfigError::Short));
-        assert_eq!(AudioSpecificConfig::parse(&[0x17, 0x00]), Err(ConfigError::SampleRate(14)));
+        assert_eq!(
+            AudioSpecificConfig::parse(&[0x17, 0x00]),
+            Err(ConfigError::SampleRate(14))
+        );
     }
 }

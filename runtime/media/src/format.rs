@@ -100,7 +100,10 @@ impl VideoFormat {
     /// The RFC 6381 codec string, `avc1.PPCCLL` from the real SPS; `None` until it is known.
     pub fn codec_string(&self) -> Option<String> {
         match self.codec {
-            VideoCodec::H264 => self.parameter_sets.as_ref().map(h264::ParameterSets::codec_string),
+            VideoCodec::H264 => self
+                .parameter_sets
+                .as_ref()
+                .map(h264::ParameterSets::codec_string),
             VideoCodec::Vp8 => Some("vp8".to_owned()),
         }
     }

@@ -61,7 +61,8 @@ impl ParameterSets {
 
     /// `avc1.PPCCLL` (RFC 6381 §3.3): profile, constraint flags and level as the SPS has them.
     pub fn codec_string(&self) -> String {
-        let [profile, constraints, level] = [1, 2, 3].map(|at| self.sps.get(at).copied().unwrap_or(0));
+        let [profile, constraints, level] =
+            [1, 2, 3].map(|at| self.sps.get(at).copied().unwrap_or(0));
         format!("avc1.{profile:02x}{constraints:02x}{level:02x}")
     }
 
@@ -99,10 +100,12 @@ pub fn parse_sps(sps: &[u8]) -> Result<SpsInfo, SpsError> {
     let parsed = SeqParameterSet::from_bits(nal.rbsp_bits()).map_err(|e| fail(&e))?;
     let (width, height) = parsed.pixel_dimensions().map_err(|e| fail(&e))?;
     let vui = parsed.vui_parameters.as_ref();
-    let frame_rate = vui.and_then(|vui| vui.timing_info.as_ref()).and_then(|timing| {
-        // Annex E: a frame lasts two ticks.
-        FrameRate::new(timing.time_scale, timing.num_units_in_tick.checked_mul(2)?)
-    });
+    let frame_rate = vui
+        .and_then(|vui| vui.timing_info.as_ref())
+        .and_then(|timing| {
+            // Annex E: a frame lasts two ticks.
+            FrameRate::new(timing.time_scale, timing.num_units_in_tick.checked_mul(2)?)
+        });
     Ok(SpsInfo {
         width,
         height,
@@ -117,7 +120,9 @@ pub fn parse_sps(sps: &[u8]) -> Result<SpsInfo, SpsError> {
 
 /// The NAL units of an Annex B byte stream (ITU-T H.264 Annex B), without start codes and trailing zeros.
 pub fn nals(annex_b: &[u8]) -> impl Iterator<Item = &[u8]> {
-    NalIter { rest: after_start_code(annex_b) }
+    NalIter {
+        rest: after_start_code(annex_b),
+    }
 }
 
 /// The `nal_unit_type` of a NAL unit; 0 if it is empty.
@@ -165,7 +170,9 @@ pub fn avcc_nals(sample: &[u8], length_size: usize) -> impl Iterator<Item = &[u8
     let mut rest = sample;
     std::iter::from_fn(move || {
         let (head, tail) = rest.split_at_checked(length_size.clamp(1, 4))?;
-        let len = head.iter().fold(0usize, |len, byte| (len << 8) | usize::from(*byte));
+        let len = head
+            .iter()
+            .fold(0usize, |len, byte| (len << 8) | usize::from(*byte));
         let (nal, tail) = tail.split_at_checked(len)?;
         rest = tail;
         Some(nal)
@@ -177,7 +184,11 @@ pub fn fit_within(width: u32, height: u32, max_width: u32, max_height: u32) -> (
     let (w, h) = (u64::from(width.max(1)), u64::from(height.max(1)));
     let (max_w, max_h) = (u64::from(max_width).min(w), u64::from(max_height).min(h));
     // The narrower of the two limits decides; compare max_w/w with max_h/h without division.
-    let (fit_w, fit_h) = if max_w * h <= max_h * w { (max_w, h * max_w / w) } else { (w * max_h / h, max_h) };
+    let (fit_w, fit_h) = if max_w * h <= max_h * w {
+        (max_w, h * max_w / w)
+    } else {
+        (w * max_h / h, max_h)
+    };
     let even = |side: u64| u32::try_from((side & !1).max(2)).unwrap_or(u32::MAX & !1);
     (even(fit_w), even(fit_h))
 }
@@ -198,7 +209,10 @@ impl<'a> Iterator for NalIter<'a> {
             };
             self.rest = next;
             // Zeros before a start code belong to it (trailing_zero_8bits); a NAL unit never ends in zero.
-            let len = nal.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+            let len = nal
+                .iter()
+                .rposition(|byte| *byte != 0)
+                .map_or(0, |at| at + 1);
             if len > 0 {
                 return Some(&nal[..len]);
             }
@@ -244,7 +258,9 @@ mod tests {
 
     #[test]
     fn splits_at_short_and_long_start_codes() {
-        let stream = [0, 0, 0, 1, 9, 0xf0, 0, 0, 1, 0x67, 1, 2, 3, 0, 0, 0, 1, 0x65, 9];
+        let stream = [
+            0, 0, 0, 1, 9, 0xf0, 0, 0, 1, 0x67, 1, 2, 3, 0, 0, 0, 1, 0x65, 9,
+        ];
         let found: Vec<&[u8]> = nals(&stream).collect();
         assert_eq!(found, [&[9, 0xf0][..], &[0x67, 1, 2, 3], &[0x65, 9]]);
         assert!(is_idr(&stream));
@@ -257,8 +273,8 @@ mod tests {
     fn an_sps_of_x264_says_its_size_and_rate() {
         // libx264, 1280x720 at 30 fps, constrained baseline.
         let sps = Bytes::from_static(&[
-            0x67, 0x42, 0xc0, 0x1f, 0xda, 0x01, 0x40, 0x16, 0xe8, 0x40, 0x00, 0x00, 0x03, 0x00, 0x40, 0x00, 0x00, 0x0f,
-            0x23, 0xc6, 0x0c, 0xa8,
+            0x67, 0x42, 0xc0, 0x1f, 0xda, 0x01, 0x40, 0x16, 0xe8, 0x40, 0x00, 0x00, 0x03, 0x00,
+            0x40, 0x00, 0x00, 0x0f, 0x23, 0xc6, 0x0c, 0xa8,
         ]);
         let sets = ParameterSets::new(sps, Bytes::from_static(&[0x68, 0xce, 0x3c, 0x80])).unwrap();
         assert_eq!(sets.codec_string(), "avc1.42c01f");
@@ -270,7 +286,13 @@ mod tests {
 
     #[test]
     fn a_broken_sps_is_an_error() {
-        for bad in [&[][..], &[0x67], &[0x67, 1, 2, 3], &[0x68, 1, 2, 3, 4], &[0x67, 0xff, 0xff, 0xff, 0xff]] {
+        for bad in [
+            &[][..],
+            &[0x67],
+            &[0x67, 1, 2, 3],
+            &[0x68, 1, 2, 3, 4],
+            &[0x67, 0xff, 0xff, 0xff, 0xff],
+        ] {
             assert!(parse_sps(bad).is_err(), "{bad:?}");
         }
     }

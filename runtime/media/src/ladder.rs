@@ -35,7 +35,13 @@ impl Rung {
 /// The ladder of ALGORITHMS: 4k60, 1080p60, 720p60, 480p30, 360p30, best first.
 pub fn default_rungs() -> Vec<Rung> {
     let rung = |name: &str, width, height, fps, kbps| {
-        TrackId::new(name).ok().map(|name| Rung { name, width, height, fps, kbps })
+        TrackId::new(name).ok().map(|name| Rung {
+            name,
+            width,
+            height,
+            fps,
+            kbps,
+        })
     };
     [
         rung("4k60", 3840, 2160, 60, 20_000),

@@ -26,7 +26,9 @@ pub enum NameError {
     #[error("a name has at most {NAME_LEN_MAX} characters, this one has {0}")]
     TooLong(usize),
     /// A character outside the allowed set, or a dot in front.
-    #[error("a name is made of A–Z, a–z, 0–9, '.', '_' and '-' and does not start with '.'; found {0:?}")]
+    #[error(
+        "a name is made of A–Z, a–z, 0–9, '.', '_' and '-' and does not start with '.'; found {0:?}"
+    )]
     BadCharacter(char),
 }
 
@@ -40,7 +42,10 @@ fn check(text: &str) -> Result<(), NameError> {
     if text.starts_with('.') {
         return Err(NameError::BadCharacter('.'));
     }
-    match text.chars().find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))) {
+    match text
+        .chars()
+        .find(|c| !(c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')))
+    {
         Some(bad) => Err(NameError::BadCharacter(bad)),
         None => Ok(()),
     }
@@ -126,10 +131,15 @@ mod tests {
 
     #[test]
     fn names_that_would_escape_a_path_or_a_header_are_refused() {
-        for bad in ["", ".", "..", ".env", "a/b", "a%2fb", "a b", "ä", "a\0", "a\nb", "a?b", "a#b"] {
+        for bad in [
+            "", ".", "..", ".env", "a/b", "a%2fb", "a b", "ä", "a\0", "a\nb", "a?b", "a#b",
+        ] {
             assert!(BroadcastName::new(bad).is_err(), "{bad:?} was accepted");
         }
-        assert_eq!(BroadcastName::new(&"x".repeat(65)), Err(NameError::TooLong(65)));
+        assert_eq!(
+            BroadcastName::new(&"x".repeat(65)),
+            Err(NameError::TooLong(65))
+        );
     }
 
     #[test]

@@ -30,8 +30,14 @@ pub struct RtpUnwrap {
 
 impl RtpUnwrap {
     /// The extended timestamp; the first one given stands for itself.
-    #[expect(clippy::cast_possible_truncation, reason = "the low 32 bits are what is compared")]
-    #[expect(clippy::cast_sign_loss, reason = "the low 32 bits are what is compared")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the low 32 bits are what is compared"
+    )]
+    #[expect(
+        clippy::cast_sign_loss,
+        reason = "the low 32 bits are what is compared"
+    )]
     pub fn extend(&mut self, timestamp: u32) -> i64 {
         let extended = match self.last {
             None => i64::from(timestamp),

@@ -10,7 +10,11 @@ pub fn dimensions(frame: &[u8]) -> Option<(u32, u32)> {
     if !is_keyframe(frame) || frame.get(3..6)? != [0x9d, 0x01, 0x2a] {
         return None;
     }
-    let side = |at: usize| Some(u32::from(u16::from_le_bytes([*frame.get(at)?, *frame.get(at + 1)?]) & 0x3fff));
+    let side = |at: usize| {
+        Some(u32::from(
+            u16::from_le_bytes([*frame.get(at)?, *frame.get(at + 1)?]) & 0x3fff,
+        ))
+    };
     Some((side(6)?, side(8)?))
 }
 

@@ -1,0 +1,124 @@
+//! WebRTC as the core sees it: an offer in, an answer and a peer out.
+
+use std::sync::Arc;
+
+use lockgate_broadcast::Broadcast;
+use lockgate_media::{
+    TrackId, VideoCodec,
+    stats::{IngestStats, LinkStats},
+};
+use tokio::sync::watch;
+
+use crate::BoxFuture;
+
+/// Accepts WebRTC peers. Implemented by `transport`, and in memory for tests of `session`.
+pub trait Signaller: Send + Sync + 'static {
+    /// A publisher (WHIP, RFC 9725): its tracks are published into `broadcast` as `source` and `opus` as their first
+    /// packets come, and leave it when the peer goes.
+    fn publish(
+        &self,
+        offer: String,
+        broadcast: Broadcast,
+    ) -> BoxFuture<'_, Result<Accepted, SignalError>>;
+
+    /// A viewer (WHEP): it is sent what `feed` selects.
+    fn subscribe(
+        &self,
+        offer: String,
+        feed: ViewerFeed,
+    ) -> BoxFuture<'_, Result<Accepted, SignalError>>;
+}
+
+/// An accepted peer.
+pub struct Accepted {
+    /// The SDP answer, complete with all candidates (RFC 9725 §4.3.1: a server does not trickle).
+    pub answer: String,
+    /// The video codecs both sides can use, best first.
+    pub video_codecs: Vec<VideoCodec>,
+    /// The peer, alive until closed or dropped.
+    pub peer: Arc<dyn Peer>,
+}
+
+/// A connected or connecting peer. Dropping the last handle closes it.
+pub trait Peer: Send + Sync + 'static {
+    /// Applies an `application/trickle-ice-sdpfrag` (RFC 8840 §9) that adds candidates. Candidates that cannot be
+    /// used are passed over. Asking for an ICE restart is [`SignalError::Unsupported`].
+    fn trickle(&self, fragment: String) -> BoxFuture<'_, Result<(), SignalError>>;
+
+    /// The entity tag of the current ICE session, without quotes (RFC 9725 §4.3.2).
+    fn ice_tag(&self) -> String;
+
+    /// A viewer's link; the default for publishers.
+    fn link(&self) -> LinkStats;
+
+    /// A publisher's link; the default for viewers.
+    fn ingest(&self) -> IngestStats;
+
+    /// The video track that is really being sent, after the switch at a keyframe.
+    fn playing(&self) -> watch::Receiver<Option<TrackId>>;
+
+    /// How the peer's stay goes: connecting, connected, or closed with the reason.
+    fn state(&self) -> watch::Receiver<PeerState>;
+
+    /// Ends the stay. Idempotent.
+    fn close(&self);
+}
+
+/// How a peer's stay goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerState {
+    /// ICE or DTLS is not finished.
+    Connecting,
+    /// Media can flow.
+    Connected,
+    /// It is over.
+    Closed(CloseReason),
+}
+
+/// Why a peer's stay ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Closed by us: DELETE, the end of the broadcast, shutdown.
+    Asked,
+    /// It never finished ICE and DTLS.
+    NeverConnected,
+    /// It went silent: no consent any more (RFC 7675 §5.1).
+    Gone,
+    /// It said goodbye (DTLS close_notify).
+    Left,
+}
+
+/// What a viewer is to be sent.
+pub struct ViewerFeed {
+    /// The broadcast.
+    pub broadcast: Broadcast,
+    /// The tracks wanted; a new value takes effect at the next keyframe of the wanted track.
+    pub selection: watch::Receiver<Selection>,
+}
+
+/// The tracks a viewer is to be sent. Ids that do not exist (yet) are waited for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Video; `None` pauses it.
+    pub video: Option<TrackId>,
+    /// Audio; `None` mutes it.
+    pub audio: Option<TrackId>,
+}
+
+/// Why a peer was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SignalError {
+    /// The SDP cannot be read, or breaks a rule every offer has to keep.
+    #[error("{0}")]
+    Malformed(String),
+    /// The SDP is sound but asks for what we do not do.
+    #[error("{0}")]
+    Unsupported(String),
+    /// The peer is gone already.
+    #[error("the session is closed")]
+    Closed,
+    /// Our own fault; the text is for the log.
+    #[error("{0}")]
+    Internal(String),
+}
