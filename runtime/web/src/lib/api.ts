@@ -1,0 +1,36 @@
+// The server's answers about streams.
+
+import { request } from "./problem";
+
+export interface StreamSummary {
+  id: string;
+  state: string;
+  started_at?: string;
+  viewers?: number;
+}
+
+export interface Track {
+  id: string;
+  kind: "video" | "audio";
+  codec: string;
+  width?: number;
+  height?: number;
+  frame_rate?: number;
+  bitrate_kbps?: number;
+  role?: string;
+}
+
+export interface StreamDetail extends StreamSummary {
+  tracks?: Track[];
+}
+
+export async function listStreams(token: string | null, signal?: AbortSignal): Promise<StreamSummary[]> {
+  const response = await request("/api/streams", { token, ...(signal ? { signal } : {}) });
+  const body = (await response.json()) as { streams?: StreamSummary[] };
+  return body.streams ?? [];
+}
+
+export async function streamDetail(id: string, token: string | null, signal?: AbortSignal): Promise<StreamDetail> {
+  const response = await request(`/api/streams/${encodeURIComponent(id)}`, { token, ...(signal ? { signal } : {}) });
+  return (await response.json()) as StreamDetail;
+}

@@ -1,0 +1,132 @@
+// Publishing over WebRTC: a WHIP client (RFC 9725).
+
+import { HttpSession, type Endpoint } from "./http-session";
+
+export type PublishCodec = "h264" | "vp8";
+
+export interface WhipOptions extends Endpoint {
+  stream: MediaStream;
+  /** What to offer first; the others stay offered behind it. */
+  codec: PublishCodec;
+  videoBitrateMaxBps: number;
+  /** An established connection was lost for good. */
+  onLost?: () => void;
+}
+
+/** What goes out, once. Rates are for the caller to take as differences. */
+export interface PublishStats {
+  codec: string | null;
+  width: number | null;
+  height: number | null;
+  framesPerSecond: number | null;
+  framesEncoded: number;
+  bytesSent: number;
+  roundTripTimeMs: number | null;
+  /** Of the packets of the last report, how many were lost, 0 to 1. */
+  lossFraction: number | null;
+  /** What holds quality back: `none`, `cpu`, `bandwidth` or `other`. */
+  limitedBy: string | null;
+}
+
+/** One publication. */
+export class WhipSession {
+  private constructor(private readonly http: HttpSession) {}
+
+  /** Negotiates and waits for the connection. */
+  static async open(options: WhipOptions, timeoutMs: number): Promise<WhipSession> {
+    const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
+    try {
+      for (const track of options.stream.getTracks()) {
+        const video = track.kind === "video";
+        const transceiver = pc.addTransceiver(track, {
+          direction: "sendonly",
+          streams: [options.stream],
+          sendEncodings: video ? [{ maxBitrate: options.videoBitrateMaxBps }] : [{}],
+        });
+        if (video) prefer(transceiver, options.codec);
+      }
+      const http = await HttpSession.open(pc, options);
+      try {
+        await http.connected(timeoutMs);
+      } catch (error) {
+        http.close();
+        throw error;
+      }
+      if (options.onLost) http.onLost(options.onLost);
+      return new WhipSession(http);
+    } catch (error) {
+      pc.close();
+      throw error;
+    }
+  }
+
+  get pc(): RTCPeerConnection {
+    return this.http.pc;
+  }
+
+  async stats(): Promise<PublishStats> {
+    const stats: PublishStats = {
+      codec: null,
+      width: null,
+      height: null,
+      framesPerSecond: null,
+      framesEncoded: 0,
+      bytesSent: 0,
+      roundTripTimeMs: null,
+      lossFraction: null,
+      limitedBy: null,
+    };
+    const report = await this.pc.getStats();
+    report.forEach((entry: StatsEntry) => {
+      if (entry.type === "outbound-rtp") {
+        stats.bytesSent += entry.bytesSent ?? 0;
+        if (entry.kind !== "video") return;
+        const codec = entry.codecId ? (report.get(entry.codecId) as StatsEntry | undefined) : undefined;
+        stats.codec = codec?.mimeType?.replace(/^video\//, "") ?? null;
+        stats.width = entry.frameWidth ?? null;
+        stats.height = entry.frameHeight ?? null;
+        stats.framesPerSecond = entry.framesPerSecond ?? null;
+        stats.framesEncoded = entry.framesEncoded ?? 0;
+        stats.limitedBy = entry.qualityLimitationReason ?? null;
+      } else if (entry.type === "remote-inbound-rtp" && entry.kind === "video") {
+        stats.lossFraction = entry.fractionLost ?? null;
+        if (entry.roundTripTime !== undefined) stats.roundTripTimeMs = entry.roundTripTime * 1000;
+      }
+    });
+    return stats;
+  }
+
+  close(): void {
+    this.http.close();
+  }
+}
+
+/** The fields of `getStats()` that are read here; TypeScript's own types lack most of them. */
+interface StatsEntry {
+  type: string;
+  kind?: string;
+  codecId?: string;
+  mimeType?: string;
+  bytesSent?: number;
+  frameWidth?: number;
+  frameHeight?: number;
+  framesPerSecond?: number;
+  framesEncoded?: number;
+  qualityLimitationReason?: string;
+  fractionLost?: number;
+  roundTripTime?: number;
+}
+
+/** Puts a codec first. Among H.264 forms the constrained baseline in packetization mode 1 is what every viewer decodes. */
+function prefer(transceiver: RTCRtpTransceiver, codec: PublishCodec): void {
+  const capabilities = RTCRtpSender.getCapabilities("video")?.codecs;
+  // Old Firefox has no setCodecPreferences; it then offers in its own order.
+  if (!capabilities || typeof transceiver.setCodecPreferences !== "function") return;
+  const rank = ({ mimeType, sdpFmtpLine = "" }: RTCRtpCodec): number => {
+    if (mimeType.toLowerCase() !== `video/${codec}`) return 3;
+    if (codec !== "h264") return 0;
+    return (sdpFmtpLine.includes("packetization-mode=1") ? 0 : 1) + (/profile-level-id=42[ec]0/i.test(sdpFmtpLine) ? 0 : 1);
+  };
+  // Sorting is stable: what follows keeps the browser's order, retransmission included.
+  transceiver.setCodecPreferences([...capabilities].sort((a, b) => rank(a) - rank(b)));
+}

@@ -1,0 +1,40 @@
+import { defineConfig } from "vite";
+
+/** Where `npm run dev` finds a running Lockgate. */
+const SERVER = "http://127.0.0.1:3000";
+
+/** Gives the pages the addresses the server gives them, under `npm run dev`. @returns {import("vite").Plugin} */
+function addresses() {
+  return {
+    name: "lockgate-addresses",
+    configureServer(server) {
+      server.middlewares.use((request, _response, next) => {
+        const url = request.url ?? "/";
+        if (/^\/watch\/[^/?]+(\?|$)/.test(url)) request.url = "/watch.html";
+        else if (/^\/studio(\?|$)/.test(url)) request.url = "/studio.html";
+        next();
+      });
+    },
+  };
+}
+
+export default defineConfig({
+  appType: "mpa",
+  plugins: [addresses()],
+  build: {
+    target: "es2022",
+    // The content security policy knows no data: addresses, so nothing may be inlined as one.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    // hls.js is one large chunk of its own, loaded only by who needs it.
+    chunkSizeWarningLimit: 700,
+    rolldownOptions: {
+      input: ["index.html", "watch.html", "studio.html"],
+    },
+  },
+  server: {
+    proxy: Object.fromEntries(
+      ["/api", "/whip", "/whep", "/hls"].map((path) => [path, { target: SERVER, xfwd: true }]),
+    ),
+  },
+});
