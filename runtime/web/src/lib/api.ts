@@ -4,8 +4,9 @@ import { request } from "./problem";
 
 export interface StreamSummary {
   id: string;
+  /** `live`, or `ended` for the short time before it is forgotten. */
   state: string;
-  started_at?: string;
+  duration_s?: number;
   viewers?: number;
 }
 

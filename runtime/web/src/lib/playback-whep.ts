@@ -80,7 +80,7 @@ export class WhepPlayback implements Playback {
     this.rung = rung;
     this.chosen = automatic ? null : (this.chosen ?? rung);
     this.reason = reason;
-    if (!this.rungs.some(({ id }) => id === rung)) void this.#loadRungs();
+    if (rung !== null && !this.rungs.some(({ id }) => id === rung)) void this.#loadRungs();
     this.target.events.changed();
   }
 

@@ -5,7 +5,8 @@ import { request } from "./problem";
 
 /** Which rung plays, and why. */
 export interface RungEvent {
-  rung: string;
+  /** `null` before the first keyframe. */
+  rung: string | null;
   automatic: boolean;
   reason: string;
 }
@@ -96,9 +97,9 @@ export class WhepSession {
 
 function readRung(data: string): RungEvent | null {
   try {
-    const value = JSON.parse(data) as Partial<RungEvent>;
-    if (typeof value.rung !== "string") return null;
-    return { rung: value.rung, automatic: value.automatic ?? true, reason: value.reason ?? "" };
+    // Before the first decision there is nothing but what plays.
+    const { rung = null, automatic = true, reason = "" } = JSON.parse(data) as Partial<RungEvent>;
+    return { rung, automatic, reason };
   } catch {
     return null;
   }

@@ -40,12 +40,11 @@ function entry(id: string): HTMLLIElement {
   return item;
 }
 
-function meta({ state, started_at, viewers }: StreamSummary): string {
-  const since = started_at ? Date.parse(started_at) : NaN;
+function meta({ state, duration_s, viewers }: StreamSummary): string {
   return [
     state === "live" ? "" : state,
     viewers === undefined ? "" : count(viewers, "viewer"),
-    Number.isNaN(since) ? "" : duration((Date.now() - since) / 1000),
+    duration_s === undefined ? "" : duration(duration_s),
   ]
     .filter(Boolean)
     .join(" · ");

@@ -1,0 +1,93 @@
+// Starts the real binary on free ports, and makes sure that it is gone afterwards.
+
+import { spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+import { until } from "./until.js";
+
+const BINARY = process.env.LOCKGATE_BIN ?? fileURLToPath(new URL("../../../target/debug/lockgate", import.meta.url));
+/** An encoder starts and a ladder is warmed before the server calls itself ready. */
+const READY_MS = 60_000;
+/** How long a polite stop may take. */
+const STOP_MS = 10_000;
+const LOG_LINES_MAX = 400;
+
+/** What every test server has: free ports, everyone may watch, publishing needs the token. */
+const CONFIG = {
+  http: { listen: "127.0.0.1:0" },
+  webrtc: { udp_listen: "127.0.0.1:0" },
+};
+
+/**
+ * A running server: `http` is its origin, `token` allows everything that tests do.
+ *
+ * @param {{ demo?: boolean, config?: Record<string, Record<string, unknown>> }} options
+ */
+export async function startServer({ demo = false, config = {} } = {}) {
+  if (!existsSync(BINARY)) throw new Error(`no server at ${BINARY}: build it, or name it in LOCKGATE_BIN`);
+  const folder = await mkdtemp(join(tmpdir(), "lockgate-browser-"));
+  const ready = join(folder, "ready.json");
+  await writeFile(join(folder, "lockgate.toml"), toToml({ ...CONFIG, store: { path: join(folder, "data") }, ...config }));
+
+  const log = [];
+  const arguments_ = ["serve", "--config", join(folder, "lockgate.toml"), ...(demo ? ["--demo"] : [])];
+  const child = spawn(BINARY, arguments_, {
+    cwd: folder,
+    env: { ...process.env, LOCKGATE_READY_FILE: ready },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.setEncoding("utf8");
+    stream.on("data", (text) => {
+      log.push(...text.split("\n").filter(Boolean));
+      log.splice(0, log.length - LOG_LINES_MAX);
+    });
+  }
+  const exited = new Promise((resolve) => {
+    child.once("exit", (code, signal) => resolve(`exit ${code ?? signal}`));
+    child.once("error", (error) => resolve(String(error)));
+  });
+  let ending = null;
+  void exited.then((how) => (ending = how));
+  const killNow = () => child.kill("SIGKILL");
+  process.once("exit", killNow);
+
+  const stop = async () => {
+    if (ending === null) child.kill("SIGTERM");
+    const timer = setTimeout(killNow, STOP_MS);
+    await exited;
+    clearTimeout(timer);
+    process.removeListener("exit", killNow);
+    await rm(folder, { recursive: true, force: true });
+  };
+  const server = { log, stop, demo };
+  try {
+    const told = await until(
+      "the server to be ready",
+      async () => {
+        if (ending !== null) return { failed: ending };
+        return existsSync(ready) ? JSON.parse(await readFile(ready, "utf8")) : null;
+      },
+      READY_MS,
+    );
+    if (told.failed) throw new Error(`the server ended at once: ${told.failed}`);
+    return Object.assign(server, told);
+  } catch (error) {
+    await stop();
+    throw new Error(`${error.message}\n${log.join("\n")}`, { cause: error });
+  }
+}
+
+/** Tables of plain values; nothing more is needed here. */
+function toToml(tables) {
+  return Object.entries(tables)
+    .map(([table, keys]) => {
+      const lines = Object.entries(keys).map(([key, value]) => `${key} = ${JSON.stringify(value)}`);
+      return [`[${table}]`, ...lines, ""].join("\n");
+    })
+    .join("\n");
+}

@@ -1,0 +1,61 @@
+// What tests do on the watch page.
+
+import { until, untilPage } from "./until.js";
+
+/** Joining may wait for an encoder that starts for the first viewer. */
+const JOIN_MS = 25_000;
+
+/** Waits until the page plays over this transport. */
+export async function playing(page, transport) {
+  await until(
+    `playback over ${transport}`,
+    async () => {
+      const seen = await page.evaluate(() => {
+        const { state, message, transport, fallback } = window.lockgate;
+        return { state, message, transport, fallback };
+      });
+      if (seen.state === "failed" || seen.state === "refused") throw new Error(`${seen.state}: ${seen.message}`);
+      if (seen.state === "playing" && seen.transport === transport) return true;
+      throw new Error(JSON.stringify(seen));
+    },
+    JOIN_MS,
+  );
+}
+
+export function stats(page) {
+  return page.evaluate(() => window.lockgate.stats());
+}
+
+/** Waits until so many more pictures were decoded. */
+export async function framesPass(page, frames, deadlineMs = 15_000) {
+  const from = (await stats(page)).framesDecoded;
+  await until(`${frames} more frames`, async () => (await stats(page)).framesDecoded >= from + frames, deadlineMs);
+}
+
+export function currentTime(page) {
+  return page.evaluate(() => document.querySelector("video").currentTime);
+}
+
+/** Waits until the element's clock moved so far. */
+export async function timePasses(page, seconds, deadlineMs = 20_000) {
+  const from = await currentTime(page);
+  await until(`${seconds} s of playback`, async () => (await currentTime(page)) >= from + seconds, deadlineMs);
+}
+
+/** Waits until the picture has this height. */
+export async function heightBecomes(page, height, deadlineMs = 15_000) {
+  await until(
+    `a picture ${height} high`,
+    async () => {
+      const seen = await page.evaluate(() => document.querySelector("video").videoHeight);
+      if (seen !== height) throw new Error(`it is ${seen} high`);
+      return true;
+    },
+    deadlineMs,
+  );
+}
+
+/** Waits until the quality menu offers this choice. */
+export async function offered(page, id) {
+  await untilPage(page, `the quality ${id} on offer`, (id) => [...document.querySelector("#quality").options].some((o) => o.value === id), id);
+}

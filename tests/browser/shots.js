@@ -1,0 +1,52 @@
+// Pictures of the pages, dark and light, wide and phone-size, for a person to look at: `npm run shots`.
+
+import { mkdir } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+
+import { startBrowser } from "./lib/browser.js";
+import { startServer } from "./lib/server.js";
+import { until } from "./lib/until.js";
+import { framesPass, playing } from "./lib/watch.js";
+
+const FOLDER = fileURLToPath(new URL("shots", import.meta.url));
+const LOOKS = [
+  ["light", { colorScheme: "light" }],
+  ["dark", { colorScheme: "dark" }],
+  ["phone", { colorScheme: "dark", viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true }],
+];
+
+const server = await startServer({ demo: true });
+const browser = await startBrowser();
+try {
+  await mkdir(FOLDER, { recursive: true });
+  for (const [look, options] of LOOKS) {
+    const page = await browser.page(options);
+    const shoot = (name) => page.screenshot({ path: `${FOLDER}/${name}-${look}.png`, fullPage: true });
+    const visit = (path) => page.goto(new URL(path, server.http).href);
+
+    await visit("/");
+    await page.getByRole("link", { name: /demo/ }).waitFor();
+    await shoot("index");
+
+    await visit("/watch/demo");
+    await playing(page, "whep");
+    await page.getByText("Details").click();
+    await framesPass(page, 60);
+    await shoot("watch");
+
+    await visit("/watch/nobody");
+    await until("the words", () => page.evaluate(() => window.lockgate.state === "waiting"));
+    await shoot("waiting");
+
+    await visit(`/studio?name=shot-${look}#token=${server.token}`);
+    await page.getByRole("button", { name: "Publish" }).click();
+    await until("the broadcast", () => page.evaluate(() => window.lockgateStudio.state === "live"));
+    await page.locator("#stats dd").nth(2).waitFor();
+    await shoot("studio");
+    await page.context().close();
+  }
+  console.log(`pictures in ${FOLDER}`);
+} finally {
+  await browser.stop();
+  await server.stop();
+}

@@ -1,0 +1,196 @@
+// The demo broadcast as a viewer sees it: over WebRTC, over HLS, and over HLS because WebRTC fails.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { until, untilPage } from "../lib/until.js";
+import { framesPass, heightBecomes, offered, playing, stats, timePasses } from "../lib/watch.js";
+import { world } from "../lib/world.js";
+
+const here = world({ demo: true });
+
+/** What the issue allows a switch of quality to cost. */
+const SWITCH_FREEZE_S_MAX = 0.5;
+
+test("the first page names what is live and leads to it", async () => {
+  const page = await here.open("/");
+  await page.getByRole("link", { name: /demo/ }).click();
+  await page.waitForURL("**/watch/demo");
+  await playing(page, "whep");
+  assert.deepEqual(page.complaints, []);
+});
+
+test("the watch page plays by WebRTC, with sound", async () => {
+  const page = await here.open("/watch/demo");
+  await playing(page, "whep");
+  const before = await stats(page);
+  await framesPass(page, 30);
+  await timePasses(page, 1);
+  await until("sound", async () => {
+    const now = await stats(page);
+    return now.audioPackets > before.audioPackets && now.audioEnergy > before.audioEnergy;
+  });
+  await until("the rung on the page", async () => (await page.locator("#rung").textContent()).length > 0);
+  assert.equal(await page.locator("#transport").textContent(), "WebRTC");
+  assert.match(await page.locator("#size").textContent(), /^\d+×\d+$/);
+
+  await page.getByRole("button", { name: "Unmute" }).click();
+  assert.equal(await page.evaluate(() => document.querySelector("video").muted), false);
+  assert.deepEqual(page.complaints, []);
+});
+
+test("a chosen quality plays without a freeze and without negotiating again", async () => {
+  const page = await here.open("/watch/demo");
+  await playing(page, "whep");
+  await offered(page, "360p30");
+  await framesPass(page, 30);
+
+  // From another height, so that the change is seen.
+  await offered(page, "480p30");
+  await page.locator("#quality").selectOption("480p30");
+  await heightBecomes(page, 480);
+  const before = await stats(page);
+  await page.locator("#quality").selectOption("360p30");
+  await heightBecomes(page, 360);
+  await untilPage(page, "the server to say 360p30", () => window.lockgate.rung === "360p30");
+  await framesPass(page, 30);
+  const after = await stats(page);
+  const frozen = after.freezeSeconds - before.freezeSeconds;
+  assert.ok(frozen < SWITCH_FREEZE_S_MAX, `the switch froze the picture for ${frozen} s`);
+  assert.equal(await page.evaluate(() => window.lockgate.automatic), false);
+
+  await page.locator("#quality").selectOption("");
+  await untilPage(page, "automatic choice", () => window.lockgate.automatic && window.lockgate.rung !== null);
+  await framesPass(page, 30);
+
+  const signalling = page.requests.filter((line) => /^(POST|PATCH|DELETE) \/whep\//.test(line));
+  const [offers, choices] = [/^POST \/whep\/demo$/, /\/layer$/].map((kind) => signalling.filter((line) => kind.test(line)));
+  assert.equal(offers.length, 1, `one offer for the whole visit: ${signalling}`);
+  assert.equal(choices.length, 3);
+  assert.equal(signalling.length, 4, `nothing else: ${signalling}`);
+  assert.equal(await page.locator("#transport").textContent(), "WebRTC");
+});
+
+test("leaving the page ends the session at once", async () => {
+  const page = await here.open("/watch/demo");
+  await playing(page, "whep");
+  const viewers = async () => {
+    const response = await fetch(new URL("/api/streams/demo", here.server.http));
+    return (await response.json()).viewers;
+  };
+  const before = await viewers();
+  assert.ok(before >= 1);
+  await page.goto("about:blank");
+  await until("one viewer less", async () => (await viewers()) < before, 5_000);
+});
+
+test("the watch page plays by HLS, with every rung on offer", async () => {
+  const page = await here.open("/watch/demo?via=hls");
+  await playing(page, "hls");
+  await timePasses(page, 3);
+  await framesPass(page, 30);
+
+  const playlist = await page.evaluate(() => fetch("/hls/demo/playlist.m3u8").then((response) => response.text()));
+  const variants = playlist.split("\n").filter((line) => line.startsWith("#EXT-X-STREAM-INF"));
+  assert.ok(variants.length >= 3, playlist);
+  for (const variant of variants) {
+    const codecs = /CODECS="([^"]+)"/.exec(variant)?.[1];
+    assert.ok(codecs, variant);
+    const [accepted, kinds] = await page.evaluate(
+      (codecs) => [MediaSource.isTypeSupported(`video/mp4; codecs="${codecs}"`), codecs.split(",").length],
+      codecs,
+    );
+    assert.ok(accepted, `the browser refuses ${codecs}`);
+    assert.equal(kinds, 2, `picture and sound: ${codecs}`);
+  }
+  const rungs = await page.evaluate(() => window.lockgate.rungs.map(({ id }) => id));
+  assert.equal(rungs.length, variants.length);
+  assert.equal(await page.locator("#quality option").count(), variants.length + 1);
+
+  const heard = () => page.evaluate(() => document.querySelector("video").webkitAudioDecodedByteCount);
+  const before = await heard();
+  await until("decoded sound", async () => (await heard()) > before);
+  assert.ok((await stats(page)).bufferSeconds > 0);
+
+  await page.locator("#quality").selectOption("360p30");
+  await heightBecomes(page, 360, 20_000);
+  assert.equal(await page.evaluate(() => window.lockgate.rung), "360p30");
+  assert.deepEqual(page.complaints, []);
+});
+
+test("HLS plays by itself where WebRTC is refused", async () => {
+  const page = await here.open("/watch/demo", {
+    prepare: (page) => page.route("**/whep/**", (route) => route.fulfill({ status: 405, body: "" })),
+  });
+  await playing(page, "hls");
+  await timePasses(page, 2);
+  assert.equal(await page.locator("#transport").textContent(), "HLS");
+  assert.match(await page.locator("#reason").textContent(), /^HLS because /);
+});
+
+test("HLS plays by itself where no packet gets through", async () => {
+  const page = await here.open("/watch/demo", {
+    prepare: (page) =>
+      page.route("**/whep/demo", async (route) => {
+        // The answer names a port where nobody listens.
+        const response = await route.fetch();
+        const body = (await response.text()).replace(/^(a=candidate:\S+ \d \S+ \d+ \S+) \d+/gm, "$1 9");
+        await route.fulfill({ response, body });
+      }),
+  });
+  await playing(page, "hls");
+  await timePasses(page, 2);
+});
+
+test("a stream that is not live is waited for", async () => {
+  const page = await here.open("/watch/nobody");
+  await untilPage(page, "the words", () => window.lockgate.state === "waiting");
+  assert.match(await page.locator("#message").textContent(), /not live yet/);
+  // It asks again by itself.
+  await until("a second try", () => page.requests.filter((line) => line === "POST /whep/nobody").length >= 2);
+});
+
+test("a bad token is refused in words", async () => {
+  const page = await here.open("/watch/demo#token=not-a-token");
+  await untilPage(page, "the refusal", () => window.lockgate.state === "refused");
+  assert.match(await page.locator("#message").textContent(), /token was refused/);
+  assert.ok(await page.getByRole("button", { name: "Try again" }).isVisible());
+});
+
+test("publishing onto a taken name says so", async () => {
+  const page = await here.open(`/studio?name=demo#token=${here.server.token}`);
+  await page.getByRole("button", { name: "Publish" }).click();
+  await untilPage(page, "an error", () => window.lockgateStudio.state === "failed");
+  const words = await page.getByRole("alert").textContent();
+  assert.match(words, /“demo” is taken/);
+  assert.ok(await page.getByRole("button", { name: "Publish" }).isVisible());
+});
+
+test("publishing with a bad token, or with none, says so", async () => {
+  const page = await here.open("/studio?name=mine#token=not-a-token");
+  const publish = page.getByRole("button", { name: "Publish" });
+  await publish.click();
+  await untilPage(page, "an error", () => /does not allow publishing/.test(window.lockgateStudio.error));
+  await page.getByLabel("Access token").fill("");
+  await publish.click();
+  await untilPage(page, "an error", () => /needs an access token/.test(window.lockgateStudio.error));
+});
+
+test("a blocked, a missing and a busy camera are told apart", async () => {
+  const words = {
+    NotAllowedError: /blocked/,
+    NotFoundError: /No camera or microphone was found/,
+    NotReadableError: /in use by another program/,
+  };
+  for (const [name, expected] of Object.entries(words)) {
+    const page = await here.open(`/studio?name=mine#token=${here.server.token}`, {
+      prepare: (page) =>
+        page.addInitScript((name) => {
+          navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("", name));
+        }, name),
+    });
+    await page.getByRole("button", { name: "Publish" }).click();
+    await untilPage(page, name, () => window.lockgateStudio.error !== "");
+    assert.match(await page.getByRole("alert").textContent(), expected);
+  }
+});

@@ -1,0 +1,62 @@
+// A browser publishes, a second one watches by WebRTC, a third by HLS.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { until, untilPage } from "../lib/until.js";
+import { framesPass, playing, stats, timePasses } from "../lib/watch.js";
+import { world } from "../lib/world.js";
+
+const here = world({});
+
+/** Lip-sync as people notice it. */
+const SKEW_MS_MAX = 150;
+
+for (const codec of ["h264", "vp8"]) {
+  test(`a browser publishes ${codec}, others watch by WebRTC and by HLS`, async () => {
+    const name = `studio-${codec}`;
+    const studio = await here.open(`/studio?name=${name}#token=${here.server.token}`);
+    await studio.getByLabel("Video codec").selectOption(codec);
+    await studio.getByRole("button", { name: "Publish" }).click();
+    await until("the broadcast", async () => {
+      const { state, error } = await studio.evaluate(() => ({ ...window.lockgateStudio }));
+      if (error) throw new Error(error);
+      return state === "live";
+    });
+    await until("pictures going out", async () => {
+      const sent = await studio.evaluate(() => window.lockgateStudio.stats());
+      return sent.codec?.toLowerCase() === codec && sent.framesEncoded > 0;
+    });
+
+    const whep = await here.open(`/watch/${name}?via=whep`);
+    await playing(whep, "whep");
+    const before = await stats(whep);
+    await framesPass(whep, 30);
+    await until("sound", async () => {
+      const now = await stats(whep);
+      return now.audioPackets > before.audioPackets && now.audioEnergy > before.audioEnergy;
+    });
+    await until(
+      "picture and sound together",
+      async () => {
+        const { skewMs } = await stats(whep);
+        if (skewMs === null || Math.abs(skewMs) >= SKEW_MS_MAX) throw new Error(`${skewMs} ms apart`);
+        return true;
+      },
+      20_000,
+    );
+
+    const hls = await here.open(`/watch/${name}?via=hls`);
+    await playing(hls, "hls");
+    await timePasses(hls, 3);
+    await framesPass(hls, 30);
+    const heard = () => hls.evaluate(() => document.querySelector("video").webkitAudioDecodedByteCount);
+    const heardBefore = await heard();
+    await until("decoded sound", async () => (await heard()) > heardBefore);
+
+    await studio.getByRole("button", { name: "Stop" }).click();
+    await untilPage(whep, "the end of the broadcast", () => window.lockgate.state === "waiting", undefined, 20_000);
+    assert.equal(await studio.evaluate(() => window.lockgateStudio.state), "idle");
+    assert.deepEqual(studio.complaints, []);
+  });
+}
