@@ -1,0 +1,465 @@
+//! The packager of one broadcast.
+
+use std::sync::Arc;
+
+use lockgate_media::{
+    AccessUnit, AudioCodec, AudioFormat, Format, TrackId, VideoCodec, VideoFormat, aac::AudioSpecificConfig, h264,
+};
+
+use crate::{
+    AudioRendition, Config, Container, Multivariant, Rendition, Variant,
+    audio::{AudioSegmenter, Lead},
+    cuts::Cuts,
+    sample::{Closed, is_sane},
+    shelf::Shelf,
+    track::{Audio, Media, Sets, Track, Video},
+};
+
+/// Turns the access units of one broadcast into segments and playlists.
+///
+/// Tracks are made known with [`set_track`](Self::set_track), take units between [`start`](Self::start) and
+/// [`stop`](Self::stop), and are read through [`snapshot`](Self::snapshot) and [`multivariant`](Self::multivariant).
+#[derive(Debug)]
+pub struct Packager {
+    config: Config,
+    origin_unix_ms: i64,
+    cuts: Cuts,
+    tracks: Vec<Track>,
+    /// The broadcast's time as far as units tell it.
+    now_90k: i64,
+    /// MPEG-TS: the newest audio frame's presentation time.
+    audio_90k: Option<i64>,
+    finished: bool,
+}
+
+impl Packager {
+    /// `origin_unix_ms` is the wall-clock time of pts 0, in ms since 1970 UTC.
+    pub fn new(config: Config, origin_unix_ms: i64) -> Self {
+        let config = config.clamped();
+        Self {
+            config,
+            origin_unix_ms,
+            cuts: Cuts::new(config.segment_s),
+            tracks: Vec::new(),
+            now_90k: 0,
+            audio_90k: None,
+            finished: false,
+        }
+    }
+
+    /// Makes a track known, or tells what it carries from now on. A new track is paused.
+    ///
+    /// `passthrough`: its keyframes are where its sender puts them, not on the grid. Say so before any segment is
+    /// published: it doubles the target duration of the whole broadcast, which is constant from then on.
+    ///
+    /// Returns whether it can be packaged: H.264 and AAC can.
+    pub fn set_track(&mut self, track: &TrackId, format: &Format, passthrough: bool) -> bool {
+        let set = match format {
+            Format::Video(format) if format.codec == VideoCodec::H264 => self.set_video(track, format),
+            Format::Audio(format) if format.codec == AudioCodec::Aac => self.set_audio(track, format),
+            _ => false,
+        };
+        if !set {
+            self.remove_track(track);
+            return false;
+        }
+        if passthrough && format.video().is_some() {
+            self.cuts.allow_passthrough();
+        }
+        if let Some(at) = self.find(track) {
+            let declared = &mut self.tracks[at].declared_bps;
+            *declared = (*declared).max(format.bitrate_bps());
+        }
+        self.refresh_all();
+        true
+    }
+
+    /// Forgets a track; its segments can no longer be fetched.
+    pub fn remove_track(&mut self, track: &TrackId) {
+        if let Some(at) = self.find(track) {
+            self.tracks[at].pause(self.now_90k);
+            self.tracks[at].known = false;
+            self.refresh(at);
+            self.drain();
+        }
+    }
+
+    /// Lets a track take units.
+    pub fn start(&mut self, track: &TrackId) {
+        if let Some(at) = self.find(track) {
+            self.tracks[at].running = !self.finished;
+        }
+    }
+
+    /// Pauses a track: its open segment is dropped and its window emptied. It stays in the multivariant playlist.
+    /// When it starts again it takes the numbers that the others have then, and never one that it had.
+    pub fn stop(&mut self, track: &TrackId) {
+        if let Some(at) = self.find(track).filter(|at| self.tracks[*at].running) {
+            self.tracks[at].pause(self.now_90k);
+            self.refresh(at);
+            self.drain();
+        }
+    }
+
+    /// Takes the next unit of a track. Units of unknown and paused tracks, and units that make no sense, are ignored.
+    pub fn push(&mut self, track: &TrackId, unit: Arc<AccessUnit>) {
+        let Some(at) = self.find(track).filter(|at| self.tracks[*at].running && is_sane(&unit)) else {
+            return;
+        };
+        // One absurd timestamp must not end the life of all retired segments.
+        self.now_90k = self.now_90k.max(unit.pts_90k.min(self.now_90k + NOW_STEP_MAX_90K));
+        match self.tracks[at].media {
+            Media::Video(_) => self.push_video(at, &unit),
+            Media::Audio(_) => self.push_audio(at, unit),
+        }
+        self.drain();
+    }
+
+    /// Tells the broadcast's time in 1/90000 s, so that retired segments go even while no unit comes.
+    pub fn advance(&mut self, now_90k: i64) {
+        self.now_90k = self.now_90k.max(now_90k);
+        for at in 0..self.tracks.len() {
+            if self.tracks[at].shelf.expire(self.now_90k) {
+                self.refresh(at);
+            }
+        }
+    }
+
+    /// Ends the broadcast: open segments are closed, and all playlists end.
+    pub fn finish(&mut self) {
+        self.finished = true;
+        for at in 0..self.tracks.len() {
+            if let Media::Video(video) = &mut self.tracks[at].media
+                && let Some(closed) = video.segmenter.finish(&self.cuts)
+            {
+                self.complete(at, closed);
+            }
+        }
+        self.drain();
+        for at in 0..self.tracks.len() {
+            if let Media::Audio(audio) = &mut self.tracks[at].media
+                && let Some(closed) = audio.segmenter.end_at_break()
+            {
+                self.complete(at, closed);
+            }
+            self.tracks[at].running = false;
+        }
+        self.refresh_all();
+    }
+
+    /// A track's segments and playlist as they are now; cheap. `None` if the track is unknown, or if its media is
+    /// multiplexed into others.
+    pub fn snapshot(&self, track: &TrackId) -> Option<Arc<Rendition>> {
+        let at = self.find(track)?;
+        let track = &self.tracks[at];
+        (track.video().is_some() || !self.muxes()).then(|| Arc::clone(&track.view))
+    }
+
+    /// The multivariant playlist as it is now. Tracks that are paused stay in it.
+    pub fn multivariant(&self) -> Multivariant {
+        let audio: Vec<_> = self.tracks.iter().filter_map(|track| Some((track, track.audio()?))).collect();
+        let codecs = audio.first().and_then(|(_, audio)| audio.format.codec_string());
+        let bps = |pick: fn(&Track) -> u64| audio.iter().map(|(track, _)| pick(track)).max().unwrap_or(0);
+        let sound = Sound { peak_bps: bps(peak_bps), average_bps: bps(average_bps), codecs };
+        let mut variants: Vec<Variant> =
+            self.tracks.iter().filter_map(|track| self.variant(track, track.video()?, &sound)).collect();
+        variants.sort_by_key(|variant| std::cmp::Reverse(quality(variant)));
+        let has_video = self.tracks.iter().any(|track| track.video().is_some());
+        if !has_video {
+            variants.extend(audio.iter().filter_map(|(track, audio)| {
+                Some(Variant {
+                    track: track.id.clone(),
+                    bandwidth_bps: peak_bps(track),
+                    average_bandwidth_bps: average_bps(track).min(peak_bps(track)),
+                    codecs: audio.format.codec_string()?,
+                    resolution: None,
+                    frame_rate: None,
+                })
+            }));
+        }
+        let demuxed = has_video && self.config.container == Container::Fmp4;
+        let audio = audio.iter().filter(|_| demuxed).map(|(track, audio)| AudioRendition {
+            track: track.id.clone(),
+            channels: audio.format.channels,
+        });
+        Multivariant { container: self.config.container, audio: audio.collect(), variants }
+    }
+
+    fn variant(&self, track: &Track, video: &Video, sound: &Sound) -> Option<Variant> {
+        let (sets, info) = video.sets.as_ref()?;
+        let measured_with_sound = self.config.container == Container::Ts && track.rate.peak_bps().is_some();
+        let (peak, average) = if measured_with_sound { (0, 0) } else { (sound.peak_bps, sound.average_bps) };
+        let bandwidth_bps = peak_bps(track) + peak;
+        let nominal = video.format.frame_rate.or(info.frame_rate).map(lockgate_media::FrameRate::fps);
+        let frame_rate = match (track.rate.fps(), nominal) {
+            // A segment's worth of frames is not an exact measure; a nominal rate near it is.
+            (Some(measured), Some(nominal)) if (measured - nominal).abs() > nominal / 10.0 => Some(measured),
+            (measured, nominal) => nominal.or(measured),
+        };
+        Some(Variant {
+            track: track.id.clone(),
+            bandwidth_bps,
+            average_bandwidth_bps: (average_bps(track) + average).min(bandwidth_bps),
+            codecs: [Some(sets.codec_string()), sound.codecs.clone()].into_iter().flatten().collect::<Vec<_>>().join(","),
+            resolution: Some((info.width, info.height)),
+            frame_rate,
+        })
+    }
+
+    fn set_video(&mut self, track: &TrackId, format: &VideoFormat) -> bool {
+        match self.slot(track) {
+            Some(Track { media: Media::Video(video), .. }) => {
+                video.format = format.clone();
+                video.announce();
+                true
+            }
+            Some(other) => {
+                other.media = Media::Video(Box::new(Video::new(format.clone())));
+                true
+            }
+            None => self.add(track, Media::Video(Box::new(Video::new(format.clone())))),
+        }
+    }
+
+    fn set_audio(&mut self, track: &TrackId, format: &AudioFormat) -> bool {
+        let Ok(asc) = AudioSpecificConfig::parse(&format.config) else {
+            return false;
+        };
+        if !AUDIO_RATES_HZ.contains(&asc.sample_rate) {
+            return false;
+        }
+        let new = || Audio { format: format.clone(), asc, segmenter: AudioSegmenter::new(asc.sample_rate) };
+        let Some(at) = self.slot_at(track) else {
+            let audio = new();
+            let init = audio.init();
+            return self.add(track, Media::Audio(Box::new(audio))) && self.add_init(track, init);
+        };
+        let changed = match &mut self.tracks[at].media {
+            Media::Audio(audio) if audio.format.config == format.config => {
+                audio.format = format.clone();
+                return true;
+            }
+            Media::Audio(audio) => audio.segmenter.end_at_break(),
+            Media::Video(_) => None,
+        };
+        if let Some(closed) = changed {
+            self.complete(at, closed);
+        }
+        match &mut self.tracks[at].media {
+            Media::Audio(audio) => {
+                audio.format = format.clone();
+                audio.asc = asc;
+                audio.segmenter.renew(asc.sample_rate);
+            }
+            other @ Media::Video(_) => *other = Media::Audio(Box::new(new())),
+        }
+        let init = self.tracks[at].audio().and_then(Audio::init);
+        self.add_init(track, init)
+    }
+
+    fn add_init(&mut self, track: &TrackId, init: Option<bytes::Bytes>) -> bool {
+        match (self.find(track), init) {
+            (Some(at), Some(init)) if self.config.container == Container::Fmp4 => {
+                self.tracks[at].shelf.add_init(init);
+                true
+            }
+            (Some(_), init) => init.is_some(),
+            (None, _) => false,
+        }
+    }
+
+    /// A track, known or remembered, which is known from now on.
+    fn slot(&mut self, track: &TrackId) -> Option<&mut Track> {
+        let at = self.slot_at(track)?;
+        self.tracks.get_mut(at)
+    }
+
+    fn slot_at(&mut self, track: &TrackId) -> Option<usize> {
+        let at = self.tracks.iter().position(|other| other.id == *track)?;
+        self.tracks[at].known = true;
+        Some(at)
+    }
+
+    fn add(&mut self, track: &TrackId, media: Media) -> bool {
+        if self.tracks.len() >= TRACKS_MAX {
+            self.tracks.retain(|track| track.known);
+        }
+        if self.tracks.len() >= TRACKS_MAX {
+            return false;
+        }
+        let view = Rendition {
+            track: track.clone(),
+            container: self.config.container,
+            segments: Vec::new(),
+            retired: Vec::new(),
+            inits: Vec::new(),
+            target_duration_s: self.cuts.target_s(),
+            origin_unix_ms: self.origin_unix_ms,
+            ended: self.finished,
+        };
+        self.tracks.push(Track::new(track.clone(), media, Shelf::new(self.config.window), view));
+        true
+    }
+
+    fn push_video(&mut self, at: usize, unit: &Arc<AccessUnit>) {
+        let track = &mut self.tracks[at];
+        let Media::Video(video) = &mut track.media else {
+            return;
+        };
+        let has_picture = |nal| !matches!(h264::nal_type(nal), h264::NAL_SPS | h264::NAL_PPS | h264::NAL_AUD);
+        if !h264::nals(&unit.data).any(has_picture) {
+            return;
+        }
+        let sets = match video.sets_of(unit) {
+            Sets::Missing => return,
+            Sets::Same => None,
+            Sets::New(sets, info, init) => Some((sets, info, init)),
+        };
+        let renewed = sets.is_some() && video.has_used_sets();
+        if let Some(closed) = video.segmenter.push(unit, renewed, &mut self.cuts) {
+            self.complete(at, closed);
+        }
+        if let Some((sets, info, init)) = sets {
+            let track = &mut self.tracks[at];
+            if let Media::Video(video) = &mut track.media {
+                video.use_sets(sets, info);
+            }
+            if self.config.container == Container::Fmp4 {
+                track.shelf.add_init(init);
+            }
+        }
+    }
+
+    fn push_audio(&mut self, at: usize, unit: Arc<AccessUnit>) {
+        if self.muxes() {
+            // One audio track goes into the variants: the first that is known.
+            if self.tracks.iter().position(|track| track.audio().is_some()) != Some(at) {
+                return;
+            }
+            self.audio_90k = Some(unit.pts_90k);
+            for track in self.tracks.iter_mut().filter(|track| track.running) {
+                if let Media::Video(video) = &mut track.media {
+                    video.mix.push_audio(Arc::clone(&unit));
+                }
+            }
+        } else if let Media::Audio(audio) = &mut self.tracks[at].media {
+            audio.segmenter.push(unit);
+        }
+    }
+
+    /// Whether audio goes into the variants.
+    fn muxes(&self) -> bool {
+        self.config.container == Container::Ts && self.tracks.iter().any(|track| track.video().is_some())
+    }
+
+    /// Lets all tracks go as far as they can.
+    fn drain(&mut self) {
+        let videos = self.tracks.iter().filter(|track| track.running && !self.finished);
+        let mut frontiers = videos.filter_map(Track::video).map(|video| video.segmenter.frontier_90k()).peekable();
+        let lead = if frontiers.peek().is_some() { Lead::Video(frontiers.flatten().max()) } else { Lead::Alone };
+        let runs = self.tracks.iter().any(|track| track.running && track.audio().is_some()) && !self.finished;
+        let audio_90k = runs.then_some(self.audio_90k.unwrap_or(i64::MIN));
+        for at in 0..self.tracks.len() {
+            loop {
+                let closed = match &mut self.tracks[at].media {
+                    Media::Audio(audio) => audio.segmenter.poll(lead, &mut self.cuts),
+                    Media::Video(video) => {
+                        let video_90k = video.segmenter.frontier_90k().unwrap_or(i64::MAX);
+                        video.mix.ready(audio_90k, video_90k)
+                    }
+                };
+                match closed {
+                    Some(closed) => self.publish(at, &closed),
+                    None => break,
+                }
+            }
+        }
+    }
+
+    /// Takes a segment from a segmenter.
+    fn complete(&mut self, at: usize, closed: Closed) {
+        match &mut self.tracks[at].media {
+            Media::Video(video) if self.config.container == Container::Ts => video.mix.push_segment(closed),
+            _ => self.publish(at, &closed),
+        }
+    }
+
+    fn publish(&mut self, at: usize, closed: &Closed) {
+        let target_s = self.cuts.target_s();
+        let asc = self.tracks.iter().find_map(|track| track.audio()).map(|audio| audio.asc);
+        let track = &mut self.tracks[at];
+        let bytes = match self.config.container {
+            Container::Fmp4 => track.write_cmaf(closed),
+            Container::Ts => Some(track.write_ts(closed, asc.as_ref())),
+        };
+        track.shelve(closed, bytes, &mut self.cuts, self.now_90k);
+        if self.cuts.target_s() == target_s { self.refresh(at) } else { self.refresh_all() }
+    }
+
+    fn refresh(&mut self, at: usize) {
+        let track = &mut self.tracks[at];
+        track.view = Arc::new(Rendition {
+            track: track.id.clone(),
+            container: self.config.container,
+            segments: track.shelf.window(),
+            retired: track.shelf.retired(),
+            inits: track.shelf.inits(),
+            target_duration_s: self.cuts.target_s(),
+            origin_unix_ms: self.origin_unix_ms,
+            ended: self.finished,
+        });
+    }
+
+    fn refresh_all(&mut self) {
+        (0..self.tracks.len()).for_each(|at| self.refresh(at));
+    }
+
+    fn find(&self, track: &TrackId) -> Option<usize> {
+        self.tracks.iter().position(|other| other.known && other.id == *track)
+    }
+}
+
+/// What all variants say about audio.
+struct Sound {
+    peak_bps: u64,
+    average_bps: u64,
+    codecs: Option<String>,
+}
+
+/// Peak bitrate to list: measured, or declared with a quarter of headroom for an encoder's rate control and the
+/// container, whichever is more.
+fn peak_bps(track: &Track) -> u64 {
+    let declared = track.declared_bps.map(|declared| declared.saturating_add(declared / 4));
+    round_up(track.rate.peak_bps().max(declared).unwrap_or_else(|| guess_bps(track)))
+}
+
+fn average_bps(track: &Track) -> u64 {
+    round_up(track.rate.average_bps().or(track.declared_bps).unwrap_or_else(|| guess_bps(track)))
+}
+
+/// A tenth of a bit for each pixel, until there is anything to go by.
+fn guess_bps(track: &Track) -> u64 {
+    match track.video().and_then(|video| video.sets.as_ref()) {
+        Some((_, info)) => u64::from(info.width) * u64::from(info.height) * 3,
+        None => 128_000,
+    }
+}
+
+fn round_up(bps: u64) -> u64 {
+    bps.div_ceil(1_000).saturating_mul(1_000)
+}
+
+/// Best first: size, then frame rate, then bitrate.
+fn quality(variant: &Variant) -> (u64, u64, u64) {
+    let (width, height) = variant.resolution.unwrap_or((0, 0));
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a frame rate; `as` saturates")]
+    let millifps = (variant.frame_rate.unwrap_or(0.0) * 1_000.0) as u64;
+    (u64::from(width) * u64::from(height), millifps, variant.bandwidth_bps)
+}
+
+/// A ladder has five rungs; simulcast and languages add a few.
+const TRACKS_MAX: usize = 32;
+/// The sample rates that AAC has an index for.
+const AUDIO_RATES_HZ: std::ops::RangeInclusive<u32> = 7_350..=96_000;
+/// How far one unit can move the broadcast's time.
+const NOW_STEP_MAX_90K: i64 = 10 * 90_000;
