@@ -1,1 +1,26 @@
-//! api
+//! HTTP in, JSON, SDP, playlists and problem+json out.
+//!
+//! Each handler is a few lines around one use case of `session`. The status of every error is decided in
+//! [`problem`] and nowhere else. It never touches media, WebRTC or FFmpeg. Start reading at [`router`], then
+//! [`listen`], our own accept loop.
+#![forbid(unsafe_code)]
+
+pub mod door;
+mod extract;
+mod headers;
+mod hls;
+pub mod listen;
+mod pages;
+pub mod problem;
+mod router;
+pub mod scope;
+mod streams;
+pub mod token;
+mod whep;
+mod whip;
+
+pub use door::Door;
+pub use listen::Listener;
+pub use problem::Problem;
+pub use router::{App, IceServer, router};
+pub use scope::{Scope, Scopes};

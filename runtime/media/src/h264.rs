@@ -189,7 +189,7 @@ pub fn fit_within(width: u32, height: u32, max_width: u32, max_height: u32) -> (
     } else {
         (w * max_h / h, max_h)
     };
-    let even = |side: u64| u32::try_from((side & !1).max(2)).unwrap_or(u32::MAX & !1);
+    let even = |side: u64| u32::try_from((side & !1).max(2)).unwrap_or(!1);
     (even(fit_w), even(fit_h))
 }
 
@@ -328,8 +328,8 @@ mod tests {
         fn no_bytes_at_all_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = nals(&bytes).count();
             let _ = avcc_nals(&bytes, 4).count();
-            let _ = parse_sps(&bytes);
-            let _ = ParameterSets::find(&Bytes::from(bytes));
+            drop(parse_sps(&bytes));
+            drop(ParameterSets::find(&Bytes::from(bytes)));
         }
 
         #[test]

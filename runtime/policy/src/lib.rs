@@ -1,1 +1,9 @@
-//! policy
+//! The judgements, each a pure function with carried state: input and memo in, decision with its reason out.
+//!
+//! Here stand the built-in policies, which decide when no script does. Nothing here reads a clock, does I/O or knows
+//! a session: `now_ms` is an argument, and the same input and memo always give the same decision. Start reading at
+//! [`abr::recommend`].
+#![forbid(unsafe_code)]
+
+pub mod abr;
+pub mod ladder;

@@ -1,1 +1,13 @@
-//! server
+//! Configuration, composition, the command line, shutdown. The one crate that names every adapter.
+//!
+//! Start reading at [`Server`]: what is put together, and in which order.
+#![forbid(unsafe_code)]
+
+mod announce;
+pub mod cli;
+pub mod config;
+mod secret;
+mod server;
+
+pub use config::Config;
+pub use server::Server;

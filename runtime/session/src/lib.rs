@@ -1,1 +1,23 @@
-//! session
+//! The core: who is live, who watches, and what each viewer gets.
+//!
+//! It speaks to WebRTC and FFmpeg only through `ports`, and to the outside only in values: no HTTP status, no SDP
+//! line and no FFmpeg name is decided here. Start reading at [`Streams`], the use cases; [`control`] is the step that
+//! turns a second's numbers into decisions.
+#![forbid(unsafe_code)]
+
+pub mod control;
+mod error;
+mod hls;
+mod id;
+mod info;
+mod stream;
+mod streams;
+mod viewer;
+
+pub use error::Error;
+pub use hls::{Hls, HlsConfig, MediaFile};
+pub use id::SessionId;
+pub use info::{StreamInfo, TrackInfo, ViewerInfo};
+pub use lockgate_hls::{Config as SegmentConfig, Container};
+pub use streams::{Config, HlsOf, Joined, LadderConfig, Streams};
+pub use viewer::Verdict;

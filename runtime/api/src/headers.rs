@@ -1,0 +1,52 @@
+//! What goes on every response: CORS, and the answer to OPTIONS.
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+/// Answers OPTIONS (RFC 9725 §4.2: CORS preflight and `Accept-Post`), and opens all responses to any origin: what
+/// is protected is protected by tokens, never by cookies, so that no origin gains by its user's browser.
+pub(crate) async fn open_to_all_origins(request: Request, next: Next) -> Response {
+    let mut response = if request.method() == Method::OPTIONS {
+        let path = request.uri().path();
+        let mut response = StatusCode::OK.into_response();
+        if path.starts_with("/whip/") || path.starts_with("/whep/") {
+            set(
+                response.headers_mut(),
+                HeaderName::from_static("accept-post"),
+                "application/sdp",
+            );
+        }
+        let headers = response.headers_mut();
+        set(
+            headers,
+            header::ACCESS_CONTROL_ALLOW_METHODS,
+            "GET, HEAD, POST, PATCH, DELETE, OPTIONS",
+        );
+        set(
+            headers,
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "Authorization, Content-Type, If-Match",
+        );
+        set(headers, header::ACCESS_CONTROL_MAX_AGE, "86400");
+        response
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    set(headers, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+    set(
+        headers,
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        "ETag, Link, Location, Retry-After, WWW-Authenticate",
+    );
+    set(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    response
+}
+
+fn set(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
+    headers.insert(name, HeaderValue::from_static(value));
+}

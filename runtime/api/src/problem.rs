@@ -1,0 +1,269 @@
+//! Problem details (RFC 9457): the one form of every error, and the one place that gives it its status.
+
+use axum::{
+    Json,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use lockgate_ports::SignalError;
+use lockgate_session::Error;
+use serde::Serialize;
+
+use crate::scope::Action;
+
+/// An error as the caller sees it. What only the log may know is logged where this is made.
+#[derive(Debug, Clone, Serialize)]
+pub struct Problem {
+    /// What kind of problem: a stable URI reference.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The kind in a few words.
+    title: &'static str,
+    #[serde(serialize_with = "status_code")]
+    status: StatusCode,
+    /// This case in a sentence: what, where, and what to do.
+    detail: String,
+    #[serde(skip)]
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+fn status_code<S: serde::Serializer>(
+    status: &StatusCode,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u16(status.as_u16())
+}
+
+impl Problem {
+    /// A problem of a kind.
+    pub fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            kind,
+            title,
+            status,
+            detail: detail.into(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// The same problem with a header of its response.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.push((name, HeaderValue::from_static(value)));
+        self
+    }
+
+    /// Its status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// No credentials were sent where they are needed (RFC 6750 §3: then without an error code).
+    pub fn token_wanted() -> Self {
+        let detail =
+            "send a token as `Authorization: Bearer TOKEN`; `lockgate token mint` makes one";
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "/problems/token-wanted",
+            "A token is needed",
+            detail,
+        )
+        .with_header(header::WWW_AUTHENTICATE, r#"Bearer realm="lockgate""#)
+    }
+
+    /// The credentials are not good.
+    pub fn token_refused() -> Self {
+        let detail = "the token is malformed, expired or not from this server; get a new one";
+        Self::new(
+            StatusCode::UNAUTHORIZED,
+            "/problems/token-refused",
+            "The token is not valid",
+            detail,
+        )
+        .with_header(
+            header::WWW_AUTHENTICATE,
+            r#"Bearer realm="lockgate", error="invalid_token""#,
+        )
+    }
+
+    /// The credentials are good, but not for this.
+    pub fn scope_wanted(action: Action<'_>) -> Self {
+        let scope = match action {
+            Action::Publish(name) => format!("publish:{name}"),
+            Action::Play(name) => format!("play:{name}"),
+            Action::Admin => "admin".to_owned(),
+        };
+        let detail = format!("this needs a token with the scope {scope}");
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "/problems/scope-wanted",
+            "The token does not allow this",
+            detail,
+        )
+        .with_header(
+            header::WWW_AUTHENTICATE,
+            r#"Bearer realm="lockgate", error="insufficient_scope""#,
+        )
+    }
+
+    /// There is nothing at this path.
+    pub fn no_route(path: &str) -> Self {
+        let detail = format!("there is nothing at {path}");
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "/problems/not-found",
+            "Not found",
+            detail,
+        )
+    }
+
+    /// The path exists, but not for this method.
+    pub fn method_not_allowed() -> Self {
+        let detail = "see the Allow header for the methods of this resource";
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "/problems/method-not-allowed",
+            "Method not allowed",
+            detail,
+        )
+    }
+
+    /// A path segment is no name.
+    pub fn bad_name(error: &lockgate_media::NameError) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "/problems/bad-name",
+            "Not a valid name",
+            error.to_string(),
+        )
+    }
+
+    /// The body has the wrong media type.
+    pub fn media_type(wanted: &'static str) -> Self {
+        let detail = format!("send the body as `Content-Type: {wanted}`");
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "/problems/media-type",
+            "Unsupported media type",
+            detail,
+        )
+    }
+
+    /// The body is larger than allowed.
+    pub fn too_large(max: usize) -> Self {
+        let detail = format!("the body may have at most {max} bytes");
+        Self::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "/problems/too-large",
+            "Body too large",
+            detail,
+        )
+    }
+
+    /// The body cannot be read.
+    pub fn bad_body(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "/problems/bad-body",
+            "The body cannot be read",
+            detail,
+        )
+    }
+
+    /// Something is wrong on our side; the log says what.
+    pub fn internal() -> Self {
+        let detail = "something went wrong on the server; its log says what";
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "/problems/internal",
+            "Internal error",
+            detail,
+        )
+    }
+}
+
+impl From<Error> for Problem {
+    fn from(error: Error) -> Self {
+        let detail = error.to_string();
+        let not_found =
+            |title, detail| Self::new(StatusCode::NOT_FOUND, "/problems/not-found", title, detail);
+        match error {
+            Error::NameTaken(_) => Self::new(
+                StatusCode::CONFLICT,
+                "/problems/name-taken",
+                "The name is taken",
+                detail,
+            ),
+            Error::NotLive(_) => not_found("Not live", detail),
+            Error::NotReady(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "/problems/not-ready",
+                "Not ready yet",
+                detail,
+            )
+            .with_header(header::RETRY_AFTER, "2"),
+            Error::NoSession { .. } => not_found("No such session", detail),
+            Error::NoTrack { .. } => not_found("No such track", detail),
+            Error::NoFile { .. } => not_found("No such file", detail),
+            Error::Full { .. } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "/problems/full",
+                "No room for another viewer",
+                detail,
+            )
+            .with_header(header::RETRY_AFTER, "10"),
+            Error::Signal(SignalError::Malformed(_)) => Self::new(
+                StatusCode::BAD_REQUEST,
+                "/problems/bad-sdp",
+                "The SDP cannot be used",
+                detail,
+            ),
+            Error::Signal(SignalError::Unsupported(_)) => {
+                let title = "The offer asks for something unsupported";
+                Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "/problems/unsupported-sdp",
+                    title,
+                    detail,
+                )
+            }
+            Error::Signal(SignalError::Closed) => not_found("No such session", detail),
+            Error::ShuttingDown => {
+                let title = "The server is shutting down";
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "/problems/shutting-down",
+                    title,
+                    detail,
+                )
+                .with_header(header::RETRY_AFTER, "5")
+            }
+            _ => {
+                tracing::error!(error = %detail, "a request failed on our side");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let (status, headers) = (self.status, self.headers.clone());
+        let mut response = (status, Json(self)).into_response();
+        let map = response.headers_mut();
+        map.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
+        map.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        for (name, value) in headers {
+            map.insert(name, value);
+        }
+        response
+    }
+}

@@ -1,0 +1,70 @@
+//! `/api`: what is live.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode, Uri},
+};
+use lockgate_session::{StreamInfo, ViewerInfo};
+use serde::Serialize;
+
+use crate::{App, Problem, extract::Name, scope::Action};
+
+/// The answer to `GET /api/streams`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Listing {
+    streams: Vec<StreamInfo>,
+}
+
+/// The answer to `GET /api/streams/{id}/sessions`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Sessions {
+    sessions: Vec<ViewerInfo>,
+}
+
+/// `GET /api/streams`: those the caller may watch.
+pub(crate) async fn list(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Json<Listing> {
+    let mut streams = app.streams.list();
+    streams.retain(|stream| {
+        app.door
+            .admit(&headers, &uri, Action::Play(&stream.id))
+            .is_ok()
+    });
+    Json(Listing { streams })
+}
+
+/// `GET /api/streams/{id}`.
+pub(crate) async fn one(
+    State(app): State<App>,
+    Name(name): Name,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Json<StreamInfo>, Problem> {
+    app.door.admit(&headers, &uri, Action::Play(&name))?;
+    Ok(Json(app.streams.info(&name)?))
+}
+
+/// `GET /api/streams/{id}/sessions`: its WebRTC viewers, for an administrator.
+pub(crate) async fn sessions(
+    State(app): State<App>,
+    Name(name): Name,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Json<Sessions>, Problem> {
+    app.door.admit(&headers, &uri, Action::Admin)?;
+    Ok(Json(Sessions {
+        sessions: app.streams.sessions(&name)?,
+    }))
+}
+
+/// `DELETE /api/streams/{id}`: ends a broadcast.
+pub(crate) async fn stop(
+    State(app): State<App>,
+    Name(name): Name,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<StatusCode, Problem> {
+    app.door.admit(&headers, &uri, Action::Admin)?;
+    app.streams.stop(&name)?;
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,188 @@
+//! WHEP (draft-ietf-wish-whep): watching over WebRTC, with its layer extension and an event stream.
+
+use std::convert::Infallible;
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::{
+        IntoResponse, Response,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use futures_util::Stream;
+use lockgate_media::TrackId;
+use lockgate_session::{Error, Verdict};
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::{
+    App, Problem,
+    extract::{Name, Sdp, SdpFragment, Session, bounded},
+    router::{check_ice_tag, created},
+    scope::Action,
+};
+
+/// `POST /whep/{stream}`: an offer in, 201 with the answer out.
+pub(crate) async fn subscribe(
+    State(app): State<App>,
+    Name(name): Name,
+    headers: HeaderMap,
+    uri: Uri,
+    Sdp(offer): Sdp,
+) -> Result<Response, Problem> {
+    app.door.admit(&headers, &uri, Action::Play(&name))?;
+    let joined = app
+        .streams
+        .subscribe(&name, offer)
+        .await
+        .map_err(not_live_is_a_conflict)?;
+    let url = format!("/whep/{name}/{}", joined.session);
+    let links = [
+        (
+            format!("{url}/layer"),
+            "urn:ietf:params:whep:ext:core:layer",
+        ),
+        (format!("{url}/events"), "urn:lockgate:whep:events"),
+    ];
+    Ok(created(&app, url, joined, &links))
+}
+
+/// WHEP draft-03 §4.2: a stream that nobody publishes is 409 with `Retry-After`.
+fn not_live_is_a_conflict(error: Error) -> Problem {
+    match error {
+        Error::NotLive(_) => {
+            let detail = error.to_string();
+            Problem::new(
+                StatusCode::CONFLICT,
+                "/problems/not-live",
+                "Not live",
+                detail,
+            )
+            .with_header(header::RETRY_AFTER, "2")
+        }
+        other => other.into(),
+    }
+}
+
+/// `PATCH /whep/{stream}/{session}`: trickled candidates.
+pub(crate) async fn trickle(
+    State(app): State<App>,
+    Session(name, session): Session,
+    headers: HeaderMap,
+    uri: Uri,
+    SdpFragment(fragment): SdpFragment,
+) -> Result<StatusCode, Problem> {
+    app.door.admit(&headers, &uri, Action::Play(&name))?;
+    let peer = app.streams.viewer(&name, session)?;
+    check_ice_tag(&headers, &peer.ice_tag())?;
+    peer.trickle(fragment).await.map_err(Error::from)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `DELETE /whep/{stream}/{session}`.
+pub(crate) async fn end(
+    State(app): State<App>,
+    Session(name, session): Session,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<StatusCode, Problem> {
+    app.door.admit(&headers, &uri, Action::Play(&name))?;
+    app.streams.unsubscribe(&name, session)?;
+    Ok(StatusCode::OK)
+}
+
+/// What a viewer asks for by the layer extension.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Layer {
+    /// A track id as `encodings` of the stream name it; absent or null leaves the choice to the policy.
+    #[serde(default)]
+    encoding_id: Option<TrackId>,
+}
+
+/// `POST /whep/{stream}/{session}/layer`: the viewer picks a rendition, or automatic.
+pub(crate) async fn layer(
+    State(app): State<App>,
+    Session(name, session): Session,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    app.door
+        .admit(request.headers(), request.uri(), Action::Play(&name))?;
+    let body = bounded(request.into_body(), 4096).await?;
+    let layer: Layer = serde_json::from_slice(&body).map_err(|error| {
+        Problem::bad_body(format!(
+            "send {{\"encodingId\": \"TRACK\"}} or null: {error}"
+        ))
+    })?;
+    app.streams.choose(&name, session, layer.encoding_id)?;
+    Ok(StatusCode::OK)
+}
+
+/// What a viewer is told about itself.
+#[derive(Debug, Serialize)]
+struct Playing {
+    /// The track that is really being sent.
+    rung: Option<TrackId>,
+    /// The last decision; its rung plays from its next keyframe on.
+    #[serde(flatten)]
+    verdict: Option<Decided>,
+}
+
+#[derive(Debug, Serialize)]
+struct Decided {
+    wanted: TrackId,
+    automatic: bool,
+    reason: String,
+}
+
+/// `GET /whep/{stream}/{session}/events`: server-sent events `rung`, one at the start and one at every change.
+pub(crate) async fn events(
+    State(app): State<App>,
+    Session(name, session): Session,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    app.door.admit(&headers, &uri, Action::Play(&name))?;
+    let (verdicts, playing) = app.streams.watch_viewer(&name, session)?;
+    Ok(Sse::new(changes(verdicts, playing))
+        .keep_alive(KeepAlive::default())
+        .into_response())
+}
+
+type Watches = (
+    watch::Receiver<Option<Verdict>>,
+    watch::Receiver<Option<TrackId>>,
+);
+
+fn changes(
+    verdicts: watch::Receiver<Option<Verdict>>,
+    playing: watch::Receiver<Option<TrackId>>,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    let first: (Watches, bool) = ((verdicts, playing), true);
+    futures_util::stream::unfold(first, |((mut verdicts, mut playing), first)| async move {
+        if !first {
+            let open = tokio::select! {
+                changed = verdicts.changed() => changed.is_ok(),
+                changed = playing.changed() => changed.is_ok(),
+            };
+            if !open {
+                return None;
+            }
+        }
+        let verdict = verdicts.borrow_and_update().clone();
+        let now = Playing {
+            rung: playing.borrow_and_update().clone(),
+            verdict: verdict.map(|verdict| Decided {
+                wanted: verdict.rung,
+                automatic: verdict.automatic,
+                reason: verdict.reason,
+            }),
+        };
+        let event = Event::default()
+            .event("rung")
+            .json_data(&now)
+            .unwrap_or_default();
+        Some((Ok(event), ((verdicts, playing), false)))
+    })
+}

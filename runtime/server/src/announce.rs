@@ -1,0 +1,59 @@
+//! What a started server says: where to look, where to publish, and a token.
+
+use std::{
+    io::{self, Write as _},
+    net::{IpAddr, SocketAddr},
+    path::Path,
+};
+
+use lockgate_media::BroadcastName;
+
+pub(crate) struct Announcement<'a> {
+    pub(crate) http: SocketAddr,
+    pub(crate) udp: SocketAddr,
+    pub(crate) token: &'a str,
+    pub(crate) broadcasts: &'a [BroadcastName],
+}
+
+impl Announcement<'_> {
+    /// For a person, on standard output.
+    pub(crate) fn print(&self) -> io::Result<()> {
+        let base = base_url(self.http);
+        let mut out = io::stdout().lock();
+        writeln!(out, "Lockgate is ready: {base}/ (media over UDP {})", self.udp)?;
+        for name in self.broadcasts {
+            writeln!(out, "\n  broadcast {name}")?;
+            writeln!(out, "    watch     {base}/watch/{name}")?;
+            writeln!(out, "    WHEP      {base}/whep/{name}")?;
+            writeln!(out, "    HLS       {base}/hls/{name}/playlist.m3u8")?;
+        }
+        writeln!(out, "\n  publish your own (OBS: Service WHIP; browser: {base}/studio)")?;
+        writeln!(out, "    WHIP      {base}/whip/live")?;
+        writeln!(out, "    token     {}", self.token)?;
+        writeln!(out, "    watch     {base}/watch/live")?;
+        writeln!(out, "    HLS       {base}/hls/live/playlist.m3u8\n")?;
+        out.flush()
+    }
+
+    /// For a program: the file named by `LOCKGATE_READY_FILE` appears whole once the server is ready.
+    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
+        let ready = serde_json::json!({
+            "http": base_url(self.http),
+            "udp": self.udp.to_string(),
+            "token": self.token,
+            "pid": std::process::id(),
+        });
+        let draft = path.with_extension("new");
+        std::fs::write(&draft, ready.to_string())?;
+        std::fs::rename(&draft, path)
+    }
+}
+
+/// A URL that works on this machine: an unspecified address is reached by its loopback name.
+fn base_url(listen: SocketAddr) -> String {
+    match listen.ip() {
+        ip if ip.is_unspecified() => format!("http://localhost:{}", listen.port()),
+        IpAddr::V4(ip) => format!("http://{ip}:{}", listen.port()),
+        IpAddr::V6(ip) => format!("http://[{ip}]:{}", listen.port()),
+    }
+}

@@ -1,0 +1,192 @@
+//! The command line. Exit codes: 0 fine, 1 found trouble, 2 used wrongly.
+
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    process::ExitCode,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::Context as _;
+use clap::{Args, Parser, Subcommand};
+use lockgate_api::{Scope, Scopes, token};
+
+use crate::{Config, Server, config::Loader, secret::secret};
+
+/// Live streaming whose decisions are scripts.
+#[derive(Parser)]
+#[command(name = "lockgate", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the server.
+    Serve {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Adds a broadcast named `demo` from a generated source.
+        #[arg(long)]
+        demo: bool,
+    },
+    /// Parses and checks the configuration and prints what is in effect.
+    CheckConfig {
+        /// The file; `lockgate.toml` here if there is one.
+        file: Option<PathBuf>,
+    },
+    /// Makes or explains access tokens.
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Encodes for a server; started by it, not by hand.
+    #[command(hide = true)]
+    TranscodeWorker,
+}
+
+#[derive(Args)]
+struct ConfigArgs {
+    /// The configuration file; `lockgate.toml` here if there is one.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Sets one key, such as `http.listen=127.0.0.1:3000`. May be given again.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+}
+
+#[derive(Subcommand)]
+enum TokenCommand {
+    /// Prints a new token.
+    Mint {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// What it allows: publish:NAME, play:NAME, join:NAME (NAME may end in '*') or admin. May be given again.
+        #[arg(long, required = true, value_name = "SCOPE")]
+        scope: Vec<Scope>,
+        /// How long it is good: a number with s, m, h or d.
+        #[arg(long, default_value = "1h", value_name = "TIME", value_parser = duration)]
+        ttl: Duration,
+    },
+    /// Says what a token allows, and whether this server would take it.
+    Inspect {
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// The token.
+        token: String,
+    },
+}
+
+/// Runs the command that the process was started with.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    match execute(cli.command) {
+        Ok(code) => code,
+        Err(error) => {
+            let mut stderr = std::io::stderr().lock();
+            // Nobody is left to tell if even this fails.
+            let _ = writeln!(stderr, "lockgate: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<ExitCode> {
+    let mut out = std::io::stdout();
+    match command {
+        Command::TranscodeWorker => return Ok(lockgate_transcode::worker::run()),
+        Command::Serve { config, demo } => {
+            start_log();
+            let config = config.load()?;
+            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let server = Server::start(config, demo).await?;
+                server.run().await
+            })?;
+        }
+        Command::CheckConfig { file } => {
+            let mut config = ConfigArgs { config: file, set: Vec::new() }.load()?;
+            config.auth.secret = config.auth.secret.map(|_| "(kept secret)".to_owned());
+            write!(out, "{}", toml::to_string_pretty(&config)?)?;
+        }
+        Command::Token(TokenCommand::Mint { config, scope, ttl }) => {
+            let secret = secret(&config.load()?)?;
+            writeln!(out, "{}", token::mint(&secret, &Scopes::new(scope), ttl, unix_now())?)?;
+        }
+        Command::Token(TokenCommand::Inspect { config, token }) => {
+            let secret = secret(&config.load()?)?;
+            let claims = token::verify(&secret, &token)?;
+            let left = claims.exp.saturating_sub(unix_now());
+            writeln!(out, "good for {left} s more\nscope: {}", claims.scope)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl ConfigArgs {
+    /// `.env`, the file, the environment, `--set`: the later wins.
+    fn load(&self) -> anyhow::Result<Config> {
+        let mut loader = Loader::default();
+        let here = PathBuf::from("lockgate.toml");
+        match &self.config {
+            Some(path) => loader.file(path)?,
+            None if here.is_file() => loader.file(&here)?,
+            None => {}
+        }
+        let dotenv: Vec<(String, String)> = match dotenvy::dotenv_iter() {
+            Ok(pairs) => pairs.collect::<Result<_, _>>().context(".env cannot be read")?,
+            Err(error) if error.not_found() => Vec::new(),
+            Err(error) => return Err(error).context(".env cannot be read"),
+        };
+        loader.environment(dotenv.into_iter())?;
+        loader.environment(std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        }))?;
+        for assignment in &self.set {
+            loader.assignment(assignment)?;
+        }
+        Ok(loader.finish()?)
+    }
+}
+
+pub(crate) fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let seconds = match unit {
+        "s" | "" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err("write a number with s, m, h or d, such as 90m".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "write a number with s, m, h or d, such as 90m".to_owned())?;
+    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "that is too long".to_owned())
+}
+
+fn start_log() {
+    // The WebRTC stack warns of every packet it drops while a peer connects; what matters of that is counted.
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LOCKGATE_LOG")
+        .unwrap_or_else(|_| "info,rtc=error,rtc_ice=error,rtc_dtls=error,rtc_srtp=error,webrtc=error".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_have_units() {
+        assert_eq!(duration("90m"), Ok(Duration::from_secs(5400)));
+        assert_eq!(duration("10"), Ok(Duration::from_secs(10)));
+        assert!(duration("1w").is_err() && duration("h").is_err() && duration("99999999999999999999d").is_err());
+    }
+}

@@ -1,0 +1,246 @@
+//! Where configuration comes from: the file, then the environment, then `--set`, the later winning.
+
+use std::{fmt, fs, path::Path};
+
+use serde::de::IntoDeserializer as _;
+use toml::{Table, Value};
+
+use super::Config;
+
+/// Collects configuration from its sources.
+#[derive(Debug, Default)]
+pub struct Loader {
+    table: Table,
+}
+
+/// What is wrong with a configuration, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    place: String,
+    what: String,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.what)
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl Loader {
+    /// Takes a file. It is checked by itself first, so that an error can show the line.
+    pub fn file(&mut self, path: &Path) -> Result<(), Error> {
+        let place = path.display().to_string();
+        let text = fs::read_to_string(path).map_err(|error| Error {
+            place: place.clone(),
+            what: format!("the configuration file cannot be read: {error}"),
+        })?;
+        self.text(&place, &text)
+    }
+
+    /// Takes the text of a file named `place`.
+    pub fn text(&mut self, place: &str, text: &str) -> Result<(), Error> {
+        let wrong = |error: toml::de::Error| Error {
+            place: place.to_owned(),
+            what: with_suggestion(error.to_string().trim_end()),
+        };
+        toml::from_str::<Config>(text).map_err(wrong)?;
+        let table: Table = toml::from_str(text).map_err(wrong)?;
+        merge(&mut self.table, table);
+        Ok(())
+    }
+
+    /// Takes environment variables: `LOCKGATE__SECTION__KEY`, and the names that operators already have: `PORT`,
+    /// `DEFAULT_QUALITY`, `MAX_QUALITY`. Others are passed over.
+    pub fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) -> Result<(), Error> {
+        let mut variables: Vec<(String, String)> = variables.collect();
+        variables.sort();
+        for (name, value) in variables {
+            let place = format!("environment variable {name}");
+            match name.as_str() {
+                "PORT" => {
+                    let port: u16 = value.trim().parse().map_err(|_| Error {
+                        place: place.clone(),
+                        what: format!("{value:?} is no port number from 0 to 65535"),
+                    })?;
+                    self.port(port);
+                }
+                "DEFAULT_QUALITY" => self.set(&place, "ladder.default_quality", Value::String(value))?,
+                "MAX_QUALITY" => self.set(&place, "ladder.max_quality", Value::String(value))?,
+                _ => {
+                    if let Some(path) = name.strip_prefix("LOCKGATE__") {
+                        let key = path.to_lowercase().replace("__", ".");
+                        self.set(&place, &key, parse_value(&value))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes `KEY=VALUE`, the key dotted, the value in TOML or, if it is none, as text.
+    pub fn assignment(&mut self, assignment: &str) -> Result<(), Error> {
+        let place = format!("--set {assignment}");
+        let Some((key, value)) = assignment.split_once('=') else {
+            return Err(Error { place, what: "write it as KEY=VALUE, such as http.listen=127.0.0.1:3000".to_owned() });
+        };
+        self.set(&place, key.trim(), parse_value(value.trim()))
+    }
+
+    /// The configuration, checked as a whole.
+    pub fn finish(self) -> Result<Config, Error> {
+        let config = resolve(&self.table).map_err(|what| Error { place: "configuration".to_owned(), what })?;
+        config.check().map_err(|what| Error { place: "configuration".to_owned(), what })?;
+        Ok(config)
+    }
+
+    fn port(&mut self, port: u16) {
+        let listen = resolve(&self.table).map(|config| config.http.listen).unwrap_or(Config::default().http.listen);
+        let listen = std::net::SocketAddr::new(listen.ip(), port);
+        assign(&mut self.table, &["http", "listen"], Value::String(listen.to_string()));
+    }
+
+    fn set(&mut self, place: &str, key: &str, value: Value) -> Result<(), Error> {
+        let path: Vec<&str> = key.split('.').collect();
+        let mut candidate = self.table.clone();
+        assign(&mut candidate, &path, value);
+        resolve(&candidate).map_err(|what| Error { place: place.to_owned(), what })?;
+        self.table = candidate;
+        Ok(())
+    }
+}
+
+fn resolve(table: &Table) -> Result<Config, String> {
+    let deserializer: Value = Value::Table(table.clone());
+    <Config as serde::Deserialize>::deserialize(deserializer.into_deserializer())
+        .map_err(|error: toml::de::Error| with_suggestion(error.to_string().trim_end()))
+}
+
+fn parse_value(text: &str) -> Value {
+    toml::from_str::<Table>(&format!("v = {text}"))
+        .ok()
+        .and_then(|mut table| table.remove("v"))
+        .unwrap_or_else(|| Value::String(text.to_owned()))
+}
+
+fn merge(into: &mut Table, from: Table) {
+    for (key, value) in from {
+        match (into.get_mut(&key), value) {
+            (Some(Value::Table(old)), Value::Table(new)) => merge(old, new),
+            (_, value) => {
+                into.insert(key, value);
+            }
+        }
+    }
+}
+
+fn assign(table: &mut Table, path: &[&str], value: Value) {
+    match path {
+        [] => {}
+        [key] => {
+            table.insert((*key).to_owned(), value);
+        }
+        [section, rest @ ..] => {
+            let entry = table.entry(*section).or_insert_with(|| Value::Table(Table::new()));
+            if !entry.is_table() {
+                *entry = Value::Table(Table::new());
+            }
+            if let Value::Table(inner) = entry {
+                assign(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// Adds "did you mean" to serde's `unknown field` and `unknown variant`.
+fn with_suggestion(message: &str) -> String {
+    let mut quoted = message.split('`').skip(1).step_by(2);
+    let unknown = message.contains("unknown field") || message.contains("unknown variant");
+    let Some(wrong) = quoted.next().filter(|_| unknown) else {
+        return message.to_owned();
+    };
+    let nearest = quoted
+        .map(|known| (strsim::damerau_levenshtein(wrong, known), known))
+        .min()
+        .filter(|(distance, known)| *distance <= known.len().max(3) / 2);
+    match nearest {
+        Some((_, known)) => format!("{message}; did you mean `{known}`?"),
+        None => message.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, Error> {
+        let mut loader = Loader::default();
+        loader.text("lockgate.toml", text)?;
+        loader.finish()
+    }
+
+    #[test]
+    fn an_unknown_key_is_shown_with_its_place_and_a_suggestion() {
+        let error = load("[http]\nlissten = \"0.0.0.0:1\"\n").unwrap_err().to_string();
+        assert!(error.contains("lockgate.toml") && error.contains("line 2"), "{error}");
+        assert!(error.contains("did you mean `listen`?"), "{error}");
+        let error = load("[htp]\n").unwrap_err().to_string();
+        assert!(error.contains("did you mean `http`?"), "{error}");
+        let error = load("[hls]\ncontainer = \"fmp\"\n").unwrap_err().to_string();
+        assert!(error.contains("did you mean `fmp4`?"), "{error}");
+    }
+
+    #[test]
+    fn later_sources_win() {
+        let mut loader = Loader::default();
+        loader.text("file", "[http]\nlisten = \"127.0.0.1:1000\"\n[hls]\nwindow = 4\n").unwrap();
+        let env = [("LOCKGATE__HLS__WINDOW", "5"), ("PORT", "2000"), ("HOME", "x"), ("MAX_QUALITY", "720p60")];
+        loader.environment(env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
+        loader.assignment("hls.container=ts").unwrap();
+        let config = loader.finish().unwrap();
+        assert_eq!(config.http.listen.to_string(), "127.0.0.1:2000");
+        assert_eq!((config.hls.window, config.hls.container), (5, super::super::Container::Ts));
+        assert_eq!(config.ladder.max_quality, "720p60");
+    }
+
+    #[test]
+    fn a_bad_value_names_where_it_came_from() {
+        let mut loader = Loader::default();
+        let mut env = |name: &str, value: &str| {
+            loader.environment([(name.to_owned(), value.to_owned())].into_iter()).unwrap_err().to_string()
+        };
+        assert!(env("PORT", "x").contains("environment variable PORT"));
+        assert!(env("LOCKGATE__HLS__WINDOWS", "5").contains("did you mean `window`?"));
+        assert!(loader.assignment("nonsense").unwrap_err().to_string().contains("KEY=VALUE"));
+    }
+
+    #[test]
+    fn limits_are_checked() {
+        for (text, word) in [
+            ("[hls]\nsegment_s = 0\n", "hls.segment_s"),
+            ("[hls]\nwindow = 2\n", "hls.window"),
+            ("[ladder]\nmax_quality = \"8k\"\n", "there is no rung"),
+            ("[ladder]\nrungs = []\n", "at least one"),
+            ("[auth]\nsecret = \"short\"\n", "32 bytes"),
+            ("[auth]\nanonymous = [\"everything\"]\n", "no scope"),
+            ("[[ingest.source]]\nname = \"a\"\nurl = \"x\"\n[[ingest.source]]\nname = \"a\"\nurl = \"y\"\n", "two sources"),
+            ("[[ingest.source]]\nname = \"a/b\"\nurl = \"x\"\n", "a name is made of"),
+        ] {
+            let error = load(text).unwrap_err().to_string();
+            assert!(error.contains(word), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn the_example_shows_every_key_and_is_the_default() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/config/lockgate.toml");
+        let text = fs::read_to_string(path).unwrap();
+        assert_eq!(load(&text).unwrap(), Config::default());
+        // Every key stands in it, active or as a commented example.
+        let all = toml::to_string(&Config::default()).unwrap();
+        for line in all.lines().filter_map(|line| line.split_once(" = ")) {
+            assert!(text.contains(&format!("{} =", line.0)), "{} is not in the example", line.0);
+        }
+    }
+}

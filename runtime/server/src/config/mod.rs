@@ -1,0 +1,247 @@
+//! The configuration: every key with its type, default and limits. `examples/config/lockgate.toml` shows them all.
+
+mod check;
+mod load;
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use lockgate_api::Scope;
+use lockgate_media::{BroadcastName, Rung, ladder::default_rungs};
+use serde::{Deserialize, Serialize};
+
+pub use load::{Error, Loader};
+
+/// The whole configuration.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// HTTP.
+    pub http: Http,
+    /// WebRTC.
+    pub webrtc: Webrtc,
+    /// Where media comes from, besides publishers.
+    pub ingest: Ingest,
+    /// The bitrate ladder.
+    pub ladder: Ladder,
+    /// HLS.
+    pub hls: Hls,
+    /// Who may do what.
+    pub auth: Auth,
+    /// The judgements.
+    pub policies: Policies,
+    /// Where the server keeps its own files.
+    pub store: Store,
+}
+
+/// HTTP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Address and TCP port of pages, signalling, HLS and API.
+    pub listen: SocketAddr,
+    /// Most connections at a time; further ones wait in the kernel's backlog.
+    pub connections_max: usize,
+}
+
+/// WebRTC.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Webrtc {
+    /// Address and UDP port of all media.
+    pub udp_listen: SocketAddr,
+    /// Addresses that peers reach this server at; empty means those of its interfaces.
+    pub public_addresses: Vec<std::net::IpAddr>,
+    /// STUN and TURN servers handed to peers.
+    pub ice_servers: Vec<IceServer>,
+    /// Most WebRTC viewers of one broadcast.
+    pub viewers_max: usize,
+}
+
+/// A STUN or TURN server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IceServer {
+    /// `stun:…`, `turn:…` or `turns:…`.
+    pub url: String,
+    /// TURN user name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// TURN password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<String>,
+}
+
+/// Where media comes from, besides publishers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ingest {
+    /// URL protocols that FFmpeg may use.
+    pub protocols: Vec<String>,
+    /// Files and URLs served as broadcasts.
+    pub source: Vec<Source>,
+}
+
+/// A file or URL served as a broadcast.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The broadcast's name.
+    pub name: BroadcastName,
+    /// A path, `file://…` or another URL.
+    pub url: String,
+    /// Starts again at its end.
+    #[serde(default, rename = "loop")]
+    pub looped: bool,
+}
+
+/// The bitrate ladder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Ladder {
+    /// Encode a rung only while somebody watches it.
+    pub on_demand: bool,
+    /// Let a source that already fits a rung stand in for it, without encoding.
+    pub passthrough: bool,
+    /// Share of all cores that encoding one broadcast may take, 0 to 1.
+    pub cpu_budget: f64,
+    /// FFmpeg's name of the H.264 encoder.
+    pub encoder: String,
+    /// The encoder's preset.
+    pub preset: String,
+    /// The best rung that is ever encoded.
+    pub max_quality: String,
+    /// The rung a viewer starts with whose bandwidth nobody knows yet.
+    pub default_quality: String,
+    /// Opus bitrate in kbit/s, for WebRTC.
+    pub opus_kbps: u32,
+    /// AAC bitrate in kbit/s, for HLS.
+    pub aac_kbps: u32,
+    /// The rungs to choose from.
+    pub rungs: Vec<Rung>,
+}
+
+/// The container of HLS segments.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Container {
+    /// CMAF fragmented MP4.
+    #[default]
+    Fmp4,
+    /// MPEG-2 transport stream.
+    Ts,
+}
+
+/// HLS.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Hls {
+    /// What segments are.
+    pub container: Container,
+    /// Segment and GOP length in s, 1 to 10.
+    pub segment_s: u32,
+    /// Segments that a playlist lists, 3 to 64.
+    pub window: usize,
+    /// How long after its last fetch a rung is still packaged, in s.
+    pub keep_alive_s: u64,
+}
+
+/// Who may do what.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Auth {
+    /// What tokens are signed with, at least 32 bytes; without it a random one is made and kept in the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// Scopes granted without a token.
+    pub anonymous: Vec<Scope>,
+}
+
+/// The judgements.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policies {
+    /// Parameters of the built-in `abr` policy.
+    pub abr_parameters: AbrParameters,
+}
+
+/// Parameters of the built-in `abr` policy.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AbrParameters {
+    /// How long a higher rung must have fitted before it is taken, in s.
+    pub up_after_s: f64,
+}
+
+/// Where the server keeps its own files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Store {
+    /// A folder; made if it is not there.
+    pub path: PathBuf,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([0, 0, 0, 0], 3000)), connections_max: 10_000 }
+    }
+}
+
+impl Default for Webrtc {
+    fn default() -> Self {
+        Self {
+            udp_listen: SocketAddr::from(([0, 0, 0, 0], 8189)),
+            public_addresses: Vec::new(),
+            ice_servers: Vec::new(),
+            viewers_max: 2000,
+        }
+    }
+}
+
+impl Default for Ingest {
+    fn default() -> Self {
+        let protocols = ["file", "http", "https", "tcp", "tls", "crypto", "rtmp", "rtsp", "rtp", "udp", "srt"];
+        Self { protocols: protocols.map(str::to_owned).to_vec(), source: Vec::new() }
+    }
+}
+
+impl Default for Ladder {
+    fn default() -> Self {
+        Self {
+            on_demand: true,
+            passthrough: true,
+            cpu_budget: 0.8,
+            encoder: "libx264".to_owned(),
+            preset: "superfast".to_owned(),
+            max_quality: "1080p60".to_owned(),
+            default_quality: "720p60".to_owned(),
+            opus_kbps: 96,
+            aac_kbps: 128,
+            rungs: default_rungs(),
+        }
+    }
+}
+
+impl Default for Hls {
+    fn default() -> Self {
+        Self { container: Container::Fmp4, segment_s: 2, window: 6, keep_alive_s: 30 }
+    }
+}
+
+impl Default for Auth {
+    fn default() -> Self {
+        let play = "play:*".parse();
+        Self { secret: None, anonymous: play.into_iter().collect() }
+    }
+}
+
+impl Default for AbrParameters {
+    fn default() -> Self {
+        Self { up_after_s: 5.0 }
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { path: PathBuf::from("data") }
+    }
+}

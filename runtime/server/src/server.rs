@@ -1,0 +1,135 @@
+//! Composition: what is put together, in which order, and how it goes down again.
+
+use std::{collections::HashMap, num::NonZero, path::Path, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use lockgate_api::{App, Door, IceServer, Listener, Scope, Scopes, token};
+use lockgate_media::BroadcastName;
+use lockgate_policy::abr;
+use lockgate_ports::transcoder::{Input, Settings};
+use lockgate_session::{Container, HlsConfig, LadderConfig, SegmentConfig, Streams};
+use lockgate_transport::Transport;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::{Config, announce::Announcement, cli::unix_now, config, secret::secret};
+
+/// A server that has bound its ports and started its sources.
+pub struct Server {
+    listener: Listener,
+    app: App,
+}
+
+impl Server {
+    /// Puts the server together. Whatever fails, nothing is left behind.
+    pub async fn start(config: Config, demo: bool) -> anyhow::Result<Self> {
+        let secret = secret(&config)?;
+        // Ports first: a second server must fail before it starts a single worker.
+        let listener = Listener::bind(config.http.listen, config.http.connections_max)
+            .await
+            .context("change http.listen or PORT, or end the program that has the port")?;
+        let transport = Transport::bind(lockgate_transport::Config {
+            udp_listen: config.webrtc.udp_listen,
+            public_addresses: config.webrtc.public_addresses.clone(),
+            ..lockgate_transport::Config::default()
+        })
+        .await
+        .context("change webrtc.udp_listen, or end the program that has the port")?;
+        let udp = transport.local_addr();
+        let transcoder = lockgate_transcode::Workers::of_this_binary().context("the program file cannot be found")?;
+        let streams = Streams::new(session_config(&config, demo), transport, Arc::new(transcoder));
+
+        let mut broadcasts = Vec::new();
+        if demo {
+            let name = BroadcastName::new("demo")?;
+            streams.add_source(name.clone(), Input::Demo { width: 1280, height: 720, fps: 30 })?;
+            broadcasts.push(name);
+        }
+        for source in &config.ingest.source {
+            let input = Input::Url { url: source.url.clone(), looped: source.looped };
+            streams.add_source(source.name.clone(), input).with_context(|| format!("ingest.source {}", source.name))?;
+            broadcasts.push(source.name.clone());
+        }
+
+        let all = ["publish:*", "play:*", "join:*"].iter().filter_map(|scope| scope.parse::<Scope>().ok()).collect();
+        let token = token::mint(&secret, &Scopes::new(all), TOKEN_TTL, unix_now())?;
+        let announcement =
+            Announcement { http: listener.local_addr()?, udp, token: &token, broadcasts: &broadcasts };
+        announcement.print().context("standard output cannot be written")?;
+        if let Some(path) = std::env::var_os("LOCKGATE_READY_FILE") {
+            announcement.write(Path::new(&path)).context("LOCKGATE_READY_FILE cannot be written")?;
+        }
+        let door = Door::new(secret, Scopes::new(config.auth.anonymous.clone()));
+        let ice_servers = config.webrtc.ice_servers.iter().map(ice_server).collect();
+        Ok(Self { listener, app: App { streams, door: Arc::new(door), ice_servers } })
+    }
+
+    /// Serves until SIGINT or SIGTERM, then ends what is live and lets requests finish.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let streams = self.app.streams.clone();
+        let stop = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            tracing::info!("going down: ending what is live");
+            streams.shut_down();
+        };
+        self.listener.serve(lockgate_api::router(self.app), stop).await;
+        Ok(())
+    }
+}
+
+fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let kbps: HashMap<&str, u32> =
+        config.ladder.rungs.iter().map(|rung| (rung.name.as_str(), rung.kbps)).collect();
+    // The demo shows the whole ladder at work, watched or not.
+    let on_demand = config.ladder.on_demand && !demo;
+    lockgate_session::Config {
+        ladder: LadderConfig {
+            rungs: config.ladder.rungs.clone(),
+            max_quality: Some(config.ladder.max_quality.clone()),
+            passthrough: config.ladder.passthrough,
+            cpu_budget: config.ladder.cpu_budget * cores as f64,
+        },
+        encode: Settings {
+            encoder: config.ladder.encoder.clone(),
+            preset: config.ladder.preset.clone(),
+            gop_s: config.hls.segment_s,
+            on_demand,
+            opus_bps: config.ladder.opus_kbps * 1000,
+            aac_bps: config.ladder.aac_kbps * 1000,
+            protocols: config.ingest.protocols.clone(),
+        },
+        abr: abr::Config {
+            up_after_s: config.policies.abr_parameters.up_after_s,
+            start_kbps: kbps.get(config.ladder.default_quality.as_str()).copied().map_or(2500.0, f64::from),
+        },
+        hls: HlsConfig {
+            segments: SegmentConfig {
+                container: match config.hls.container {
+                    config::Container::Fmp4 => Container::Fmp4,
+                    config::Container::Ts => Container::Ts,
+                },
+                segment_s: config.hls.segment_s,
+                window: config.hls.window,
+            },
+            on_demand,
+            keep_alive: Duration::from_secs(config.hls.keep_alive_s),
+        },
+        viewers_max: config.webrtc.viewers_max,
+    }
+}
+
+fn ice_server(server: &config::IceServer) -> IceServer {
+    IceServer {
+        url: server.url.clone(),
+        username: server.username.clone(),
+        credential: server.credential.clone(),
+    }
+}
+
+/// The token printed at the start is good for a day.
+const TOKEN_TTL: Duration = Duration::from_secs(86_400);

@@ -1,0 +1,62 @@
+//! What can go wrong in a use case, in the core's words. `api` decides the HTTP status.
+
+use lockgate_media::{BroadcastName, TrackId};
+use lockgate_ports::{SignalError, TranscodeError};
+
+use crate::SessionId;
+
+/// Why a use case failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// Someone is already publishing under this name.
+    #[error("a broadcast named {0} is already live")]
+    NameTaken(BroadcastName),
+    /// Nobody is publishing under this name.
+    #[error("no broadcast named {0} is live")]
+    NotLive(BroadcastName),
+    /// The broadcast is live, but has nothing that could be sent yet.
+    #[error("the broadcast {0} has no media yet")]
+    NotReady(BroadcastName),
+    /// The session does not exist or has ended.
+    #[error("the broadcast {broadcast} has no session {session}")]
+    NoSession {
+        /// The broadcast.
+        broadcast: BroadcastName,
+        /// The session asked for.
+        session: SessionId,
+    },
+    /// The broadcast has no such track.
+    #[error("the broadcast {broadcast} has no track {track}")]
+    NoTrack {
+        /// The broadcast.
+        broadcast: BroadcastName,
+        /// The track asked for.
+        track: TrackId,
+    },
+    /// A segment or init section that is not there (any more).
+    #[error("the broadcast {broadcast} has no file {file}")]
+    NoFile {
+        /// The broadcast.
+        broadcast: BroadcastName,
+        /// The file asked for.
+        file: String,
+    },
+    /// The broadcast has as many viewers as the configuration allows.
+    #[error("the broadcast {broadcast} has its {max} viewers already")]
+    Full {
+        /// The broadcast.
+        broadcast: BroadcastName,
+        /// Most viewers.
+        max: usize,
+    },
+    /// WebRTC signalling failed.
+    #[error(transparent)]
+    Signal(#[from] SignalError),
+    /// The ladder could not be started.
+    #[error(transparent)]
+    Transcode(#[from] TranscodeError),
+    /// The server is going down and takes nobody in.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+}

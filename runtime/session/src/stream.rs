@@ -1,0 +1,222 @@
+//! One live broadcast with everything that belongs to it: publisher, ladder, HLS, viewers, and the task that tends it.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use lockgate_broadcast::Broadcast;
+use lockgate_media::{AudioCodec, BroadcastName, TrackId};
+use lockgate_policy::abr;
+use lockgate_ports::{
+    Peer, Transcode,
+    signaller::PeerState,
+    transcoder::{State, Status},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, MissedTickBehavior},
+};
+
+use crate::{
+    Error, Hls, SessionId, StreamInfo, TrackInfo, ViewerInfo,
+    control::{self, Renditions},
+    viewer::Viewer,
+};
+
+pub(crate) struct Stream {
+    pub(crate) broadcast: Broadcast,
+    pub(crate) hls: Hls,
+    origin: Origin,
+    ladder: Option<Arc<dyn Transcode>>,
+    viewers: Mutex<HashMap<SessionId, Arc<Viewer>>>,
+    renditions: Mutex<Renditions>,
+    abr: abr::Config,
+    started: Instant,
+    ended: watch::Sender<bool>,
+}
+
+/// Where a stream's media comes from.
+pub(crate) enum Origin {
+    Peer { id: SessionId, peer: Arc<dyn Peer> },
+    Url,
+    Demo,
+}
+
+impl Stream {
+    pub(crate) fn new(
+        broadcast: Broadcast,
+        hls: Hls,
+        origin: Origin,
+        ladder: Option<Arc<dyn Transcode>>,
+        abr: abr::Config,
+    ) -> Self {
+        Self {
+            broadcast,
+            hls,
+            origin,
+            ladder,
+            viewers: Mutex::default(),
+            renditions: Mutex::default(),
+            abr,
+            started: Instant::now(),
+            ended: watch::Sender::new(false),
+        }
+    }
+
+    pub(crate) fn name(&self) -> &BroadcastName {
+        self.broadcast.name()
+    }
+
+    pub(crate) fn is_ended(&self) -> bool {
+        *self.ended.borrow()
+    }
+
+    pub(crate) fn viewers(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Viewer>>> {
+        self.viewers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn viewer(&self, session: SessionId) -> Result<Arc<Viewer>, Error> {
+        self.viewers()
+            .get(&session)
+            .cloned()
+            .ok_or_else(|| self.no_session(session))
+    }
+
+    /// The publisher's peer, if `session` is the publisher's session.
+    pub(crate) fn publisher(&self, session: SessionId) -> Result<&Arc<dyn Peer>, Error> {
+        match &self.origin {
+            Origin::Peer { id, peer } if *id == session => Ok(peer),
+            _ => Err(self.no_session(session)),
+        }
+    }
+
+    fn no_session(&self, session: SessionId) -> Error {
+        Error::NoSession {
+            broadcast: self.name().clone(),
+            session,
+        }
+    }
+
+    /// Runs the control step every second and whenever the tracks change, until the source is over.
+    pub(crate) async fn tend(&self) {
+        let mut tick = tokio::time::interval(control::TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut changes = self.broadcast.changes();
+        let mut ended = self.ended.subscribe();
+        loop {
+            self.step();
+            tokio::select! {
+                _ = tick.tick() => {}
+                _ = changes.changed() => {}
+                reason = self.source_over() => {
+                    tracing::info!(broadcast = %self.name(), reason, "the broadcast is over");
+                    break;
+                }
+                _ = ended.wait_for(|ended| *ended) => break,
+            }
+        }
+        self.end();
+    }
+
+    /// Ends everything at once: viewers, publisher, playlists. Idempotent.
+    pub(crate) fn end(&self) {
+        if self.ended.send_replace(true) {
+            return;
+        }
+        if let Origin::Peer { peer, .. } = &self.origin {
+            peer.close();
+        }
+        for (_, viewer) in self.viewers().drain() {
+            viewer.peer.close();
+        }
+        self.hls.finish();
+    }
+
+    /// Decides for every viewer, and forgets those that are gone.
+    pub(crate) fn step(&self) {
+        let tracks = self.broadcast.tracks();
+        let renditions = self
+            .renditions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .measure(&tracks, Instant::now());
+        let opus = tracks.iter().find(|track| {
+            track
+                .format()
+                .audio()
+                .is_some_and(|audio| audio.codec == AudioCodec::Opus)
+        });
+        let audio: Option<TrackId> = opus.map(|track| track.id().clone());
+        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.viewers().retain(|_, viewer| {
+            if matches!(*viewer.peer.state().borrow(), PeerState::Closed(_)) {
+                return false;
+            }
+            let wanted = viewer.wanted();
+            let verdict = control::decide(
+                &self.abr,
+                &renditions,
+                &viewer.video_codecs,
+                &viewer.peer.link(),
+                wanted.as_ref(),
+                &mut viewer.carried(),
+                now_ms,
+            );
+            viewer.apply(verdict, audio.clone());
+            true
+        });
+    }
+
+    async fn source_over(&self) -> &'static str {
+        match (&self.origin, &self.ladder) {
+            (Origin::Peer { peer, .. }, _) => {
+                let mut state = peer.state();
+                while !matches!(*state.borrow_and_update(), PeerState::Closed(_)) {
+                    if state.changed().await.is_err() {
+                        break;
+                    }
+                }
+                "the publisher left"
+            }
+            (_, Some(ladder)) => {
+                let mut status = ladder.status();
+                let over = |status: &Status| matches!(status.state, State::Ended | State::Failed);
+                match status.wait_for(over).await {
+                    Ok(status) if status.state == State::Failed => "the ladder failed",
+                    _ => "the source ended",
+                }
+            }
+            (_, None) => std::future::pending().await,
+        }
+    }
+
+    pub(crate) fn info(&self) -> StreamInfo {
+        let (source, ingest) = match &self.origin {
+            Origin::Peer { peer, .. } => ("whip", Some(peer.ingest())),
+            Origin::Url => ("url", None),
+            Origin::Demo => ("demo", None),
+        };
+        StreamInfo {
+            id: self.name().clone(),
+            state: if self.is_ended() { "ended" } else { "live" },
+            source,
+            started_at_ms: self.broadcast.origin().unix_ms(),
+            duration_s: self.started.elapsed().as_secs_f64(),
+            viewers: self.viewers().len(),
+            tracks: self.broadcast.tracks().iter().map(TrackInfo::of).collect(),
+            ladder: self
+                .ladder
+                .as_ref()
+                .map(|ladder| ladder.status().borrow().clone()),
+            ingest,
+        }
+    }
+
+    pub(crate) fn viewer_infos(&self) -> Vec<ViewerInfo> {
+        self.viewers()
+            .values()
+            .map(|viewer| viewer.info())
+            .collect()
+    }
+}

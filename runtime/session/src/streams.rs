@@ -1,0 +1,496 @@
+//! The use cases: publish, subscribe, patch, end, choose, list.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use lockgate_broadcast::{Broadcast, Limits, Origin as Timeline};
+use lockgate_media::{BroadcastName, Rung, TrackId};
+use lockgate_policy::{abr, ladder};
+use lockgate_ports::{
+    Peer, Selection, Signaller, Transcode, Transcoder, ViewerFeed,
+    task::{Task, own},
+    transcoder::{Input, Job, Plan, Planner, Settings, SourceInfo},
+};
+use tokio::sync::watch;
+
+use crate::{
+    Error, Hls, HlsConfig, SessionId, StreamInfo, ViewerInfo,
+    stream::{Origin, Stream},
+    viewer::{Verdict, Viewer},
+};
+
+/// Everything that is live. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub struct Streams {
+    inner: Arc<Inner>,
+}
+
+/// What the operator chose.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Which rungs.
+    pub ladder: LadderConfig,
+    /// How to encode them.
+    pub encode: Settings,
+    /// The built-in `abr` policy.
+    pub abr: abr::Config,
+    /// HLS.
+    pub hls: HlsConfig,
+    /// Most WebRTC viewers of one broadcast.
+    pub viewers_max: usize,
+}
+
+/// The operator's limits on the ladder.
+#[derive(Debug, Clone)]
+pub struct LadderConfig {
+    /// The rungs to choose from.
+    pub rungs: Vec<Rung>,
+    /// The best rung allowed.
+    pub max_quality: Option<String>,
+    /// May a source be passed through?
+    pub passthrough: bool,
+    /// CPU seconds a second that encoding one broadcast may take.
+    pub cpu_budget: f64,
+}
+
+/// A peer that was taken in.
+#[derive(Debug, Clone)]
+pub struct Joined {
+    /// Its session.
+    pub session: SessionId,
+    /// The SDP answer.
+    pub answer: String,
+    /// The entity tag of its ICE session, without quotes.
+    pub ice_tag: String,
+}
+
+struct Inner {
+    config: Config,
+    signaller: Arc<dyn Signaller>,
+    transcoder: Arc<dyn Transcoder>,
+    live: Mutex<Live>,
+}
+
+#[derive(Default)]
+struct Live {
+    streams: HashMap<BroadcastName, Slot>,
+    closing: bool,
+}
+
+enum Slot {
+    /// A publisher is being taken in under this name.
+    Reserved,
+    /// The stream, with the task that tends it.
+    Taken(
+        Arc<Stream>,
+        #[expect(dead_code, reason = "owned: dropping it ends the task")] Task,
+    ),
+}
+
+impl Streams {
+    /// Nothing live yet.
+    pub fn new(
+        config: Config,
+        signaller: Arc<dyn Signaller>,
+        transcoder: Arc<dyn Transcoder>,
+    ) -> Self {
+        Self {
+            inner: Arc::new(Inner {
+                config,
+                signaller,
+                transcoder,
+                live: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Takes in a WebRTC publisher (WHIP) under a free name.
+    pub async fn publish(&self, name: BroadcastName, offer: String) -> Result<Joined, Error> {
+        let reserved = self.reserve(name.clone())?;
+        let broadcast = Broadcast::new(name, Timeline::now(), Limits::default());
+        let accepted = self
+            .inner
+            .signaller
+            .publish(offer, broadcast.clone())
+            .await?;
+        let ladder = self.start_ladder(Input::Peer, &broadcast)?;
+        let session = SessionId::random();
+        let joined = Joined {
+            session,
+            answer: accepted.answer,
+            ice_tag: accepted.peer.ice_tag(),
+        };
+        tracing::info!(broadcast = %broadcast.name(), %session, "a publisher was taken in");
+        let origin = Origin::Peer {
+            id: session,
+            peer: accepted.peer,
+        };
+        reserved.fill(self.stream(broadcast, origin, ladder))?;
+        Ok(joined)
+    }
+
+    /// Starts a broadcast from the demo generator or a URL.
+    pub fn add_source(&self, name: BroadcastName, input: Input) -> Result<(), Error> {
+        let reserved = self.reserve(name.clone())?;
+        let broadcast = Broadcast::new(name, Timeline::now(), Limits::default());
+        let origin = match &input {
+            Input::Demo { .. } => Origin::Demo,
+            Input::Url { .. } | Input::Peer => Origin::Url,
+        };
+        let ladder = self.start_ladder(input, &broadcast)?;
+        reserved.fill(self.stream(broadcast, origin, ladder))
+    }
+
+    /// Takes in a WebRTC viewer (WHEP).
+    pub async fn subscribe(&self, name: &BroadcastName, offer: String) -> Result<Joined, Error> {
+        let stream = self.live(name)?;
+        let max = self.inner.config.viewers_max;
+        let full = || Error::Full {
+            broadcast: name.clone(),
+            max,
+        };
+        if stream.viewers().len() >= max {
+            return Err(full());
+        }
+        wait_for_tracks(&stream.broadcast).await?;
+        let (selection, selected) = watch::channel(Selection::default());
+        let feed = ViewerFeed {
+            broadcast: stream.broadcast.clone(),
+            selection: selected,
+        };
+        let accepted = self.inner.signaller.subscribe(offer, feed).await?;
+        let session = SessionId::random();
+        let joined = Joined {
+            session,
+            answer: accepted.answer,
+            ice_tag: accepted.peer.ice_tag(),
+        };
+        let viewer = Arc::new(Viewer::new(
+            session,
+            accepted.peer,
+            accepted.video_codecs,
+            selection,
+        ));
+        {
+            let mut viewers = stream.viewers();
+            if viewers.len() >= max {
+                return Err(full());
+            }
+            viewers.insert(session, viewer);
+        }
+        if stream.is_ended() {
+            stream.viewers().remove(&session);
+            return Err(Error::NotLive(name.clone()));
+        }
+        stream.step();
+        Ok(joined)
+    }
+
+    /// The peer of a publishing session.
+    pub fn publisher(
+        &self,
+        name: &BroadcastName,
+        session: SessionId,
+    ) -> Result<Arc<dyn Peer>, Error> {
+        Ok(Arc::clone(self.live(name)?.publisher(session)?))
+    }
+
+    /// The peer of a viewing session.
+    pub fn viewer(&self, name: &BroadcastName, session: SessionId) -> Result<Arc<dyn Peer>, Error> {
+        Ok(Arc::clone(&self.live(name)?.viewer(session)?.peer))
+    }
+
+    /// Ends a publishing session, and with it the broadcast.
+    pub fn unpublish(&self, name: &BroadcastName, session: SessionId) -> Result<(), Error> {
+        let stream = self.live(name)?;
+        stream.publisher(session)?;
+        stream.end();
+        Ok(())
+    }
+
+    /// Ends a viewing session.
+    pub fn unsubscribe(&self, name: &BroadcastName, session: SessionId) -> Result<(), Error> {
+        let stream = self.live(name)?;
+        let viewer = stream.viewer(session)?;
+        stream.viewers().remove(&session);
+        viewer.peer.close();
+        Ok(())
+    }
+
+    /// A viewer picks a rendition itself, or leaves the choice to the policy again (`None`).
+    pub fn choose(
+        &self,
+        name: &BroadcastName,
+        session: SessionId,
+        choice: Option<TrackId>,
+    ) -> Result<(), Error> {
+        let stream = self.live(name)?;
+        let viewer = stream.viewer(session)?;
+        if let Some(track) = &choice
+            && stream
+                .broadcast
+                .track(track)
+                .is_none_or(|track| track.format().video().is_none())
+        {
+            return Err(Error::NoTrack {
+                broadcast: name.clone(),
+                track: track.clone(),
+            });
+        }
+        viewer.carried().chosen = choice;
+        stream.step();
+        Ok(())
+    }
+
+    /// The decisions about a viewer, and the track that it is really being sent.
+    #[expect(
+        clippy::type_complexity,
+        reason = "two watches, each named by its type"
+    )]
+    pub fn watch_viewer(
+        &self,
+        name: &BroadcastName,
+        session: SessionId,
+    ) -> Result<
+        (
+            watch::Receiver<Option<Verdict>>,
+            watch::Receiver<Option<TrackId>>,
+        ),
+        Error,
+    > {
+        let viewer = self.live(name)?.viewer(session)?;
+        Ok((viewer.verdicts(), viewer.peer.playing()))
+    }
+
+    /// Works on a broadcast's HLS. A broadcast that has just ended still has its last playlists.
+    pub fn hls(&self, name: &BroadcastName) -> Result<HlsOf, Error> {
+        match self.lock().streams.get(name) {
+            Some(Slot::Taken(stream, _)) => Ok(HlsOf(Arc::clone(stream))),
+            _ => Err(Error::NotLive(name.clone())),
+        }
+    }
+
+    /// All streams, live ones and those that have just ended, by name.
+    pub fn list(&self) -> Vec<StreamInfo> {
+        let mut infos: Vec<StreamInfo> = self.all().iter().map(|stream| stream.info()).collect();
+        infos.sort_by(|a, b| a.id.cmp(&b.id));
+        infos
+    }
+
+    /// One stream.
+    pub fn info(&self, name: &BroadcastName) -> Result<StreamInfo, Error> {
+        Ok(self.live(name)?.info())
+    }
+
+    /// The WebRTC viewers of a stream.
+    pub fn sessions(&self, name: &BroadcastName) -> Result<Vec<ViewerInfo>, Error> {
+        Ok(self.live(name)?.viewer_infos())
+    }
+
+    /// Ends a broadcast, whatever its source.
+    pub fn stop(&self, name: &BroadcastName) -> Result<(), Error> {
+        self.live(name)?.end();
+        Ok(())
+    }
+
+    /// Ends all broadcasts and takes nobody in any more.
+    pub fn shut_down(&self) {
+        self.lock().closing = true;
+        for stream in self.all() {
+            stream.end();
+        }
+        self.lock().streams.clear();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Live> {
+        self.inner
+            .live
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all(&self) -> Vec<Arc<Stream>> {
+        let taken = |slot: &Slot| match slot {
+            Slot::Taken(stream, _) => Some(Arc::clone(stream)),
+            Slot::Reserved => None,
+        };
+        self.lock().streams.values().filter_map(taken).collect()
+    }
+
+    fn live(&self, name: &BroadcastName) -> Result<Arc<Stream>, Error> {
+        match self.lock().streams.get(name) {
+            Some(Slot::Taken(stream, _)) if !stream.is_ended() => Ok(Arc::clone(stream)),
+            _ => Err(Error::NotLive(name.clone())),
+        }
+    }
+
+    fn reserve(&self, name: BroadcastName) -> Result<Reserved, Error> {
+        let mut live = self.lock();
+        if live.closing {
+            return Err(Error::ShuttingDown);
+        }
+        match live.streams.get(&name) {
+            Some(Slot::Taken(stream, _)) if stream.is_ended() => {}
+            Some(_) => return Err(Error::NameTaken(name)),
+            None => {}
+        }
+        live.streams.insert(name.clone(), Slot::Reserved);
+        Ok(Reserved {
+            streams: self.clone(),
+            name,
+            filled: false,
+        })
+    }
+
+    fn start_ladder(
+        &self,
+        input: Input,
+        broadcast: &Broadcast,
+    ) -> Result<Arc<dyn Transcode>, Error> {
+        let config = &self.inner.config;
+        let job = Job {
+            planner: planner(config, &input),
+            input,
+            settings: config.encode.clone(),
+        };
+        Ok(self.inner.transcoder.start(job, broadcast.clone())?)
+    }
+
+    fn stream(
+        &self,
+        broadcast: Broadcast,
+        origin: Origin,
+        ladder: Arc<dyn Transcode>,
+    ) -> Arc<Stream> {
+        let hls = Hls::start(broadcast.clone(), self.inner.config.hls);
+        Arc::new(Stream::new(
+            broadcast,
+            hls,
+            origin,
+            Some(ladder),
+            self.inner.config.abr.clone(),
+        ))
+    }
+
+    /// Tends a stream to its end, leaves its last playlists for a while, then forgets it.
+    async fn tend(self, stream: Arc<Stream>) {
+        stream.tend().await;
+        tokio::time::sleep(LINGER).await;
+        let mut live = self.lock();
+        if matches!(live.streams.get(stream.name()), Some(Slot::Taken(current, _)) if Arc::ptr_eq(current, &stream))
+        {
+            live.streams.remove(stream.name());
+        }
+    }
+}
+
+/// The HLS of a stream, which lives as long as this does.
+pub struct HlsOf(Arc<Stream>);
+
+impl std::ops::Deref for HlsOf {
+    type Target = Hls;
+
+    fn deref(&self) -> &Hls {
+        &self.0.hls
+    }
+}
+
+/// A name kept free for a publisher that is being taken in; given back when that fails.
+struct Reserved {
+    streams: Streams,
+    name: BroadcastName,
+    filled: bool,
+}
+
+impl Reserved {
+    fn fill(mut self, stream: Arc<Stream>) -> Result<(), Error> {
+        let mut live = self.streams.lock();
+        if live.closing {
+            stream.end();
+            return Err(Error::ShuttingDown);
+        }
+        let tender = own(self.streams.clone().tend(Arc::clone(&stream)));
+        live.streams
+            .insert(self.name.clone(), Slot::Taken(stream, tender));
+        drop(live);
+        self.filled = true;
+        Ok(())
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let mut live = self.streams.lock();
+        if !self.filled && matches!(live.streams.get(&self.name), Some(Slot::Reserved)) {
+            live.streams.remove(&self.name);
+        }
+    }
+}
+
+async fn wait_for_tracks(broadcast: &Broadcast) -> Result<(), Error> {
+    let mut changes = broadcast.changes();
+    let wait = async {
+        while broadcast.tracks().is_empty() {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(TRACKS_WITHIN, wait)
+        .await
+        .map_err(|_| Error::NotReady(broadcast.name().clone()))
+}
+
+fn planner(config: &Config, input: &Input) -> Planner {
+    let config = config.clone();
+    let from_peer = matches!(input, Input::Peer);
+    Arc::new(move |source: &SourceInfo| plan(&config, source, from_peer))
+}
+
+/// Asks the `ladder` policy, in its words.
+fn plan(config: &Config, source: &SourceInfo, from_peer: bool) -> Plan {
+    let Some(video) = &source.video else {
+        return Plan::default();
+    };
+    let gop_s = f64::from(config.encode.gop_s);
+    // A peer's own coding is in the hub already as `source`; its keyframes come when asked for, not every segment.
+    let passable = !from_peer
+        && video.codec == "h264"
+        && !video.b_frames
+        && video.gop_max_s.is_some_and(|gop| gop <= gop_s + 0.1);
+    let decision = ladder::plan(
+        &ladder::Source {
+            width: video.width,
+            height: video.height,
+            fps: video.frame_rate.map_or(30.0, |rate| rate.fps()),
+            kbps: video.bitrate_bps.map(|bps| bps as f64 / 1000.0),
+            passable,
+        },
+        &ladder::Limits {
+            rungs: config.ladder.rungs.clone(),
+            max_quality: config.ladder.max_quality.clone(),
+            passthrough: config.ladder.passthrough,
+            cpu_budget: config.ladder.cpu_budget,
+            preset: config.encode.preset.clone(),
+        },
+    );
+    tracing::info!(
+        source = %format_args!("{} {}×{}", video.codec, video.width, video.height),
+        rungs = ?decision.rungs.iter().map(|rung| rung.name.as_str()).collect::<Vec<_>>(),
+        reason = %decision.reason,
+        "the ladder is planned"
+    );
+    Plan {
+        rungs: decision.rungs,
+        passthrough: decision.passthrough,
+    }
+}
+
+/// How long the last playlists of an ended broadcast stay, so that players come to its end.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// How long a viewer waits for a broadcast that has just started to have media.
+const TRACKS_WITHIN: Duration = Duration::from_secs(5);

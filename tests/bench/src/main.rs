@@ -1,0 +1,2 @@
+//! The benchmark tables.
+fn main() {}
