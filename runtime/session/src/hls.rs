@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -56,6 +59,8 @@ struct Shared {
     fetched: Mutex<HashMap<TrackId, Instant>>,
     /// A rendition is fetched that was not before.
     wanted: Notify,
+    /// The last playlists stand; nothing is started or stopped any more.
+    finished: AtomicBool,
 }
 
 impl Hls {
@@ -68,6 +73,7 @@ impl Hls {
             progress: watch::Sender::new(()),
             fetched: Mutex::default(),
             wanted: Notify::new(),
+            finished: AtomicBool::new(false),
         });
         let tender = own(Arc::clone(&shared).tend());
         Self {
@@ -113,6 +119,7 @@ impl Hls {
 
     /// The broadcast is over: the playlists end.
     pub(crate) fn finish(&self) {
+        self.shared.finished.store(true, Ordering::Release);
         self.shared.packager().finish();
         self.shared.progress.send_replace(());
     }
@@ -158,7 +165,7 @@ impl Shared {
         let mut changes = self.broadcast.changes();
         let mut pumps: HashMap<TrackId, Task> = HashMap::new();
         let mut tick = tokio::time::interval(Duration::from_secs(1));
-        loop {
+        while !self.finished.load(Ordering::Acquire) {
             self.reconcile(&mut pumps);
             tokio::select! {
                 changed = changes.changed() => if changed.is_err() { return },

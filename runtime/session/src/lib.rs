@@ -14,6 +14,9 @@ mod stream;
 mod streams;
 mod viewer;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::Error;
 pub use hls::{Hls, HlsConfig, MediaFile};
 pub use id::SessionId;

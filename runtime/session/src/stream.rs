@@ -28,7 +28,8 @@ pub(crate) struct Stream {
     pub(crate) broadcast: Broadcast,
     pub(crate) hls: Hls,
     origin: Origin,
-    ladder: Option<Arc<dyn Transcode>>,
+    /// Taken out at the end, which stops it.
+    ladder: Mutex<Option<Arc<dyn Transcode>>>,
     viewers: Mutex<HashMap<SessionId, Arc<Viewer>>>,
     renditions: Mutex<Renditions>,
     abr: abr::Config,
@@ -48,14 +49,14 @@ impl Stream {
         broadcast: Broadcast,
         hls: Hls,
         origin: Origin,
-        ladder: Option<Arc<dyn Transcode>>,
+        ladder: Arc<dyn Transcode>,
         abr: abr::Config,
     ) -> Self {
         Self {
             broadcast,
             hls,
             origin,
-            ladder,
+            ladder: Mutex::new(Some(ladder)),
             viewers: Mutex::default(),
             renditions: Mutex::default(),
             abr,
@@ -131,6 +132,11 @@ impl Stream {
             viewer.peer.close();
         }
         self.hls.finish();
+        drop(self.ladder().take());
+    }
+
+    fn ladder(&self) -> MutexGuard<'_, Option<Arc<dyn Transcode>>> {
+        self.ladder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Decides for every viewer, and forgets those that are gone.
@@ -169,7 +175,8 @@ impl Stream {
     }
 
     async fn source_over(&self) -> &'static str {
-        match (&self.origin, &self.ladder) {
+        let status = self.ladder().as_ref().map(|ladder| ladder.status());
+        match (&self.origin, status) {
             (Origin::Peer { peer, .. }, _) => {
                 let mut state = peer.state();
                 while !matches!(*state.borrow_and_update(), PeerState::Closed(_)) {
@@ -179,8 +186,7 @@ impl Stream {
                 }
                 "the publisher left"
             }
-            (_, Some(ladder)) => {
-                let mut status = ladder.status();
+            (_, Some(mut status)) => {
                 let over = |status: &Status| matches!(status.state, State::Ended | State::Failed);
                 match status.wait_for(over).await {
                     Ok(status) if status.state == State::Failed => "the ladder failed",
@@ -206,7 +212,7 @@ impl Stream {
             viewers: self.viewers().len(),
             tracks: self.broadcast.tracks().iter().map(TrackInfo::of).collect(),
             ladder: self
-                .ladder
+                .ladder()
                 .as_ref()
                 .map(|ladder| ladder.status().borrow().clone()),
             ingest,

@@ -370,7 +370,7 @@ impl Streams {
             broadcast,
             hls,
             origin,
-            Some(ladder),
+            ladder,
             self.inner.config.abr.clone(),
         ))
     }

@@ -1,0 +1,481 @@
+//! The use cases with WebRTC and FFmpeg in memory, in virtual time.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use lockgate_broadcast::{
+    Broadcast,
+    track::{Producer, Role},
+};
+use lockgate_media::{
+    AccessUnit, AudioFormat, BroadcastName, Format, TrackId, VideoCodec, VideoFormat,
+    ladder::default_rungs,
+    stats::{IngestStats, LinkStats},
+};
+use lockgate_policy::abr;
+use lockgate_ports::{
+    Accepted, BoxFuture, Peer, Selection, SignalError, Signaller, Transcode, TranscodeError,
+    Transcoder, ViewerFeed,
+    signaller::{CloseReason, PeerState},
+    transcoder::{Input, Job, Settings, State, Status},
+};
+use tokio::sync::watch;
+
+use crate::{Config, Error, HlsConfig, LadderConfig, SegmentConfig, Streams};
+
+/// A peer whose link and state the test sets.
+struct FakePeer {
+    state: watch::Sender<PeerState>,
+    playing: watch::Sender<Option<TrackId>>,
+    link: Mutex<LinkStats>,
+    selection: Option<watch::Receiver<Selection>>,
+}
+
+impl Peer for FakePeer {
+    fn trickle(&self, _: String) -> BoxFuture<'_, Result<(), SignalError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn ice_tag(&self) -> String {
+        "tag".to_owned()
+    }
+
+    fn link(&self) -> LinkStats {
+        self.link.lock().unwrap().clone()
+    }
+
+    fn ingest(&self) -> IngestStats {
+        IngestStats::default()
+    }
+
+    fn playing(&self) -> watch::Receiver<Option<TrackId>> {
+        self.playing.subscribe()
+    }
+
+    fn state(&self) -> watch::Receiver<PeerState> {
+        self.state.subscribe()
+    }
+
+    fn close(&self) {
+        self.state
+            .send_replace(PeerState::Closed(CloseReason::Asked));
+    }
+}
+
+/// Accepts everything, keeps the peers, and refuses the offer `bad`.
+#[derive(Default)]
+struct FakeSignaller {
+    peers: Mutex<Vec<Arc<FakePeer>>>,
+}
+
+impl FakeSignaller {
+    fn accept(
+        &self,
+        offer: &str,
+        selection: Option<watch::Receiver<Selection>>,
+    ) -> Result<Accepted, SignalError> {
+        if offer == "bad" {
+            return Err(SignalError::Malformed("no SDP".to_owned()));
+        }
+        let peer = Arc::new(FakePeer {
+            state: watch::Sender::new(PeerState::Connected),
+            playing: watch::Sender::new(None),
+            link: Mutex::default(),
+            selection,
+        });
+        self.peers.lock().unwrap().push(Arc::clone(&peer));
+        Ok(Accepted {
+            answer: "answer".to_owned(),
+            video_codecs: vec![VideoCodec::H264],
+            peer,
+        })
+    }
+
+    fn peer(&self, at: usize) -> Arc<FakePeer> {
+        Arc::clone(&self.peers.lock().unwrap()[at])
+    }
+}
+
+impl Signaller for FakeSignaller {
+    fn publish(&self, offer: String, _: Broadcast) -> BoxFuture<'_, Result<Accepted, SignalError>> {
+        Box::pin(async move { self.accept(&offer, None) })
+    }
+
+    fn subscribe(
+        &self,
+        offer: String,
+        feed: ViewerFeed,
+    ) -> BoxFuture<'_, Result<Accepted, SignalError>> {
+        Box::pin(async move { self.accept(&offer, Some(feed.selection)) })
+    }
+}
+
+/// Publishes two rungs and audio at once, without encoding anything.
+#[derive(Default)]
+struct FakeTranscoder {
+    running: Arc<AtomicUsize>,
+    statuses: Arc<Mutex<Vec<watch::Sender<Status>>>>,
+}
+
+struct FakeLadder {
+    status: watch::Sender<Status>,
+    _producers: Vec<Producer>,
+    running: Arc<AtomicUsize>,
+}
+
+impl Transcoder for FakeTranscoder {
+    fn start(&self, _: Job, broadcast: Broadcast) -> Result<Arc<dyn Transcode>, TranscodeError> {
+        let video = |kbps: u64, height: u32| {
+            Format::Video(VideoFormat {
+                codec: VideoCodec::H264,
+                width: height * 16 / 9,
+                height,
+                frame_rate: None,
+                bitrate_bps: Some(kbps * 1000),
+                parameter_sets: None,
+            })
+        };
+        let id = |text| TrackId::new(text).unwrap();
+        let producers = vec![
+            broadcast.publish(id("720p60"), Role::Rung, video(2500, 720))?,
+            broadcast.publish(id("360p30"), Role::Rung, video(600, 360))?,
+            broadcast.publish(
+                TrackId::opus(),
+                Role::Rung,
+                Format::Audio(AudioFormat::opus(2, None)),
+            )?,
+        ];
+        producers[0].push(AccessUnit::new(0, true, Bytes::from_static(b"idr")));
+        self.running.fetch_add(1, Ordering::SeqCst);
+        let status = watch::Sender::new(Status::default());
+        self.statuses.lock().unwrap().push(status.clone());
+        Ok(Arc::new(FakeLadder {
+            status,
+            _producers: producers,
+            running: Arc::clone(&self.running),
+        }))
+    }
+}
+
+impl Transcode for FakeLadder {
+    fn status(&self) -> watch::Receiver<Status> {
+        self.status.subscribe()
+    }
+}
+
+impl Drop for FakeLadder {
+    fn drop(&mut self) {
+        self.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+struct House {
+    streams: Streams,
+    signaller: Arc<FakeSignaller>,
+    running: Arc<AtomicUsize>,
+    statuses: Arc<Mutex<Vec<watch::Sender<Status>>>>,
+}
+
+fn house() -> House {
+    let signaller = Arc::new(FakeSignaller::default());
+    let transcoder = FakeTranscoder::default();
+    let running = Arc::clone(&transcoder.running);
+    let statuses = Arc::clone(&transcoder.statuses);
+    let config = Config {
+        ladder: LadderConfig {
+            rungs: default_rungs(),
+            max_quality: None,
+            passthrough: true,
+            cpu_budget: 8.0,
+        },
+        encode: Settings {
+            encoder: "libx264".to_owned(),
+            preset: "superfast".to_owned(),
+            gop_s: 2,
+            on_demand: true,
+            opus_bps: 96_000,
+            aac_bps: 128_000,
+            protocols: Vec::new(),
+        },
+        abr: abr::Config::default(),
+        hls: HlsConfig {
+            segments: SegmentConfig::default(),
+            on_demand: true,
+            keep_alive: Duration::from_secs(30),
+        },
+        viewers_max: 2,
+    };
+    let streams = Streams::new(
+        config,
+        Arc::clone(&signaller) as Arc<dyn Signaller>,
+        Arc::new(transcoder),
+    );
+    House {
+        streams,
+        signaller,
+        running,
+        statuses,
+    }
+}
+
+fn name(text: &str) -> BroadcastName {
+    BroadcastName::new(text).unwrap()
+}
+
+fn offer() -> String {
+    "offer".to_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_is_taken_until_its_publisher_leaves() {
+    let house = house();
+    let first = house.streams.publish(name("cam"), offer()).await.unwrap();
+    assert_eq!(
+        house
+            .streams
+            .publish(name("cam"), offer())
+            .await
+            .unwrap_err(),
+        Error::NameTaken(name("cam"))
+    );
+    house.streams.publish(name("other"), offer()).await.unwrap();
+    house
+        .streams
+        .unpublish(&name("cam"), first.session)
+        .unwrap();
+    assert_eq!(
+        house.streams.info(&name("cam")).unwrap_err(),
+        Error::NotLive(name("cam"))
+    );
+    house.streams.publish(name("cam"), offer()).await.unwrap();
+    assert!(house.streams.info(&name("other")).is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_offer_gives_the_name_back() {
+    let house = house();
+    let refused = house
+        .streams
+        .publish(name("cam"), "bad".to_owned())
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(refused, Error::Signal(SignalError::Malformed(_))),
+        "{refused:?}"
+    );
+    assert!(house.streams.publish(name("cam"), offer()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_that_goes_silent_ends_its_broadcast_and_frees_everything() {
+    let house = house();
+    house.streams.publish(name("cam"), offer()).await.unwrap();
+    house
+        .streams
+        .subscribe(&name("cam"), offer())
+        .await
+        .unwrap();
+    assert_eq!(house.running.load(Ordering::SeqCst), 1);
+    house
+        .signaller
+        .peer(0)
+        .state
+        .send_replace(PeerState::Closed(CloseReason::Gone));
+    let mut viewer = house.signaller.peer(1).state.subscribe();
+    viewer
+        .wait_for(|state| matches!(state, PeerState::Closed(_)))
+        .await
+        .unwrap();
+    // Its last playlists stay a while; then nothing is left, the ladder included.
+    while !house.streams.list().is_empty() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    while house.running.load(Ordering::SeqCst) > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn viewers_of_nothing_and_viewers_too_many_are_refused() {
+    let house = house();
+    assert_eq!(
+        house
+            .streams
+            .subscribe(&name("cam"), offer())
+            .await
+            .unwrap_err(),
+        Error::NotLive(name("cam"))
+    );
+    house
+        .streams
+        .add_source(
+            name("cam"),
+            Input::Demo {
+                width: 64,
+                height: 36,
+                fps: 5,
+            },
+        )
+        .unwrap();
+    let first = house
+        .streams
+        .subscribe(&name("cam"), offer())
+        .await
+        .unwrap();
+    house
+        .streams
+        .subscribe(&name("cam"), offer())
+        .await
+        .unwrap();
+    let full = house
+        .streams
+        .subscribe(&name("cam"), offer())
+        .await
+        .unwrap_err();
+    assert_eq!(
+        full,
+        Error::Full {
+            broadcast: name("cam"),
+            max: 2
+        }
+    );
+    house
+        .streams
+        .unsubscribe(&name("cam"), first.session)
+        .unwrap();
+    assert!(house.streams.subscribe(&name("cam"), offer()).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_viewer_gets_what_its_link_carries_and_may_choose_itself() {
+    let house = house();
+    house
+        .streams
+        .add_source(
+            name("cam"),
+            Input::Demo {
+                width: 64,
+                height: 36,
+                fps: 5,
+            },
+        )
+        .unwrap();
+    let joined = house
+        .streams
+        .subscribe(&name("cam"), offer())
+        .await
+        .unwrap();
+    let peer = house.signaller.peer(0);
+    let mut selection = peer.selection.clone().unwrap();
+    let wanted = |id: &str| {
+        let id = TrackId::new(id).unwrap();
+        move |selection: &Selection| selection.video.as_ref() == Some(&id)
+    };
+    // Nothing is known of its link yet: it starts at the default, with sound.
+    let first = selection.wait_for(wanted("720p60")).await.unwrap().clone();
+    assert_eq!(first.audio, Some(TrackId::opus()));
+    *peer.link.lock().unwrap() = LinkStats {
+        bandwidth_kbps: Some(900.0),
+        ..LinkStats::default()
+    };
+    selection.wait_for(wanted("360p30")).await.unwrap();
+    *peer.link.lock().unwrap() = LinkStats {
+        bandwidth_kbps: Some(9000.0),
+        ..LinkStats::default()
+    };
+    let before = tokio::time::Instant::now();
+    selection.wait_for(wanted("720p60")).await.unwrap();
+    assert!(
+        before.elapsed() >= Duration::from_secs(5),
+        "up only after it has fitted for five seconds"
+    );
+
+    let choose = |id: Option<&str>| {
+        house.streams.choose(
+            &name("cam"),
+            joined.session,
+            id.map(|id| TrackId::new(id).unwrap()),
+        )
+    };
+    choose(Some("360p30")).unwrap();
+    selection.wait_for(wanted("360p30")).await.unwrap();
+    assert!(matches!(
+        choose(Some("8k")).unwrap_err(),
+        Error::NoTrack { .. }
+    ));
+    assert!(matches!(
+        choose(Some("opus")).unwrap_err(),
+        Error::NoTrack { .. }
+    ));
+    choose(None).unwrap();
+    selection.wait_for(wanted("720p60")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_ends_or_fails_ends_its_broadcast() {
+    let house = house();
+    for (at, state) in [State::Ended, State::Failed].into_iter().enumerate() {
+        let input = Input::Url {
+            url: "x".to_owned(),
+            looped: false,
+        };
+        house.streams.add_source(name("over"), input).unwrap();
+        house.statuses.lock().unwrap()[at].send_replace(Status {
+            state,
+            ..Status::default()
+        });
+        while house.streams.info(&name("over")).is_ok() {
+            tokio::task::yield_now().await;
+        }
+        // The ladder stops at once; only the playlists stay.
+        assert_eq!(house.running.load(Ordering::SeqCst), 0);
+        assert_eq!(house.streams.list().len(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ended_name_is_free_at_once_and_nobody_enters_a_server_going_down() {
+    let house = house();
+    house
+        .streams
+        .add_source(
+            name("file"),
+            Input::Url {
+                url: "x".to_owned(),
+                looped: false,
+            },
+        )
+        .unwrap();
+    house.streams.stop(&name("file")).unwrap();
+    assert_eq!(
+        house.streams.info(&name("file")).unwrap_err(),
+        Error::NotLive(name("file"))
+    );
+    // Its name is free at once.
+    house
+        .streams
+        .add_source(
+            name("file"),
+            Input::Url {
+                url: "x".to_owned(),
+                looped: false,
+            },
+        )
+        .unwrap();
+    house.streams.shut_down();
+    assert_eq!(
+        house
+            .streams
+            .publish(name("new"), offer())
+            .await
+            .unwrap_err(),
+        Error::ShuttingDown
+    );
+    assert!(house.streams.list().is_empty());
+}
