@@ -42,6 +42,16 @@ export async function timePasses(page, seconds, deadlineMs = 20_000) {
   await until(`${seconds} s of playback`, async () => (await currentTime(page)) >= from + seconds, deadlineMs);
 }
 
+/** Waits until sound that is not silence was played. The page must not be muted: what nobody hears is not decoded. */
+export async function soundPasses(page) {
+  const before = await stats(page);
+  await until("sound", async () => {
+    const { audioPackets, audioEnergy } = await stats(page);
+    if (audioPackets > before.audioPackets && audioEnergy > before.audioEnergy) return true;
+    throw new Error(`${audioPackets} packets, energy ${audioEnergy}`);
+  });
+}
+
 /** Waits until the picture has this height. */
 export async function heightBecomes(page, height, deadlineMs = 15_000) {
   await until(

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { until, untilPage } from "../lib/until.js";
-import { framesPass, heightBecomes, offered, playing, stats, timePasses } from "../lib/watch.js";
+import { framesPass, heightBecomes, offered, playing, soundPasses, stats, timePasses } from "../lib/watch.js";
 import { world } from "../lib/world.js";
 
 const here = world({ demo: true });
@@ -23,19 +23,14 @@ test("the first page names what is live and leads to it", async () => {
 test("the watch page plays by WebRTC, with sound", async () => {
   const page = await here.open("/watch/demo");
   await playing(page, "whep");
-  const before = await stats(page);
+  await page.getByRole("button", { name: "Unmute" }).click();
+  assert.equal(await page.evaluate(() => document.querySelector("video").muted), false);
   await framesPass(page, 30);
   await timePasses(page, 1);
-  await until("sound", async () => {
-    const now = await stats(page);
-    return now.audioPackets > before.audioPackets && now.audioEnergy > before.audioEnergy;
-  });
+  await soundPasses(page);
   await until("the rung on the page", async () => (await page.locator("#rung").textContent()).length > 0);
   assert.equal(await page.locator("#transport").textContent(), "WebRTC");
   assert.match(await page.locator("#size").textContent(), /^\d+×\d+$/);
-
-  await page.getByRole("button", { name: "Unmute" }).click();
-  assert.equal(await page.evaluate(() => document.querySelector("video").muted), false);
   assert.deepEqual(page.complaints, []);
 });
 
@@ -140,6 +135,26 @@ test("HLS plays by itself where no packet gets through", async () => {
   });
   await playing(page, "hls");
   await timePasses(page, 2);
+});
+
+test("the viewer can change how it plays", async () => {
+  const page = await here.open("/watch/demo?via=hls");
+  await playing(page, "hls");
+  await page.getByLabel("Playback").selectOption("whep");
+  await playing(page, "whep");
+  await framesPass(page, 15);
+  assert.equal(new URL(page.url()).searchParams.get("via"), "whep");
+});
+
+test("a server that is gone is said to be gone, and asked again", async () => {
+  let gone = true;
+  const page = await here.open("/watch/demo", {
+    prepare: (page) => page.route(/\/(whep|hls)\//, (route) => (gone ? route.abort() : route.continue())),
+  });
+  await untilPage(page, "the words", () => window.lockgate.state === "unreachable");
+  assert.match(await page.locator("#message").textContent(), /cannot be reached/);
+  gone = false;
+  await playing(page, "whep");
 });
 
 test("a stream that is not live is waited for", async () => {

@@ -47,6 +47,7 @@ export class WhipSession {
       }
       const http = await HttpSession.open(pc, options);
       try {
+        await keepSize(pc);
         await http.connected(timeoutMs);
       } catch (error) {
         http.close();
@@ -115,6 +116,13 @@ interface StatsEntry {
   qualityLimitationReason?: string;
   fractionLost?: number;
   roundTripTime?: number;
+}
+
+/** While the estimate of the network still grows, a picture of full size and fewer frames: a ladder is cut to the size it first sees. */
+async function keepSize(pc: RTCPeerConnection): Promise<void> {
+  for (const sender of pc.getSenders().filter(({ track }) => track?.kind === "video")) {
+    await sender.setParameters({ ...sender.getParameters(), degradationPreference: "maintain-resolution" });
+  }
 }
 
 /** Puts a codec first. Among H.264 forms the constrained baseline in packetization mode 1 is what every viewer decodes. */

@@ -66,6 +66,7 @@ function show(): void {
   const { state, transport, rung, automatic } = player;
   const playing = state === "playing";
   cover.hidden = playing;
+  video.controls = playing;
   spinner.hidden = state === "failed" || state === "refused" || state === "idle";
   retry.hidden = state !== "failed" && state !== "refused";
   setText(message, player.message);
