@@ -19,7 +19,7 @@ use crate::{
 pub(crate) enum Lead {
     /// No video track runs.
     Alone,
-    /// Video runs; the furthest of its tracks has been decoded up to here, if any has started.
+    /// Video runs; the track that leads has been decoded up to here, if any has started.
     Video(Option<i64>),
 }
 
@@ -50,8 +50,14 @@ enum Step {
     Drop,
     /// The open segment ends, and what follows does not continue it.
     Break,
-    Append { tick: i64 },
-    Open { tick: i64, cell: i64, pts_90k: i64 },
+    Append {
+        tick: i64,
+    },
+    Open {
+        tick: i64,
+        cell: i64,
+        pts_90k: i64,
+    },
 }
 
 impl AudioSegmenter {
@@ -84,7 +90,11 @@ impl AudioSegmenter {
                     self.release();
                     self.append(&unit, tick);
                 }
-                Step::Open { tick, cell, pts_90k } => {
+                Step::Open {
+                    tick,
+                    cell,
+                    pts_90k,
+                } => {
                     self.release();
                     let closed = self.end_at(tick);
                     self.open(&unit, tick, cell, pts_90k, cuts);
@@ -123,14 +133,23 @@ impl AudioSegmenter {
     fn step(&self, unit: &AccessUnit, lead: Lead, cuts: &Cuts) -> Step {
         let alone = matches!(lead, Lead::Alone) || self.overflows();
         // Video's next keyframe comes at or after its frontier, so before it all cuts are known.
-        let settled = alone || matches!(lead, Lead::Video(Some(frontier)) if frontier > unit.pts_90k);
+        let settled =
+            alone || matches!(lead, Lead::Video(Some(frontier)) if frontier > unit.pts_90k);
         let Some(open) = &self.open else {
             let tick = self.tick(unit.pts_90k);
             if alone {
-                return Step::Open { tick, cell: cuts.cell(unit.pts_90k), pts_90k: unit.pts_90k };
+                return Step::Open {
+                    tick,
+                    cell: cuts.cell(unit.pts_90k),
+                    pts_90k: unit.pts_90k,
+                };
             }
             return match cuts.last_before(unit.epoch, unit.pts_90k) {
-                Some(cut) if settled => Step::Open { tick, cell: cut.cell, pts_90k: unit.pts_90k },
+                Some(cut) if settled => Step::Open {
+                    tick,
+                    cell: cut.cell,
+                    pts_90k: unit.pts_90k,
+                },
                 None if cuts.knows(unit.epoch) => Step::Drop,
                 _ => Step::Wait,
             };
@@ -146,17 +165,24 @@ impl AudioSegmenter {
         if lasts(tick) > cuts.limit_90k() {
             return Step::Break;
         }
-        let over = lasts(tick + FRAME_SAMPLES) > cuts.limit_90k() || open.samples.len() >= SAMPLES_MAX;
+        let over =
+            lasts(tick + FRAME_SAMPLES) > cuts.limit_90k() || open.samples.len() >= SAMPLES_MAX;
         match cuts.next(unit.epoch, open.cell, unit.pts_90k) {
-            Some(cut) if over || unit.pts_90k >= cut.pts_90k => {
-                Step::Open { tick, cell: cut.cell, pts_90k: unit.pts_90k.max(cut.pts_90k) }
-            }
+            Some(cut) if over || unit.pts_90k >= cut.pts_90k => Step::Open {
+                tick,
+                cell: cut.cell,
+                pts_90k: unit.pts_90k.max(cut.pts_90k),
+            },
             Some(_) => Step::Append { tick },
             None if !settled => Step::Wait,
             None => {
                 let cell = cuts.cell(unit.pts_90k);
                 if over || (alone && cell > open.cell) {
-                    Step::Open { tick, cell: cell.max(open.cell + 1), pts_90k: unit.pts_90k }
+                    Step::Open {
+                        tick,
+                        cell: cell.max(open.cell + 1),
+                        pts_90k: unit.pts_90k,
+                    }
                 } else {
                     Step::Append { tick }
                 }
@@ -179,7 +205,11 @@ impl AudioSegmenter {
     }
 
     fn expected_tick(&self) -> Option<i64> {
-        self.open.as_ref()?.samples.last().map(|last| last.dts + FRAME_SAMPLES)
+        self.open
+            .as_ref()?
+            .samples
+            .last()
+            .map(|last| last.dts + FRAME_SAMPLES)
     }
 
     fn tick(&self, pts_90k: i64) -> i64 {
@@ -197,7 +227,11 @@ impl AudioSegmenter {
     fn end_at(&mut self, tick: i64) -> Option<Closed> {
         let mut open = self.open.take()?;
         open.extend_to(tick);
-        self.standing = Standing { last: Some(open.place), running: true, broke: false };
+        self.standing = Standing {
+            last: Some(open.place),
+            running: true,
+            broke: false,
+        };
         Some(Closed {
             place: open.place,
             broke: open.broke,
@@ -207,7 +241,14 @@ impl AudioSegmenter {
         })
     }
 
-    fn open(&mut self, unit: &Arc<AccessUnit>, tick: i64, cell: i64, pts_90k: i64, cuts: &mut Cuts) {
+    fn open(
+        &mut self,
+        unit: &Arc<AccessUnit>,
+        tick: i64,
+        cell: i64,
+        pts_90k: i64,
+        cuts: &mut Cuts,
+    ) {
         if self.standing.last.is_some() && self.epoch != Some(unit.epoch) {
             self.standing.broke = true;
         }
@@ -253,7 +294,12 @@ impl Open {
 }
 
 fn sample(unit: &Arc<AccessUnit>, tick: i64) -> Sample {
-    Sample { dts: tick, duration: 1024, offset: 0, unit: Arc::clone(unit) }
+    Sample {
+        dts: tick,
+        duration: 1024,
+        offset: 0,
+        unit: Arc::clone(unit),
+    }
 }
 
 /// Samples in an AAC frame (ISO/IEC 14496-3 §4.5.1.1, `frameLengthFlag` 0).

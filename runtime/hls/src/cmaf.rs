@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use lockgate_media::{aac::AudioSpecificConfig, h264};
 use mp4_atom::{
-    Audio, Avc1, Avcc, AvccExt, Codec, Dinf, Dref, Encode, Esds, FixedPoint, Ftyp, Hdlr, Mdhd, Mdia, Mfhd,
-    Minf, Moof, Moov, Mp4a, Mvex, Mvhd, Smhd, Stbl, Stco, Stsd, Styp, Tfdt, Tfhd, Tkhd, Traf, Trak, Trex, Trun,
-    TrunEntry, Url, Visual, Vmhd,
+    Audio, Avc1, Avcc, AvccExt, Codec, Dinf, Dref, Encode, Esds, FixedPoint, Ftyp, Hdlr, Mdhd,
+    Mdia, Mfhd, Minf, Moof, Moov, Mp4a, Mvex, Mvhd, Smhd, Stbl, Stco, Stsd, Styp, Tfdt, Tfhd, Tkhd,
+    Traf, Trak, Trex, Trun, TrunEntry, Url, Visual, Vmhd,
     esds::{DecoderConfig, DecoderSpecific, EsDescriptor, SLConfig},
 };
 
@@ -25,9 +25,17 @@ pub(crate) fn video_init(sets: &h264::ParameterSets, info: &h264::SpsInfo) -> Op
     let mut avcc = Avcc::new(&sets.sps, &sets.pps).ok()?;
     // ISO/IEC 14496-15 §5.3.3.1.2: profiles from High on say their chroma format; High itself has 4:2:0 in 8 bits.
     avcc.ext = (info.profile_idc == 100).then(AvccExt::default);
-    let (width, height) = (u16::try_from(info.width).ok()?, u16::try_from(info.height).ok()?);
+    let (width, height) = (
+        u16::try_from(info.width).ok()?,
+        u16::try_from(info.height).ok()?,
+    );
     let entry = Avc1 {
-        visual: Visual { data_reference_index: 1, width, height, ..Visual::default() },
+        visual: Visual {
+            data_reference_index: 1,
+            width,
+            height,
+            ..Visual::default()
+        },
         avcc,
         ..Avc1::default()
     };
@@ -42,7 +50,12 @@ pub(crate) fn video_init(sets: &h264::ParameterSets, info: &h264::SpsInfo) -> Op
 }
 
 /// The initialization section of an AAC track with its sample rate as timescale.
-pub(crate) fn audio_init(asc: &AudioSpecificConfig, config: &[u8], channels: u8, bitrate_bps: u64) -> Option<Bytes> {
+pub(crate) fn audio_init(
+    asc: &AudioSpecificConfig,
+    config: &[u8],
+    channels: u8,
+    bitrate_bps: u64,
+) -> Option<Bytes> {
     let bitrate = u32::try_from(bitrate_bps).unwrap_or(0);
     let entry = Mp4a {
         audio: Audio {
@@ -59,7 +72,10 @@ pub(crate) fn audio_init(asc: &AudioSpecificConfig, config: &[u8], channels: u8,
                     stream_type: 5,
                     max_bitrate: bitrate,
                     avg_bitrate: bitrate,
-                    dec_specific: Some(DecoderSpecific { raw: config.to_vec(), ..DecoderSpecific::default() }),
+                    dec_specific: Some(DecoderSpecific {
+                        raw: config.to_vec(),
+                        ..DecoderSpecific::default()
+                    }),
                     ..DecoderConfig::default()
                 },
                 sl_config: SLConfig::default(),
@@ -89,10 +105,22 @@ pub(crate) fn styp() -> Option<Vec<u8>> {
 }
 
 /// One fragment: a `moof` and its `mdat`. `None` if no sample is left or it cannot be written.
-pub(crate) fn fragment(sequence: u32, timescale: u32, kind: Kind, samples: &[Sample]) -> Option<Vec<u8>> {
+pub(crate) fn fragment(
+    sequence: u32,
+    timescale: u32,
+    kind: Kind,
+    samples: &[Sample],
+) -> Option<Vec<u8>> {
     let first = samples.first()?;
-    let base = first.dts.checked_add(i64::from(timescale) * i64::from(OFFSET_S))?;
-    let mut media = Vec::with_capacity(samples.iter().map(|sample| sample.unit.data.len() + 16).sum());
+    let base = first
+        .dts
+        .checked_add(i64::from(timescale) * i64::from(OFFSET_S))?;
+    let mut media = Vec::with_capacity(
+        samples
+            .iter()
+            .map(|sample| sample.unit.data.len() + 16)
+            .sum(),
+    );
     let mut entries = Vec::with_capacity(samples.len());
     let reordered = samples.iter().any(|sample| sample.offset != 0);
     for sample in samples {
@@ -110,11 +138,22 @@ pub(crate) fn fragment(sequence: u32, timescale: u32, kind: Kind, samples: &[Sam
         });
     }
     let mut moof = Moof {
-        mfhd: Mfhd { sequence_number: sequence },
+        mfhd: Mfhd {
+            sequence_number: sequence,
+        },
         traf: vec![Traf {
-            tfhd: Tfhd { track_id: TRACK, default_base_is_moof: true, ..Tfhd::default() },
-            tfdt: Some(Tfdt { base_media_decode_time: u64::try_from(base).ok()? }),
-            trun: vec![Trun { data_offset: Some(0), samples: entries.into() }],
+            tfhd: Tfhd {
+                track_id: TRACK,
+                default_base_is_moof: true,
+                ..Tfhd::default()
+            },
+            tfdt: Some(Tfdt {
+                base_media_decode_time: u64::try_from(base).ok()?,
+            }),
+            trun: vec![Trun {
+                data_offset: Some(0),
+                samples: entries.into(),
+            }],
             ..Traf::default()
         }],
     };
@@ -144,7 +183,11 @@ impl Track {
             compatible_brands: vec![b"iso6".into(), b"cmfc".into(), b"mp41".into()],
         };
         let moov = Moov {
-            mvhd: Mvhd { timescale: 1_000, next_track_id: TRACK + 1, ..Mvhd::default() },
+            mvhd: Mvhd {
+                timescale: 1_000,
+                next_track_id: TRACK + 1,
+                ..Mvhd::default()
+            },
             mvex: Some(Mvex {
                 mehd: None,
                 trex: vec![Trex {
@@ -165,14 +208,27 @@ impl Track {
                     ..Tkhd::default()
                 },
                 mdia: Mdia {
-                    mdhd: Mdhd { timescale: self.timescale, language: "und".to_owned(), ..Mdhd::default() },
-                    hdlr: Hdlr { handler: self.handler.into(), name: String::new() },
+                    mdhd: Mdhd {
+                        timescale: self.timescale,
+                        language: "und".to_owned(),
+                        ..Mdhd::default()
+                    },
+                    hdlr: Hdlr {
+                        handler: self.handler.into(),
+                        name: String::new(),
+                    },
                     minf: Minf {
                         vmhd: is_video.then(Vmhd::default),
                         smhd: (!is_video).then(Smhd::default),
-                        dinf: Dinf { dref: Dref { entries: vec![mp4_atom::DrefEntry::Url(Url::default())] } },
+                        dinf: Dinf {
+                            dref: Dref {
+                                entries: vec![mp4_atom::DrefEntry::Url(Url::default())],
+                            },
+                        },
                         stbl: Stbl {
-                            stsd: Stsd { codecs: vec![self.codec] },
+                            stsd: Stsd {
+                                codecs: vec![self.codec],
+                            },
                             stco: Some(Stco::default()),
                             ..Stbl::default()
                         },

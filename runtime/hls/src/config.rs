@@ -23,7 +23,11 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { container: Container::Fmp4, segment_s: 2, window: 6 }
+        Self {
+            container: Container::Fmp4,
+            segment_s: 2,
+            window: 6,
+        }
     }
 }
 

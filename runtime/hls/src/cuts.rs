@@ -94,7 +94,11 @@ impl Cuts {
     /// the first published segment on: `segment_s`, or twice that where a track is passed through, whose segments
     /// last up to its GOP more than a cell.
     pub(crate) fn target_s(&self) -> u32 {
-        self.target_s.unwrap_or(if self.passthrough { 2 * self.segment_s } else { self.segment_s })
+        self.target_s.unwrap_or(if self.passthrough {
+            2 * self.segment_s
+        } else {
+            self.segment_s
+        })
     }
 
     /// The longest a segment may last in 1/90000 s, so that its rounded `EXTINF` stays within the target duration.
@@ -117,7 +121,13 @@ impl Cuts {
     }
 
     /// Names the segment that a rendition opens at `pts_90k`, and remembers the cut for the others.
-    pub(crate) fn open(&mut self, epoch: u32, cell: i64, pts_90k: i64, standing: Standing) -> Place {
+    pub(crate) fn open(
+        &mut self,
+        epoch: u32,
+        cell: i64,
+        pts_90k: i64,
+        standing: Standing,
+    ) -> Place {
         let after = standing.last.map_or(0, |last| last.number + 1);
         let number = if standing.running && standing.last.is_some() {
             after
@@ -125,8 +135,18 @@ impl Cuts {
             self.number_at(epoch, cell).max(after)
         };
         self.number_next = self.number_next.max(number + 1);
-        let cut = Cut { epoch, cell, pts_90k, number, firm: standing.running };
-        match self.cuts.iter_mut().find(|cut| cut.epoch == epoch && cut.cell == cell) {
+        let cut = Cut {
+            epoch,
+            cell,
+            pts_90k,
+            number,
+            firm: standing.running,
+        };
+        match self
+            .cuts
+            .iter_mut()
+            .find(|cut| cut.epoch == epoch && cut.cell == cell)
+        {
             Some(known) if cut.firm && !known.firm => *known = cut,
             Some(_) => {}
             None => {
@@ -136,20 +156,34 @@ impl Cuts {
                 self.cuts.push_back(cut);
             }
         }
-        Place { number, discontinuity: self.discontinuity_at(epoch, pts_90k, standing) }
+        Place {
+            number,
+            discontinuity: self.discontinuity_at(epoch, pts_90k, standing),
+        }
     }
 
     /// Where a rendition that follows, and is in this cell, cuts at this time or next: the last cut that it has
     /// passed, or the first one to come.
     pub(crate) fn next(&self, epoch: u32, cell: i64, pts_90k: i64) -> Option<Cut> {
-        let later = || self.cuts.iter().filter(|cut| cut.firm && cut.epoch == epoch && cut.cell > cell);
-        let passed = later().filter(|cut| cut.pts_90k <= pts_90k).max_by_key(|cut| cut.cell);
-        passed.or_else(|| later().min_by_key(|cut| cut.cell)).copied()
+        let later = || {
+            self.cuts
+                .iter()
+                .filter(|cut| cut.firm && cut.epoch == epoch && cut.cell > cell)
+        };
+        let passed = later()
+            .filter(|cut| cut.pts_90k <= pts_90k)
+            .max_by_key(|cut| cut.cell);
+        passed
+            .or_else(|| later().min_by_key(|cut| cut.cell))
+            .copied()
     }
 
     /// The last cut of an epoch at or before this time.
     pub(crate) fn last_before(&self, epoch: u32, pts_90k: i64) -> Option<Cut> {
-        let earlier = self.cuts.iter().filter(|cut| cut.epoch == epoch && cut.pts_90k <= pts_90k);
+        let earlier = self
+            .cuts
+            .iter()
+            .filter(|cut| cut.epoch == epoch && cut.pts_90k <= pts_90k);
         earlier.max_by_key(|cut| cut.cell).copied()
     }
 
@@ -161,7 +195,10 @@ impl Cuts {
     fn number_at(&self, epoch: u32, cell: i64) -> u64 {
         let same = || self.cuts.iter().filter(|cut| cut.epoch == epoch);
         let ahead = |from: i64, to: i64| u64::try_from(to.saturating_sub(from)).unwrap_or(0);
-        if let Some(before) = same().filter(|cut| cut.cell <= cell).max_by_key(|cut| cut.cell) {
+        if let Some(before) = same()
+            .filter(|cut| cut.cell <= cell)
+            .max_by_key(|cut| cut.cell)
+        {
             before.number.saturating_add(ahead(before.cell, cell))
         } else if let Some(after) = same().min_by_key(|cut| cut.cell) {
             after.number.saturating_sub(ahead(cell, after.cell))
@@ -172,10 +209,14 @@ impl Cuts {
 
     fn discontinuity_at(&mut self, epoch: u32, pts_90k: i64, standing: Standing) -> u64 {
         let first = *self.epoch_first.get_or_insert(epoch);
-        let opened = self.numbered().find(|(_, at)| at.epoch == epoch).map(|(number, _)| number);
+        let opened = self
+            .numbered()
+            .find(|(_, at)| at.epoch == epoch)
+            .map(|(number, _)| number);
         // A break of another epoch that lies more than a cell back was missed: take part in it late.
         let passed = self.numbered().filter(|(_, at)| {
-            (at.epoch == epoch && pts_90k >= at.pts_90k) || pts_90k >= at.pts_90k.saturating_add(self.cell_90k)
+            (at.epoch == epoch && pts_90k >= at.pts_90k)
+                || pts_90k >= at.pts_90k.saturating_add(self.cell_90k)
         });
         let passed = passed.map(|(number, _)| number).max();
         let reached = passed.max(opened).unwrap_or(0).max(self.breaks_forgotten);

@@ -8,8 +8,13 @@
 //! broadcast agree on where a segment starts, on its number and on its discontinuity sequence. `video` and `audio`
 //! group units into segments, `cmaf` and `ts` write their bytes, [`playlist`] and [`multivariant`] their text.
 #![forbid(unsafe_code)]
-#![warn(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_possible_wrap)]
+#![warn(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_possible_wrap
+)]
 
+mod listing;
 mod packager;
 mod track;
 

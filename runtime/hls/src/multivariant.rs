@@ -46,7 +46,10 @@ impl Multivariant {
     pub fn playlist(&self, query: Option<&str>) -> String {
         let suffix = uri::suffix(query);
         let mut out = String::from("#EXTM3U\n");
-        line(&mut out, format_args!("#EXT-X-VERSION:{}", self.container.version()));
+        line(
+            &mut out,
+            format_args!("#EXT-X-VERSION:{}", self.container.version()),
+        );
         line(&mut out, format_args!("#EXT-X-INDEPENDENT-SEGMENTS"));
         for (at, audio) in self.audio.iter().enumerate() {
             let (track, default) = (&audio.track, if at == 0 { "YES" } else { "NO" });
@@ -74,7 +77,10 @@ impl Multivariant {
                 attributes.push_str(&format!(",AUDIO=\"{GROUP}\""));
             }
             line(&mut out, format_args!("#EXT-X-STREAM-INF:{attributes}"));
-            line(&mut out, format_args!("{}/playlist.m3u8{suffix}", variant.track));
+            line(
+                &mut out,
+                format_args!("{}/playlist.m3u8{suffix}", variant.track),
+            );
         }
         out
     }

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use lockgate_media::{
-    AccessUnit, AudioCodec, AudioFormat, Format, TrackId, VideoCodec, VideoFormat, aac::AudioSpecificConfig, h264,
+    AccessUnit, AudioCodec, AudioFormat, Format, TrackId, VideoCodec, VideoFormat,
+    aac::AudioSpecificConfig, h264,
 };
 
 use crate::{
-    AudioRendition, Config, Container, Multivariant, Rendition, Variant,
+    Config, Container, Multivariant, Rendition,
     audio::{AudioSegmenter, Lead},
     cuts::Cuts,
+    listing,
     sample::{Closed, is_sane},
     shelf::Shelf,
     track::{Audio, Media, Sets, Track, Video},
@@ -55,8 +57,12 @@ impl Packager {
     /// Returns whether it can be packaged: H.264 and AAC can.
     pub fn set_track(&mut self, track: &TrackId, format: &Format, passthrough: bool) -> bool {
         let set = match format {
-            Format::Video(format) if format.codec == VideoCodec::H264 => self.set_video(track, format),
-            Format::Audio(format) if format.codec == AudioCodec::Aac => self.set_audio(track, format),
+            Format::Video(format) if format.codec == VideoCodec::H264 => {
+                self.set_video(track, format)
+            }
+            Format::Audio(format) if format.codec == AudioCodec::Aac => {
+                self.set_audio(track, format)
+            }
             _ => false,
         };
         if !set {
@@ -103,11 +109,16 @@ impl Packager {
 
     /// Takes the next unit of a track. Units of unknown and paused tracks, and units that make no sense, are ignored.
     pub fn push(&mut self, track: &TrackId, unit: Arc<AccessUnit>) {
-        let Some(at) = self.find(track).filter(|at| self.tracks[*at].running && is_sane(&unit)) else {
+        let Some(at) = self
+            .find(track)
+            .filter(|at| self.tracks[*at].running && is_sane(&unit))
+        else {
             return;
         };
         // One absurd timestamp must not end the life of all retired segments.
-        self.now_90k = self.now_90k.max(unit.pts_90k.min(self.now_90k + NOW_STEP_MAX_90K));
+        self.now_90k = self
+            .now_90k
+            .max(unit.pts_90k.min(self.now_90k + NOW_STEP_MAX_90K));
         match self.tracks[at].media {
             Media::Video(_) => self.push_video(at, &unit),
             Media::Audio(_) => self.push_audio(at, unit),
@@ -157,58 +168,15 @@ impl Packager {
 
     /// The multivariant playlist as it is now. Tracks that are paused stay in it.
     pub fn multivariant(&self) -> Multivariant {
-        let audio: Vec<_> = self.tracks.iter().filter_map(|track| Some((track, track.audio()?))).collect();
-        let codecs = audio.first().and_then(|(_, audio)| audio.format.codec_string());
-        let bps = |pick: fn(&Track) -> u64| audio.iter().map(|(track, _)| pick(track)).max().unwrap_or(0);
-        let sound = Sound { peak_bps: bps(peak_bps), average_bps: bps(average_bps), codecs };
-        let mut variants: Vec<Variant> =
-            self.tracks.iter().filter_map(|track| self.variant(track, track.video()?, &sound)).collect();
-        variants.sort_by_key(|variant| std::cmp::Reverse(quality(variant)));
-        let has_video = self.tracks.iter().any(|track| track.video().is_some());
-        if !has_video {
-            variants.extend(audio.iter().filter_map(|(track, audio)| {
-                Some(Variant {
-                    track: track.id.clone(),
-                    bandwidth_bps: peak_bps(track),
-                    average_bandwidth_bps: average_bps(track).min(peak_bps(track)),
-                    codecs: audio.format.codec_string()?,
-                    resolution: None,
-                    frame_rate: None,
-                })
-            }));
-        }
-        let demuxed = has_video && self.config.container == Container::Fmp4;
-        let audio = audio.iter().filter(|_| demuxed).map(|(track, audio)| AudioRendition {
-            track: track.id.clone(),
-            channels: audio.format.channels,
-        });
-        Multivariant { container: self.config.container, audio: audio.collect(), variants }
-    }
-
-    fn variant(&self, track: &Track, video: &Video, sound: &Sound) -> Option<Variant> {
-        let (sets, info) = video.sets.as_ref()?;
-        let measured_with_sound = self.config.container == Container::Ts && track.rate.peak_bps().is_some();
-        let (peak, average) = if measured_with_sound { (0, 0) } else { (sound.peak_bps, sound.average_bps) };
-        let bandwidth_bps = peak_bps(track) + peak;
-        let nominal = video.format.frame_rate.or(info.frame_rate).map(lockgate_media::FrameRate::fps);
-        let frame_rate = match (track.rate.fps(), nominal) {
-            // A segment's worth of frames is not an exact measure; a nominal rate near it is.
-            (Some(measured), Some(nominal)) if (measured - nominal).abs() > nominal / 10.0 => Some(measured),
-            (measured, nominal) => nominal.or(measured),
-        };
-        Some(Variant {
-            track: track.id.clone(),
-            bandwidth_bps,
-            average_bandwidth_bps: (average_bps(track) + average).min(bandwidth_bps),
-            codecs: [Some(sets.codec_string()), sound.codecs.clone()].into_iter().flatten().collect::<Vec<_>>().join(","),
-            resolution: Some((info.width, info.height)),
-            frame_rate,
-        })
+        listing::multivariant(self.config.container, &self.tracks)
     }
 
     fn set_video(&mut self, track: &TrackId, format: &VideoFormat) -> bool {
         match self.slot(track) {
-            Some(Track { media: Media::Video(video), .. }) => {
+            Some(Track {
+                media: Media::Video(video),
+                ..
+            }) => {
                 video.format = format.clone();
                 video.announce();
                 true
@@ -228,7 +196,11 @@ impl Packager {
         if !AUDIO_RATES_HZ.contains(&asc.sample_rate) {
             return false;
         }
-        let new = || Audio { format: format.clone(), asc, segmenter: AudioSegmenter::new(asc.sample_rate) };
+        let new = || Audio {
+            format: format.clone(),
+            asc,
+            segmenter: AudioSegmenter::new(asc.sample_rate),
+        };
         let Some(at) = self.slot_at(track) else {
             let audio = new();
             let init = audio.init();
@@ -297,7 +269,12 @@ impl Packager {
             origin_unix_ms: self.origin_unix_ms,
             ended: self.finished,
         };
-        self.tracks.push(Track::new(track.clone(), media, Shelf::new(self.config.window), view));
+        self.tracks.push(Track::new(
+            track.clone(),
+            media,
+            Shelf::new(self.config.window),
+            view,
+        ));
         true
     }
 
@@ -306,7 +283,12 @@ impl Packager {
         let Media::Video(video) = &mut track.media else {
             return;
         };
-        let has_picture = |nal| !matches!(h264::nal_type(nal), h264::NAL_SPS | h264::NAL_PPS | h264::NAL_AUD);
+        let has_picture = |nal| {
+            !matches!(
+                h264::nal_type(nal),
+                h264::NAL_SPS | h264::NAL_PPS | h264::NAL_AUD
+            )
+        };
         if !h264::nals(&unit.data).any(has_picture) {
             return;
         }
@@ -349,15 +331,26 @@ impl Packager {
 
     /// Whether audio goes into the variants.
     fn muxes(&self) -> bool {
-        self.config.container == Container::Ts && self.tracks.iter().any(|track| track.video().is_some())
+        self.config.container == Container::Ts
+            && self.tracks.iter().any(|track| track.video().is_some())
     }
 
     /// Lets all tracks go as far as they can.
     fn drain(&mut self) {
-        let videos = self.tracks.iter().filter(|track| track.running && !self.finished);
-        let mut frontiers = videos.filter_map(Track::video).map(|video| video.segmenter.frontier_90k()).peekable();
-        let lead = if frontiers.peek().is_some() { Lead::Video(frontiers.flatten().max()) } else { Lead::Alone };
-        let runs = self.tracks.iter().any(|track| track.running && track.audio().is_some()) && !self.finished;
+        let videos = self
+            .tracks
+            .iter()
+            .filter(|track| track.running && !self.finished);
+        let leader = videos
+            .filter_map(Track::video)
+            .map(|video| video.segmenter.leads())
+            .max();
+        let lead = leader.map_or(Lead::Alone, |(.., frontier)| Lead::Video(frontier));
+        let runs = self
+            .tracks
+            .iter()
+            .any(|track| track.running && track.audio().is_some())
+            && !self.finished;
         let audio_90k = runs.then_some(self.audio_90k.unwrap_or(i64::MIN));
         for at in 0..self.tracks.len() {
             loop {
@@ -379,21 +372,31 @@ impl Packager {
     /// Takes a segment from a segmenter.
     fn complete(&mut self, at: usize, closed: Closed) {
         match &mut self.tracks[at].media {
-            Media::Video(video) if self.config.container == Container::Ts => video.mix.push_segment(closed),
+            Media::Video(video) if self.config.container == Container::Ts => {
+                video.mix.push_segment(closed)
+            }
             _ => self.publish(at, &closed),
         }
     }
 
     fn publish(&mut self, at: usize, closed: &Closed) {
         let target_s = self.cuts.target_s();
-        let asc = self.tracks.iter().find_map(|track| track.audio()).map(|audio| audio.asc);
+        let asc = self
+            .tracks
+            .iter()
+            .find_map(|track| track.audio())
+            .map(|audio| audio.asc);
         let track = &mut self.tracks[at];
         let bytes = match self.config.container {
             Container::Fmp4 => track.write_cmaf(closed),
-            Container::Ts => Some(track.write_ts(closed, asc.as_ref())),
+            Container::Ts => Some(track.write_ts(closed, asc.as_ref(), self.finished)),
         };
         track.shelve(closed, bytes, &mut self.cuts, self.now_90k);
-        if self.cuts.target_s() == target_s { self.refresh(at) } else { self.refresh_all() }
+        if self.cuts.target_s() == target_s {
+            self.refresh(at)
+        } else {
+            self.refresh_all()
+        }
     }
 
     fn refresh(&mut self, at: usize) {
@@ -415,46 +418,10 @@ impl Packager {
     }
 
     fn find(&self, track: &TrackId) -> Option<usize> {
-        self.tracks.iter().position(|other| other.known && other.id == *track)
+        self.tracks
+            .iter()
+            .position(|other| other.known && other.id == *track)
     }
-}
-
-/// What all variants say about audio.
-struct Sound {
-    peak_bps: u64,
-    average_bps: u64,
-    codecs: Option<String>,
-}
-
-/// Peak bitrate to list: measured, or declared with a quarter of headroom for an encoder's rate control and the
-/// container, whichever is more.
-fn peak_bps(track: &Track) -> u64 {
-    let declared = track.declared_bps.map(|declared| declared.saturating_add(declared / 4));
-    round_up(track.rate.peak_bps().max(declared).unwrap_or_else(|| guess_bps(track)))
-}
-
-fn average_bps(track: &Track) -> u64 {
-    round_up(track.rate.average_bps().or(track.declared_bps).unwrap_or_else(|| guess_bps(track)))
-}
-
-/// A tenth of a bit for each pixel, until there is anything to go by.
-fn guess_bps(track: &Track) -> u64 {
-    match track.video().and_then(|video| video.sets.as_ref()) {
-        Some((_, info)) => u64::from(info.width) * u64::from(info.height) * 3,
-        None => 128_000,
-    }
-}
-
-fn round_up(bps: u64) -> u64 {
-    bps.div_ceil(1_000).saturating_mul(1_000)
-}
-
-/// Best first: size, then frame rate, then bitrate.
-fn quality(variant: &Variant) -> (u64, u64, u64) {
-    let (width, height) = variant.resolution.unwrap_or((0, 0));
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a frame rate; `as` saturates")]
-    let millifps = (variant.frame_rate.unwrap_or(0.0) * 1_000.0) as u64;
-    (u64::from(width) * u64::from(height), millifps, variant.bandwidth_bps)
 }
 
 /// A ladder has five rungs; simulcast and languages add a few.

@@ -57,7 +57,10 @@ pub struct Rendition {
 impl Rendition {
     /// A segment by its number, listed or retired.
     pub fn segment(&self, number: u64) -> Option<&Arc<Segment>> {
-        self.segments.iter().chain(&self.retired).find(|segment| segment.number == number)
+        self.segments
+            .iter()
+            .chain(&self.retired)
+            .find(|segment| segment.number == number)
     }
 
     /// An initialization section by its version.
@@ -67,7 +70,10 @@ impl Rendition {
 
     /// How long the playlist is, in 1/90000 s.
     pub fn duration_90k(&self) -> i64 {
-        self.segments.iter().map(|segment| segment.duration_90k).sum()
+        self.segments
+            .iter()
+            .map(|segment| segment.duration_90k)
+            .sum()
     }
 
     /// The media playlist, with `query` appended to each of its URIs.
@@ -76,11 +82,26 @@ impl Rendition {
         let first = self.segments.first();
         let mut out = String::with_capacity(256 + self.segments.len() * 128);
         out.push_str("#EXTM3U\n");
-        line(&mut out, format_args!("#EXT-X-VERSION:{}", self.container.version()));
-        line(&mut out, format_args!("#EXT-X-TARGETDURATION:{}", self.target_duration_s));
-        line(&mut out, format_args!("#EXT-X-MEDIA-SEQUENCE:{}", first.map_or(0, |first| first.number)));
+        line(
+            &mut out,
+            format_args!("#EXT-X-VERSION:{}", self.container.version()),
+        );
+        line(
+            &mut out,
+            format_args!("#EXT-X-TARGETDURATION:{}", self.target_duration_s),
+        );
+        line(
+            &mut out,
+            format_args!(
+                "#EXT-X-MEDIA-SEQUENCE:{}",
+                first.map_or(0, |first| first.number)
+            ),
+        );
         let mut discontinuity = first.map_or(0, |first| first.discontinuity);
-        line(&mut out, format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity}"));
+        line(
+            &mut out,
+            format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity}"),
+        );
         line(&mut out, format_args!("#EXT-X-INDEPENDENT-SEGMENTS"));
         let mut init = None;
         for segment in &self.segments {
@@ -91,14 +112,26 @@ impl Rendition {
             }
             discontinuity = segment.discontinuity;
             if let Some(version) = segment.init.filter(|_| segment.init != init) {
-                line(&mut out, format_args!("#EXT-X-MAP:URI=\"init_{version}.mp4{suffix}\""));
+                line(
+                    &mut out,
+                    format_args!("#EXT-X-MAP:URI=\"init_{version}.mp4{suffix}\""),
+                );
                 init = segment.init;
             }
             let start_ms = self.origin_unix_ms.saturating_add(segment.start_90k / 90);
-            line(&mut out, format_args!("#EXT-X-PROGRAM-DATE-TIME:{}", date_time(start_ms)));
-            line(&mut out, format_args!("#EXTINF:{},", seconds(segment.duration_90k)));
+            line(
+                &mut out,
+                format_args!("#EXT-X-PROGRAM-DATE-TIME:{}", date_time(start_ms)),
+            );
+            line(
+                &mut out,
+                format_args!("#EXTINF:{},", seconds(segment.duration_90k)),
+            );
             let (number, extension) = (segment.number, self.container.extension());
-            line(&mut out, format_args!("segment_{number}.{extension}{suffix}"));
+            line(
+                &mut out,
+                format_args!("segment_{number}.{extension}{suffix}"),
+            );
         }
         if self.ended {
             line(&mut out, format_args!("#EXT-X-ENDLIST"));
@@ -123,7 +156,10 @@ fn date_time(unix_ms: i64) -> String {
     let (days, ms) = (unix_ms.div_euclid(DAY_MS), unix_ms.rem_euclid(DAY_MS));
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", ms % 1_000)
+    format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z",
+        ms % 1_000
+    )
 }
 
 /// Year, month and day of a count of days since 1970-01-01 in the proleptic Gregorian calendar: the year is taken
@@ -132,11 +168,16 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let since_0000_03_01 = days + 719_468;
     let era = since_0000_03_01.div_euclid(146_097);
     let day_of_era = since_0000_03_01.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     (era * 400 + year_of_era + i64::from(month <= 2), month, day)
 }
 

@@ -19,7 +19,10 @@ pub(crate) fn pmt(video: bool, audio: bool) -> Vec<u8> {
     let pid_clock = if video { PID_VIDEO } else { PID_AUDIO };
     let mut body = (0xe000 | pid_clock).to_be_bytes().to_vec();
     body.extend(0xf000u16.to_be_bytes()); // no program descriptors
-    let streams = [(video, STREAM_TYPE_H264, PID_VIDEO), (audio, STREAM_TYPE_ADTS, PID_AUDIO)];
+    let streams = [
+        (video, STREAM_TYPE_H264, PID_VIDEO),
+        (audio, STREAM_TYPE_ADTS, PID_AUDIO),
+    ];
     for (_, stream_type, pid) in streams.into_iter().filter(|(present, ..)| *present) {
         body.push(stream_type);
         body.extend((0xe000 | pid).to_be_bytes());
@@ -45,7 +48,11 @@ fn section(table: u8, body: &[u8]) -> Vec<u8> {
 fn crc32(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0xffff_ffff, |crc, byte| {
         (0..8).fold(crc ^ (u32::from(*byte) << 24), |crc, _| {
-            if crc & 0x8000_0000 == 0 { crc << 1 } else { (crc << 1) ^ 0x04c1_1db7 }
+            if crc & 0x8000_0000 == 0 {
+                crc << 1
+            } else {
+                (crc << 1) ^ 0x04c1_1db7
+            }
         })
     })
 }

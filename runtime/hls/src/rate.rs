@@ -21,7 +21,10 @@ impl Rate {
             self.peak_bps = self.peak_bps.max(per_second(bits, duration));
             let fps = 90_000.0 * samples as f64 / duration as f64;
             // Keep what is listed until it is clearly wrong: playlists should not flap.
-            if self.fps.is_none_or(|listed| (listed - fps).abs() > listed / 10.0) {
+            if self
+                .fps
+                .is_none_or(|listed| (listed - fps).abs() > listed / 10.0)
+            {
                 self.fps = Some(fps);
             }
         }

@@ -38,7 +38,10 @@ impl Shelf {
 
     /// Adds an initialization section; segments appended from now on need it.
     pub(crate) fn add_init(&mut self, bytes: Bytes) {
-        self.inits.push_back(Init { version: self.init_next, bytes });
+        self.inits.push_back(Init {
+            version: self.init_next,
+            bytes,
+        });
         self.init_next += 1;
         self.forget_inits();
     }
@@ -83,7 +86,10 @@ impl Shelf {
     }
 
     pub(crate) fn retired(&self) -> Vec<Arc<Segment>> {
-        self.retired.iter().map(|retired| Arc::clone(&retired.segment)).collect()
+        self.retired
+            .iter()
+            .map(|retired| Arc::clone(&retired.segment))
+            .collect()
     }
 
     pub(crate) fn inits(&self) -> Vec<Init> {
@@ -93,7 +99,9 @@ impl Shelf {
     fn evict(&mut self, now_90k: i64) {
         if let Some(segment) = self.window.pop_front() {
             // RFC 8216 §6.2.2: its duration and that of the longest playlist it was in.
-            let until_90k = now_90k.saturating_add(segment.duration_90k).saturating_add(self.longest_90k);
+            let until_90k = now_90k
+                .saturating_add(segment.duration_90k)
+                .saturating_add(self.longest_90k);
             self.retired.push_back(Retired { segment, until_90k });
         }
     }

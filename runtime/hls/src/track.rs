@@ -3,18 +3,13 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use bytes::Bytes;
-use lockgate_media::{AccessUnit, AudioFormat, TrackId, VideoFormat, aac::AudioSpecificConfig, h264};
+use lockgate_media::{
+    AccessUnit, AudioFormat, TrackId, VideoFormat, aac::AudioSpecificConfig, h264,
+};
 
 use crate::{
-    Rendition, Segment,
-    audio::AudioSegmenter,
-    cmaf,
-    cuts::Cuts,
-    rate::Rate,
-    sample::{Closed, OFFSET_S},
-    shelf::Shelf,
-    ts::TsMuxer,
-    video::VideoSegmenter,
+    Rendition, Segment, audio::AudioSegmenter, cmaf, cuts::Cuts, rate::Rate, sample::Closed,
+    shelf::Shelf, ts::TsMuxer, video::VideoSegmenter,
 };
 
 /// See the [module](self).
@@ -101,11 +96,20 @@ impl Video {
     /// Looks at the parameter sets of a unit. Those in the stream count; the format's stand in where there are none.
     pub(crate) fn sets_of(&self, unit: &AccessUnit) -> Sets {
         if !unit.keyframe {
-            return if self.sets_used { Sets::Same } else { Sets::Missing };
+            return if self.sets_used {
+                Sets::Same
+            } else {
+                Sets::Missing
+            };
         }
-        let found = h264::ParameterSets::find(&unit.data).or_else(|| self.format.parameter_sets.clone());
+        let found =
+            h264::ParameterSets::find(&unit.data).or_else(|| self.format.parameter_sets.clone());
         match found {
-            Some(sets) if self.sets_used && self.sets.as_ref().is_some_and(|(now, _)| *now == sets) => Sets::Same,
+            Some(sets)
+                if self.sets_used && self.sets.as_ref().is_some_and(|(now, _)| *now == sets) =>
+            {
+                Sets::Same
+            }
             Some(sets) => match sets.info() {
                 Ok(info) => match cmaf::video_init(&sets, &info) {
                     Some(init) => Sets::New(sets, info, init),
@@ -118,7 +122,7 @@ impl Video {
         }
     }
 
-    /// Puts parameter sets in force. Returns whether there were others before.
+    /// Puts parameter sets in force.
     pub(crate) fn use_sets(&mut self, sets: h264::ParameterSets, info: h264::SpsInfo) {
         self.sets = Some((sets, info));
         self.sets_used = true;
@@ -133,7 +137,12 @@ impl Video {
 impl Audio {
     pub(crate) fn init(&self) -> Option<Bytes> {
         let bitrate_bps = self.format.bitrate_bps.unwrap_or(0);
-        cmaf::audio_init(&self.asc, &self.format.config, self.format.channels, bitrate_bps)
+        cmaf::audio_init(
+            &self.asc,
+            &self.format.config,
+            self.format.channels,
+            bitrate_bps,
+        )
     }
 }
 
@@ -188,34 +197,65 @@ impl Track {
         };
         self.sequence = self.sequence.wrapping_add(1);
         let mut out = cmaf::styp()?;
-        out.extend_from_slice(&cmaf::fragment(self.sequence, timescale, kind, &closed.samples)?);
+        out.extend_from_slice(&cmaf::fragment(
+            self.sequence,
+            timescale,
+            kind,
+            &closed.samples,
+        )?);
         Some(Bytes::from(out))
     }
 
-    /// Writes a segment as MPEG-TS, with the audio that belongs into it.
-    pub(crate) fn write_ts(&mut self, closed: &Closed, asc: Option<&AudioSpecificConfig>) -> Bytes {
+    /// Writes a segment as MPEG-TS, with the audio that belongs into it. `ended`: no unit will come.
+    pub(crate) fn write_ts(
+        &mut self,
+        closed: &Closed,
+        asc: Option<&AudioSpecificConfig>,
+        ended: bool,
+    ) -> Bytes {
         match &mut self.media {
             Media::Video(video) => {
-                let audio = video.mix.take_audio(closed);
+                let tail = if ended && video.mix.waiting.is_empty() {
+                    WAIT_90K
+                } else {
+                    0
+                };
+                let audio = video.mix.take_audio(closed, closed.end_90k + tail);
                 self.ts.segment(&closed.samples, &audio, asc, closed.broke)
             }
             Media::Audio(audio) => {
-                let frames: Vec<_> = closed.samples.iter().map(|sample| Arc::clone(&sample.unit)).collect();
-                self.ts.segment(&[], &frames, Some(&audio.asc), closed.broke)
+                let frames: Vec<_> = closed
+                    .samples
+                    .iter()
+                    .map(|sample| Arc::clone(&sample.unit))
+                    .collect();
+                self.ts
+                    .segment(&[], &frames, Some(&audio.asc), closed.broke)
             }
         }
     }
 
     /// Puts a written segment on the shelf; if it could not be written, empties the window, so that its numbers have
     /// no hole.
-    pub(crate) fn shelve(&mut self, closed: &Closed, bytes: Option<Bytes>, cuts: &mut Cuts, now_90k: i64) {
+    pub(crate) fn shelve(
+        &mut self,
+        closed: &Closed,
+        bytes: Option<Bytes>,
+        cuts: &mut Cuts,
+        now_90k: i64,
+    ) {
         let Some(bytes) = bytes else {
             self.shelf.empty(now_90k);
             return;
         };
         let duration_90k = closed.end_90k - closed.start_90k;
         cuts.publish(duration_90k);
-        self.rate.add(bytes.len(), duration_90k, closed.samples.len(), cuts.target_s());
+        self.rate.add(
+            bytes.len(),
+            duration_90k,
+            closed.samples.len(),
+            cuts.target_s(),
+        );
         let segment = Segment {
             number: closed.place.number,
             discontinuity: closed.place.discontinuity,
@@ -245,21 +285,27 @@ impl Mix {
     /// runs; `video_90k`: how far video has come.
     pub(crate) fn ready(&mut self, audio_90k: Option<i64>, video_90k: i64) -> Option<Closed> {
         let end = self.waiting.front()?.end_90k;
-        let waits = audio_90k.is_some_and(|audio| audio < end) && video_90k < end + WAIT_90K && self.waiting.len() == 1;
-        if waits { None } else { self.waiting.pop_front() }
+        let waits = audio_90k.is_some_and(|audio| audio < end)
+            && video_90k < end + WAIT_90K
+            && self.waiting.len() == 1;
+        if waits {
+            None
+        } else {
+            self.waiting.pop_front()
+        }
     }
 
-    fn take_audio(&mut self, closed: &Closed) -> Vec<Arc<AccessUnit>> {
+    fn take_audio(&mut self, closed: &Closed, end_90k: i64) -> Vec<Arc<AccessUnit>> {
         if closed.broke {
             self.last_pts_90k = None;
         }
         let mut taken = Vec::new();
         while let Some(unit) = self.audio.pop_front_if(|unit| {
             // Far ahead is not held: it would block what comes behind it.
-            unit.pts_90k < closed.end_90k || unit.pts_90k > closed.end_90k + i64::from(OFFSET_S) * 90_000
+            unit.pts_90k < end_90k || unit.pts_90k > end_90k + AHEAD_MAX_90K
         }) {
             let from = self.last_pts_90k.map_or(closed.start_90k, |last| last + 1);
-            if (from..closed.end_90k).contains(&unit.pts_90k) {
+            if (from..end_90k).contains(&unit.pts_90k) {
                 self.last_pts_90k = Some(unit.pts_90k);
                 taken.push(unit);
             }
@@ -270,5 +316,7 @@ impl Mix {
 
 /// Audio frames that wait for their video: 20 s, the longest segment, at 96 kHz.
 const AUDIO_MAX: usize = 2_048;
+/// Audio further ahead of its video than this will not be met by it.
+const AHEAD_MAX_90K: i64 = 10 * 90_000;
 /// How long a finished segment waits for its audio, in 1/90000 s of video.
 const WAIT_90K: i64 = 90_000;

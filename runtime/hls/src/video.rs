@@ -7,7 +7,7 @@
 //! error of the whole playlist (RFC 8216 §4.3.3.1), and a segment without a keyframe in front would break the
 //! promise of `EXT-X-INDEPENDENT-SEGMENTS` for every viewer who joins or switches there.
 
-use std::sync::Arc;
+use std::{cmp::Reverse, sync::Arc};
 
 use lockgate_media::AccessUnit;
 
@@ -33,6 +33,8 @@ pub(crate) struct VideoSegmenter {
     open: Option<Open>,
     standing: Standing,
     epoch: Option<u32>,
+    /// Presentation time of the first frame since the track was started.
+    started_90k: Option<i64>,
     frontier_90k: Option<i64>,
 }
 
@@ -42,9 +44,25 @@ impl VideoSegmenter {
         self.frontier_90k
     }
 
+    /// How good a leader it is for audio; the greatest leads. One that has ended a segment since it was started knows
+    /// the cuts; one that has only started may have done so ahead of another's next cut, so the earliest one counts.
+    pub(crate) fn leads(&self) -> (bool, Reverse<i64>, Option<i64>) {
+        let started = if self.standing.running {
+            0
+        } else {
+            self.started_90k.unwrap_or(i64::MAX)
+        };
+        (self.standing.running, Reverse(started), self.frontier_90k)
+    }
+
     /// Takes the next unit. `renewed`: it is a keyframe whose parameter sets differ from those before.
-    /// Returns the segment that it ended; [`Self::is_open`] says whether it was taken itself.
-    pub(crate) fn push(&mut self, unit: &Arc<AccessUnit>, renewed: bool, cuts: &mut Cuts) -> Option<Closed> {
+    /// Returns the segment that it ended.
+    pub(crate) fn push(
+        &mut self,
+        unit: &Arc<AccessUnit>,
+        renewed: bool,
+        cuts: &mut Cuts,
+    ) -> Option<Closed> {
         let closed = self.end_before(unit, renewed, cuts);
         self.frontier_90k = Some(unit.dts_90k);
         let Some(open) = &mut self.open else {
@@ -73,6 +91,7 @@ impl VideoSegmenter {
     /// Drops the open segment; the next one may be far later.
     pub(crate) fn pause(&mut self) {
         self.open = None;
+        self.started_90k = None;
         self.frontier_90k = None;
         self.standing.running = false;
         self.standing.broke = false;
@@ -85,7 +104,8 @@ impl VideoSegmenter {
         let step = unit.dts_90k - last.dts;
         let lasts = unit.pts_90k - open.start_90k;
         let jumped = unit.epoch != open.epoch || !(-BACK_MAX_90K..=JUMP_MAX_90K).contains(&step);
-        let over = lasts > limit || open.bytes > SEGMENT_BYTES_MAX || open.samples.len() >= SAMPLES_MAX;
+        let over =
+            lasts > limit || open.bytes > SEGMENT_BYTES_MAX || open.samples.len() >= SAMPLES_MAX;
         let next_cell = cuts.cell(unit.pts_90k) > cuts.cell(open.start_90k);
         if jumped || over {
             self.end_at_break(limit)
@@ -103,7 +123,11 @@ impl VideoSegmenter {
     fn end_at(&mut self, end_90k: i64, duration: u32) -> Option<Closed> {
         let mut open = self.open.take()?;
         open.samples.last_mut()?.duration = duration;
-        self.standing = Standing { last: Some(open.place), running: true, broke: false };
+        self.standing = Standing {
+            last: Some(open.place),
+            running: true,
+            broke: false,
+        };
         Some(Closed {
             place: open.place,
             broke: open.broke,
@@ -127,7 +151,12 @@ impl VideoSegmenter {
         if self.standing.last.is_some() && (renewed || self.epoch != Some(unit.epoch)) {
             self.standing.broke = true;
         }
-        let place = cuts.open(unit.epoch, cuts.cell(unit.pts_90k), unit.pts_90k, self.standing);
+        let place = cuts.open(
+            unit.epoch,
+            cuts.cell(unit.pts_90k),
+            unit.pts_90k,
+            self.standing,
+        );
         let mut open = Open {
             place,
             broke: self.standing.broke,
@@ -139,6 +168,7 @@ impl VideoSegmenter {
         };
         open.add(unit, unit.dts_90k);
         self.epoch = Some(unit.epoch);
+        self.started_90k.get_or_insert(unit.pts_90k);
         self.open = Some(open);
     }
 }

@@ -9,15 +9,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use lockgate_media::{
-    AccessUnit, AudioCodec, AudioFormat, Format, FrameRate, TrackId, VideoCodec, VideoFormat, h264::ParameterSets,
+    AccessUnit, AudioCodec, AudioFormat, Format, FrameRate, TrackId, VideoCodec, VideoFormat,
+    h264::ParameterSets,
 };
 
 use crate::{Config, Container, Packager};
 
 /// libx264, 1280x720 at 30 fps, constrained baseline.
 const SPS_720P: [u8; 22] = [
-    0x67, 0x42, 0xc0, 0x1f, 0xda, 0x01, 0x40, 0x16, 0xe8, 0x40, 0x00, 0x00, 0x03, 0x00, 0x40, 0x00, 0x00, 0x0f, 0x23,
-    0xc6, 0x0c, 0xa8,
+    0x67, 0x42, 0xc0, 0x1f, 0xda, 0x01, 0x40, 0x16, 0xe8, 0x40, 0x00, 0x00, 0x03, 0x00, 0x40, 0x00,
+    0x00, 0x0f, 0x23, 0xc6, 0x0c, 0xa8,
 ];
 const PPS: [u8; 4] = [0x68, 0xce, 0x3c, 0x80];
 /// Another PPS for the same SPS.
@@ -51,12 +52,19 @@ fn aac() -> Format {
 }
 
 fn annex_b(nals: &[&[u8]]) -> Bytes {
-    nals.iter().flat_map(|nal| [&[0, 0, 0, 1], *nal].concat()).collect::<Vec<u8>>().into()
+    nals.iter()
+        .flat_map(|nal| [&[0, 0, 0, 1], *nal].concat())
+        .collect::<Vec<u8>>()
+        .into()
 }
 
 fn frame_with(pts_90k: i64, keyframe: bool, epoch: u32, pps: &[u8], len: usize) -> AccessUnit {
     let slice = [&[if keyframe { 0x65 } else { 0x41 }][..], &vec![0x55; len]].concat();
-    let data = if keyframe { annex_b(&[&SPS_720P, pps, &slice]) } else { annex_b(&[&slice]) };
+    let data = if keyframe {
+        annex_b(&[&SPS_720P, pps, &slice])
+    } else {
+        annex_b(&[&slice])
+    };
     AccessUnit::new(pts_90k, keyframe, data).with_epoch(epoch)
 }
 
@@ -95,8 +103,10 @@ fn sounds(from_90k: i64, to_90k: i64, epoch: u32) -> Vec<Arc<AccessUnit>> {
 
 /// Pushes several tracks in order of decoding time.
 fn push_all(packager: &mut Packager, tracks: &[(&str, Vec<Arc<AccessUnit>>)]) {
-    let mut all: Vec<_> =
-        tracks.iter().flat_map(|(name, units)| units.iter().map(|unit| (id(name), Arc::clone(unit)))).collect();
+    let mut all: Vec<_> = tracks
+        .iter()
+        .flat_map(|(name, units)| units.iter().map(|unit| (id(name), Arc::clone(unit))))
+        .collect();
     all.sort_by_key(|(_, unit)| unit.dts_90k);
     for (track, unit) in all {
         packager.push(&track, unit);
@@ -104,7 +114,13 @@ fn push_all(packager: &mut Packager, tracks: &[(&str, Vec<Arc<AccessUnit>>)]) {
 }
 
 fn packager(container: Container, tracks: &[(&str, Format)]) -> Packager {
-    let mut packager = Packager::new(Config { container, ..Config::default() }, ORIGIN_MS);
+    let mut packager = Packager::new(
+        Config {
+            container,
+            ..Config::default()
+        },
+        ORIGIN_MS,
+    );
     for (name, format) in tracks {
         assert!(packager.set_track(&id(name), format, false));
         packager.start(&id(name));

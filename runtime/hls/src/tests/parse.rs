@@ -17,7 +17,12 @@ pub(super) struct Fragment {
 
 impl Fragment {
     pub(super) fn end(&self) -> u64 {
-        self.base + self.durations.iter().map(|duration| u64::from(*duration)).sum::<u64>()
+        self.base
+            + self
+                .durations
+                .iter()
+                .map(|duration| u64::from(*duration))
+                .sum::<u64>()
     }
 }
 
@@ -38,17 +43,29 @@ pub(super) fn fragment(segment: &Segment) -> Fragment {
     assert!(rest.is_empty());
     assert_eq!(kinds, ["styp", "moof", "mdat"]);
     let moof = moof.unwrap();
-    let [traf] = &moof.traf[..] else { panic!("one track") };
+    let [traf] = &moof.traf[..] else {
+        panic!("one track")
+    };
     assert!(traf.tfhd.default_base_is_moof);
-    let [trun] = &traf.trun[..] else { panic!("one run") };
-    let TrunSamples::Explicit(entries) = &trun.samples else { panic!("explicit samples") };
+    let [trun] = &traf.trun[..] else {
+        panic!("one run")
+    };
+    let TrunSamples::Explicit(entries) = &trun.samples else {
+        panic!("explicit samples")
+    };
     let sizes: Vec<u32> = entries.iter().map(|entry| entry.size.unwrap()).collect();
     assert_eq!(sizes.iter().sum::<u32>() as usize, media);
     Fragment {
         sequence: moof.mfhd.sequence_number,
         base: traf.tfdt.as_ref().unwrap().base_media_decode_time,
-        durations: entries.iter().map(|entry| entry.duration.unwrap()).collect(),
-        keyframes: entries.iter().map(|entry| entry.flags.is_none_or(|flags| flags & 1 << 16 == 0)).collect(),
+        durations: entries
+            .iter()
+            .map(|entry| entry.duration.unwrap())
+            .collect(),
+        keyframes: entries
+            .iter()
+            .map(|entry| entry.flags.is_none_or(|flags| flags & 1 << 16 == 0))
+            .collect(),
         offsets: entries.iter().map(|entry| entry.cts.unwrap_or(0)).collect(),
         sizes,
     }
@@ -69,22 +86,45 @@ pub(super) fn moov(init: &[u8]) -> Moov {
 pub(super) fn check_playlist(rendition: &Rendition) -> m3u8_rs::MediaPlaylist {
     let text = rendition.playlist(Some("token=t"));
     let (rest, parsed) = m3u8_rs::parse_media_playlist(text.as_bytes()).unwrap();
-    assert!(rest.is_empty(), "left over: {:?}", String::from_utf8_lossy(rest));
+    assert!(
+        rest.is_empty(),
+        "left over: {:?}",
+        String::from_utf8_lossy(rest)
+    );
     assert_eq!(parsed.segments.len(), rendition.segments.len());
     assert_eq!(parsed.end_list, rendition.ended);
-    assert_eq!(parsed.target_duration, u64::from(rendition.target_duration_s));
+    assert_eq!(
+        parsed.target_duration,
+        u64::from(rendition.target_duration_s)
+    );
     for (at, (read, made)) in parsed.segments.iter().zip(&rendition.segments).enumerate() {
         // RFC 8216 §6.2.1: a segment's number is its place.
         assert_eq!(made.number, parsed.media_sequence + at as u64);
-        assert_eq!(read.uri, format!("segment_{}.{}?token=t", made.number, rendition.container.extension()));
+        assert_eq!(
+            read.uri,
+            format!(
+                "segment_{}.{}?token=t",
+                made.number,
+                rendition.container.extension()
+            )
+        );
         assert!((f64::from(read.duration) - made.duration_90k as f64 / 90_000.0).abs() < 1e-4);
-        assert!(read.duration.round() as u64 <= parsed.target_duration, "{read:?}");
+        assert!(
+            f64::from(read.duration).round() <= parsed.target_duration as f64,
+            "{read:?}"
+        );
         assert!(read.program_date_time.is_some());
         if at > 0 {
             let broke = made.discontinuity > rendition.segments[at - 1].discontinuity;
             assert_eq!(read.discontinuity, broke);
         }
     }
-    assert_eq!(parsed.discontinuity_sequence, rendition.segments.first().map_or(0, |first| first.discontinuity));
+    assert_eq!(
+        parsed.discontinuity_sequence,
+        rendition
+            .segments
+            .first()
+            .map_or(0, |first| first.discontinuity)
+    );
     parsed
 }
