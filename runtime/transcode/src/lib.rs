@@ -1,1 +1,43 @@
-//! transcode
+//! The transcoder: a source in, a ladder of H.264 rungs with AAC and Opus written into the hub.
+//!
+//! FFmpeg runs in a worker process, one for each broadcast, which gets and gives compressed units only; a crash or a
+//! hostile file ends one broadcast's encoding for a moment, and never the server. The crate never opens a port and never
+//! lets a raw frame leave the worker. Start reading at [`Ladders`], the parent's side, then [`worker`], and
+//! `pipeline` for what happens to a frame.
+
+// Both sides:
+pub mod code;
+mod wire;
+
+// The parent's side:
+mod demand;
+mod feed;
+mod ladders;
+mod session;
+mod supervise;
+mod tracks;
+mod worker_process;
+
+// The worker's side:
+mod buffers;
+mod cascade;
+mod decode;
+mod demo;
+mod encoder;
+mod file;
+mod font;
+mod grid;
+mod ladder;
+mod meter;
+mod open;
+mod out;
+mod pace;
+mod passthrough;
+mod peer;
+mod pipeline;
+mod probe;
+mod sound;
+mod timeline;
+pub mod worker;
+
+pub use ladders::{Config, Ladders};

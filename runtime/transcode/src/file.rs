@@ -1,0 +1,188 @@
+//! A file or URL as a source: paced, looped, decoded once, passed through where the plan says so.
+
+use std::sync::atomic::Ordering;
+
+use ffmpeg_next::Packet;
+
+use crate::{
+    decode::{AudioDecoder, VideoDecoder},
+    open::{self, Opened},
+    pace::Pacer,
+    passthrough::Passthrough,
+    pipeline::{Desk, Pipeline, WorkError},
+    probe::{self, Probe},
+    timeline::{Kind, Mapped, Timeline, Times},
+    wire::Start,
+};
+
+/// Plays a source to its end, or for ever where it is looped.
+pub(crate) fn run(desk: &Desk, start: &Start, url: &str, looped: bool) -> Result<(), WorkError> {
+    let fail = WorkError::Source;
+    let mut opened = open::open(url, &start.settings.protocols).map_err(fail)?;
+    let Probe {
+        info,
+        kept,
+        zero_90k,
+        packing,
+    } = probe::probe(&mut opened, start.settings.gop_s, &desk.out)
+        .map_err(|why| fail(format!("cannot play {url}: {why}")))?;
+    let work = desk.ask_for_plan(info.clone(), drop)?;
+    let is_h264 = info
+        .video
+        .as_ref()
+        .is_some_and(|video| video.codec == "h264");
+    let mut player = Player {
+        pipeline: Pipeline::start(desk, &work, &start.settings, &info, true, start.paced)?,
+        passthrough: (work.plan.passthrough && is_h264)
+            .then(|| Passthrough::new(packing, start.settings.gop_s)),
+        timeline: Timeline::new(zero_90k, work.start_pts_90k),
+        pacer: Pacer::new(work.start_pts_90k, start.paced),
+        video: None,
+        audio: None,
+        asleep: Vec::new(),
+        asleep_bytes: 0,
+    };
+    if work.plan.passthrough && !is_h264 {
+        desk.out
+            .problem("the plan passes the source through, but it is not H.264");
+    }
+    player.open_decoders(&opened, &info);
+    let mut kept = kept.into_iter();
+    loop {
+        let begin_90k = player.timeline.end_90k();
+        for (kind, times, packet) in kept.by_ref() {
+            player.packet(kind, times, packet);
+        }
+        while let Some((kind, times, packet)) = opened
+            .read(|| desk.out.decode_error())
+            .map_err(WorkError::Source)?
+        {
+            player.packet(kind, times, packet);
+        }
+        player.flush();
+        if !looped {
+            break;
+        }
+        if player.timeline.end_90k() <= begin_90k {
+            return Err(fail(format!("cannot loop {url}: it lasts no time at all")));
+        }
+        opened = open::open(url, &start.settings.protocols).map_err(fail)?;
+        player.timeline.restart(zero_90k);
+        // The file may have been replaced by one that is coded differently.
+        player.open_decoders(&opened, &info);
+        player.pipeline.realign_audio();
+    }
+    player.pipeline.finish();
+    Ok(())
+}
+
+struct Player {
+    pipeline: Pipeline,
+    passthrough: Option<Passthrough>,
+    timeline: Timeline,
+    pacer: Pacer,
+    video: Option<VideoDecoder>,
+    audio: Option<AudioDecoder>,
+    /// While no rung is wanted: the video packets since the last keyframe, not decoded until one is.
+    asleep: Vec<Packet>,
+    asleep_bytes: usize,
+}
+
+impl Player {
+    fn open_decoders(&mut self, opened: &Opened, info: &lockgate_ports::transcoder::SourceInfo) {
+        let out = &self.pipeline.out;
+        self.video = opened
+            .video
+            .as_ref()
+            .filter(|_| info.video.is_some())
+            .and_then(|stream| VideoDecoder::open(stream.parameters.clone(), out).ok());
+        self.audio = opened
+            .audio
+            .as_ref()
+            .filter(|_| info.audio.is_some())
+            .and_then(|stream| AudioDecoder::open(stream.parameters.clone(), out).ok());
+    }
+
+    fn packet(&mut self, kind: Kind, times: Times, mut packet: Packet) {
+        let mapped = self.timeline.map(kind, times);
+        self.pacer.wait(mapped.dts_90k);
+        packet.set_pts(Some(mapped.pts_90k));
+        packet.set_dts(Some(mapped.dts_90k));
+        match kind {
+            Kind::Video => self.video(packet, mapped, times.duration_90k),
+            Kind::Audio => {
+                if mapped.jumped {
+                    self.pipeline.realign_audio();
+                }
+                if let Some(audio) = &mut self.audio {
+                    let pipeline = &mut self.pipeline;
+                    audio.packet(&packet, &mut |frame, pts| pipeline.audio(frame, pts));
+                }
+                if self.video.is_none() {
+                    self.came_to(mapped.pts_90k);
+                }
+            }
+        }
+    }
+
+    fn video(&mut self, packet: Packet, mapped: Mapped, duration_90k: i64) {
+        self.came_to(mapped.dts_90k);
+        if let Some(passthrough) = &mut self.passthrough {
+            let data = packet.data().unwrap_or_default();
+            let passed = passthrough.packet(data, mapped.pts_90k, duration_90k);
+            if let Some(text) = passed.broken {
+                self.pipeline.out.problem(text);
+            }
+            if let Some(unit) = passed.unit {
+                if unit.keyframe {
+                    self.pipeline.source_keyframe(unit.pts_90k);
+                }
+                self.pipeline.out.unit(unit);
+            }
+        }
+        let Some(video) = &mut self.video else { return };
+        if !self.pipeline.wants_frames() {
+            if packet.is_key() || self.asleep_bytes > ASLEEP_BYTES_MAX {
+                self.asleep.clear();
+                self.asleep_bytes = 0;
+            }
+            if packet.is_key() || !self.asleep.is_empty() {
+                self.asleep_bytes += packet.size();
+                self.asleep.push(packet);
+            }
+            self.pipeline.skip(mapped.pts_90k);
+            return;
+        }
+        if !self.asleep.is_empty() {
+            // Wake up: catch up from the last keyframe without showing what is past.
+            video.reset();
+            for packet in self.asleep.drain(..) {
+                video.packet(&packet, &mut |_, _| {});
+            }
+            self.asleep_bytes = 0;
+        }
+        let pipeline = &mut self.pipeline;
+        video.packet(&packet, &mut |frame, pts| pipeline.frame(frame, pts));
+    }
+
+    /// Takes what is still in the decoders at the end of the source.
+    fn flush(&mut self) {
+        let pipeline = &mut self.pipeline;
+        if let Some(video) = &mut self.video {
+            video.flush(&mut |frame, pts| pipeline.frame(frame, pts));
+        }
+        if let Some(audio) = &mut self.audio {
+            audio.flush(&mut |frame, pts| pipeline.audio(frame, pts));
+        }
+        self.asleep.clear();
+        self.asleep_bytes = 0;
+    }
+
+    fn came_to(&self, media_90k: i64) {
+        let counts = self.pipeline.out.counts();
+        counts.media_90k.store(media_90k, Ordering::Relaxed);
+    }
+}
+
+/// A GOP kept for waking up holds at most this many bytes.
+const ASLEEP_BYTES_MAX: usize = 48 << 20;

@@ -1,0 +1,247 @@
+//! The source's own H.264 as access units of the house, and a watch on what the plan relied on.
+
+use bytes::Bytes;
+use lockgate_media::h264;
+
+use crate::wire::{SOURCE, Unit};
+
+/// How a stream's packets hold their NAL units, and its parameter sets where they stand outside of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Packing {
+    /// Bytes of a NAL unit's length; `None` for Annex B.
+    length_size: Option<usize>,
+    sps: Vec<Vec<u8>>,
+    pps: Vec<Vec<u8>>,
+}
+
+impl Packing {
+    /// From a stream's extradata: an `AVCDecoderConfigurationRecord` (ISO/IEC 14496-15 §5.3.3.1), Annex B, or nothing.
+    pub(crate) fn new(extradata: &[u8]) -> Self {
+        let mut packing = Self::default();
+        if extradata.first() == Some(&1) && extradata.len() >= 7 {
+            packing.length_size = extradata.get(4).map(|byte| usize::from(byte & 3) + 1);
+            let mut rest = extradata.get(5..).unwrap_or_default();
+            for mask in [0x1f, 0xff] {
+                let Some((count, tail)) = rest.split_first() else {
+                    return packing;
+                };
+                rest = tail;
+                for _ in 0..count & mask {
+                    // Parameter sets have lengths of two bytes.
+                    let Some(set) = h264::avcc_nals(rest, 2).next() else {
+                        return packing;
+                    };
+                    rest = rest.get(2 + set.len()..).unwrap_or_default();
+                    packing.learn(set);
+                }
+            }
+        } else {
+            for nal in h264::nals(extradata) {
+                packing.learn(nal);
+            }
+        }
+        packing
+    }
+
+    /// The NAL units of a packet.
+    pub(crate) fn nals<'a>(&self, packet: &'a [u8]) -> Vec<&'a [u8]> {
+        match self.length_size {
+            Some(length_size) => h264::avcc_nals(packet, length_size).collect(),
+            None => h264::nals(packet).collect(),
+        }
+    }
+
+    /// Whether a packet holds an IDR picture.
+    pub(crate) fn is_idr(&self, packet: &[u8]) -> bool {
+        self.nals(packet)
+            .iter()
+            .any(|nal| h264::nal_type(nal) == h264::NAL_IDR)
+    }
+
+    /// The packet in the house's form, and whether it is an IDR picture.
+    pub(crate) fn access_unit(&mut self, packet: &[u8]) -> (Bytes, bool) {
+        let nals = self.nals(packet);
+        let (mut has_sps, mut has_pps, mut is_idr) = (false, false, false);
+        for nal in &nals {
+            match h264::nal_type(nal) {
+                h264::NAL_SPS => has_sps = true,
+                h264::NAL_PPS => has_pps = true,
+                h264::NAL_IDR => is_idr = true,
+                _ => {}
+            }
+        }
+        for nal in &nals {
+            self.learn(nal);
+        }
+        let sets = [(has_sps, &self.sps), (has_pps, &self.pps)];
+        let missing = sets
+            .into_iter()
+            .filter(|(has, _)| is_idr && !has)
+            .flat_map(|(_, sets)| sets.iter().map(Vec::as_slice));
+        let data = h264::annex_b(missing.chain(nals));
+        (data, is_idr)
+    }
+
+    /// The first SPS known.
+    pub(crate) fn sps(&self) -> Option<&[u8]> {
+        self.sps.first().map(Vec::as_slice)
+    }
+
+    fn learn(&mut self, nal: &[u8]) {
+        let sets = match h264::nal_type(nal) {
+            h264::NAL_SPS => &mut self.sps,
+            h264::NAL_PPS => &mut self.pps,
+            _ => return,
+        };
+        if sets.iter().any(|known| known == nal) {
+            return;
+        }
+        // A stream that changes its parameters mid-way replaces them; one with several of a kind had them at first.
+        if sets.len() >= SETS_MAX {
+            sets.clear();
+        }
+        if h264::nal_type(nal) == h264::NAL_SPS {
+            sets.clear();
+        }
+        sets.push(nal.to_vec());
+    }
+}
+
+/// The track `source`.
+#[derive(Debug)]
+pub(crate) struct Passthrough {
+    packing: Packing,
+    gop_max_90k: i64,
+    last_90k: Option<i64>,
+    last_key_90k: Option<i64>,
+    has_complained: bool,
+}
+
+/// What became of a packet.
+pub(crate) struct Passed {
+    pub(crate) unit: Option<Unit>,
+    /// The source broke what the plan relied on; said once.
+    pub(crate) broken: Option<String>,
+}
+
+impl Passthrough {
+    pub(crate) fn new(packing: Packing, gop_s: u32) -> Self {
+        Self {
+            packing,
+            gop_max_90k: i64::from(gop_s) * 90_000,
+            last_90k: None,
+            last_key_90k: None,
+            has_complained: false,
+        }
+    }
+
+    /// Takes a packet; units start with the first keyframe.
+    pub(crate) fn packet(&mut self, packet: &[u8], pts_90k: i64, duration_90k: i64) -> Passed {
+        let (data, keyframe) = self.packing.access_unit(packet);
+        let mut passed = Passed {
+            unit: None,
+            broken: None,
+        };
+        if self.last_key_90k.is_none() && !keyframe {
+            return passed;
+        }
+        if self.last_90k.is_some_and(|last| pts_90k <= last) {
+            passed.broken = self.complain(
+                "the source has B-frames now, which viewers over WebRTC cannot be sent; turn passthrough off for it",
+            );
+            return passed;
+        }
+        if let Some(key) = self.last_key_90k
+            && pts_90k - key > self.gop_max_90k + SLACK_90K
+        {
+            let apart_s = (pts_90k - key) as f64 / 90_000.0;
+            passed.broken = self.complain(&format!(
+                "the source sent no keyframe for {apart_s:.1} s, longer than a segment may be; turn passthrough off for it"
+            ));
+        }
+        if keyframe {
+            self.last_key_90k = Some(pts_90k);
+        }
+        self.last_90k = Some(pts_90k);
+        passed.unit = (!data.is_empty()).then(|| Unit {
+            track: SOURCE,
+            keyframe,
+            pts_90k,
+            dts_90k: pts_90k,
+            duration_90k: u32::try_from(duration_90k).unwrap_or(0),
+            data,
+        });
+        passed
+    }
+
+    fn complain(&mut self, text: &str) -> Option<String> {
+        (!std::mem::replace(&mut self.has_complained, true)).then(|| text.to_owned())
+    }
+}
+
+/// More parameter sets of a kind than any sound stream has.
+const SETS_MAX: usize = 16;
+/// Half a second: a keyframe that comes a little late breaks nothing.
+const SLACK_90K: i64 = 45_000;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SPS: &[u8] = &[0x67, 0x42, 0xc0, 0x1f, 0x11];
+    const PPS: &[u8] = &[0x68, 0xce, 0x3c];
+
+    #[test]
+    fn mp4_packets_become_annex_b_with_headers_before_each_idr() {
+        let sets =
+            h264::ParameterSets::new(Bytes::from_static(SPS), Bytes::from_static(PPS)).unwrap();
+        let mut packing = Packing::new(&sets.avcc());
+        let idr = [0, 0, 0, 3, 0x65, 1, 2];
+        assert!(packing.is_idr(&idr));
+        let (data, is_idr) = packing.access_unit(&idr);
+        let nals: Vec<&[u8]> = h264::nals(&data).collect();
+        assert!(is_idr);
+        assert_eq!(nals, [SPS, PPS, &[0x65, 1, 2]]);
+        let (data, is_idr) = packing.access_unit(&[0, 0, 0, 2, 0x41, 7]);
+        assert_eq!((&data[..], is_idr), (&[0, 0, 0, 1, 0x41, 7][..], false));
+    }
+
+    #[test]
+    fn headers_in_band_are_kept_once_and_remembered() {
+        let mut packing = Packing::new(&[]);
+        let full = h264::annex_b([&[9, 0xf0][..], SPS, PPS, &[0x65, 1]]);
+        let (data, _) = packing.access_unit(&full);
+        assert_eq!(data, h264::annex_b([SPS, PPS, &[0x65, 1]]));
+        let (data, _) = packing.access_unit(&h264::annex_b([&[0x65, 2][..]]));
+        assert_eq!(data, h264::annex_b([SPS, PPS, &[0x65, 2]]));
+    }
+
+    #[test]
+    fn broken_promises_are_said_once() {
+        let mut through = Passthrough::new(Packing::default(), 2);
+        let idr = h264::annex_b([SPS, PPS, &[0x65, 1]]);
+        let other = h264::annex_b([&[0x41, 1][..]]);
+        assert!(through.packet(&other, 0, 0).unit.is_none());
+        assert!(through.packet(&idr, 3_000, 0).unit.is_some());
+        let late = through.packet(&other, 300_000, 0);
+        assert!(late.unit.is_some() && late.broken.unwrap().contains("no keyframe for 3.3 s"));
+        let back = through.packet(&other, 200_000, 0);
+        assert!(back.unit.is_none() && back.broken.is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_at_all_make_it_panic(
+            extradata in proptest::collection::vec(any::<u8>(), 0..60),
+            packet in proptest::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let mut packing = Packing::new(&extradata);
+            packing.access_unit(&packet);
+            let mut as_record = extradata;
+            as_record.insert(0, 1);
+            Packing::new(&as_record).access_unit(&packet);
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! What every source drives: decoded frames into the ladder, decoded sound into AAC and Opus.
+
+use std::sync::{Arc, OnceLock, atomic::Ordering, mpsc::Receiver};
+
+use ffmpeg_next::frame::{Audio, Video};
+use lockgate_ports::transcoder::{Settings, SourceInfo};
+
+use crate::{
+    encoder::EncoderError,
+    ladder::{Asked, Ladder},
+    out::Out,
+    sound::{Sound, SoundError},
+    wire::{ToParent, ToWorker, Unit, Work},
+};
+
+/// The encoding half of the worker.
+pub(crate) struct Pipeline {
+    ladder: Option<Ladder>,
+    sound: Option<Sound>,
+    pub(crate) out: Out,
+}
+
+/// What the media thread gets from the thread that reads the socket.
+#[derive(Debug)]
+pub(crate) enum Inbound {
+    /// A control message.
+    Control(ToWorker),
+    /// A unit of a peer.
+    Unit(Unit),
+    /// Units of the peer's video were lost here, because decoding was too slow.
+    Lost,
+}
+
+/// The media thread's view of the parent.
+pub(crate) struct Desk {
+    pub(crate) inbound: Receiver<Inbound>,
+    pub(crate) switchboard: Arc<Switchboard>,
+    pub(crate) out: Out,
+}
+
+/// What the parent wants of each rung; written by the thread that reads the socket.
+#[derive(Debug, Default)]
+pub(crate) struct Switchboard {
+    asked: OnceLock<Vec<Arc<Asked>>>,
+}
+
+/// Why the work cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorkError {
+    #[error(transparent)]
+    Encoder(#[from] EncoderError),
+    #[error(transparent)]
+    Sound(#[from] SoundError),
+    #[error("{0}")]
+    Source(String),
+    /// The parent is gone; there is nobody to tell.
+    #[error("the parent is gone")]
+    Alone,
+}
+
+impl WorkError {
+    /// Whether trying again cannot help.
+    pub(crate) fn is_hopeless(&self) -> bool {
+        matches!(self, Self::Encoder(_) | Self::Sound(_))
+    }
+}
+
+impl Switchboard {
+    /// Makes the entries for a plan; the first plan counts.
+    fn plug_in(&self, wanted: &[bool]) {
+        self.asked.get_or_init(|| {
+            wanted
+                .iter()
+                .map(|wanted| {
+                    let asked = Asked::default();
+                    asked.wanted.store(*wanted, Ordering::Relaxed);
+                    Arc::new(asked)
+                })
+                .collect()
+        });
+    }
+
+    /// All entries; none before the plan.
+    pub(crate) fn all(&self) -> &[Arc<Asked>] {
+        self.asked.get().map_or(&[], Vec::as_slice)
+    }
+
+    /// Does what a control message asks. Tracks that do not exist are passed over.
+    pub(crate) fn apply(&self, message: &ToWorker) {
+        match message {
+            ToWorker::Plan(work) => {
+                let mut wanted = work.wanted.clone();
+                wanted.resize(work.plan.rungs.len(), false);
+                self.plug_in(&wanted);
+            }
+            ToWorker::Enable { track, on } => {
+                if let Some(asked) = self.all().get(usize::from(*track)) {
+                    asked.wanted.store(*on, Ordering::Relaxed);
+                }
+            }
+            ToWorker::Keyframe { track } => {
+                if let Some(asked) = self.all().get(usize::from(*track)) {
+                    asked.keyframe.store(true, Ordering::Relaxed);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Desk {
+    /// Tells what the source is and waits for the plan. Units that come meanwhile are given to `other`.
+    pub(crate) fn ask_for_plan(
+        &self,
+        source: SourceInfo,
+        mut other: impl FnMut(Inbound),
+    ) -> Result<Work, WorkError> {
+        self.out.control(ToParent::Opened { source });
+        loop {
+            match self.inbound.recv().map_err(|_| WorkError::Alone)? {
+                Inbound::Control(ToWorker::Plan(work)) => return Ok(work),
+                message => other(message),
+            }
+        }
+    }
+}
+
+impl Pipeline {
+    /// Starts the encoders of a plan.
+    pub(crate) fn start(
+        desk: &Desk,
+        work: &Work,
+        settings: &Settings,
+        source: &SourceInfo,
+        with_opus: bool,
+        is_paced: bool,
+    ) -> Result<Self, WorkError> {
+        // The reader of the socket has done this already; where there is none, it is done here.
+        desk.switchboard.apply(&ToWorker::Plan(work.clone()));
+        let asked = desk.switchboard.all();
+        let ladder = match &source.video {
+            Some(video) => Some(Ladder::start(
+                work,
+                settings,
+                (video.width, video.height),
+                video.frame_rate,
+                is_paced,
+                asked,
+                &desk.out,
+            )?),
+            None => None,
+        };
+        let sound = match &source.audio {
+            Some(_) => Some(Sound::start(settings, with_opus, &desk.out)?),
+            None => None,
+        };
+        desk.out.counts().started.store(true, Ordering::Relaxed);
+        Ok(Self {
+            ladder,
+            sound,
+            out: desk.out.clone(),
+        })
+    }
+
+    /// Whether any rung would take the next frame.
+    pub(crate) fn wants_frames(&self) -> bool {
+        self.ladder.as_ref().is_some_and(Ladder::wants_frames)
+    }
+
+    /// A picture for the ladder.
+    pub(crate) fn frame(&mut self, frame: &Video, pts_90k: i64) {
+        if let Some(ladder) = &mut self.ladder {
+            ladder.frame(frame, pts_90k);
+        }
+    }
+
+    /// A picture that nobody wanted was not made; the grid goes on.
+    pub(crate) fn skip(&mut self, pts_90k: i64) {
+        if let Some(ladder) = &mut self.ladder {
+            ladder.skip(pts_90k);
+        }
+    }
+
+    /// The source has a keyframe here that is passed through.
+    pub(crate) fn source_keyframe(&mut self, pts_90k: i64) {
+        if let Some(ladder) = &mut self.ladder {
+            ladder.source_keyframe(pts_90k);
+        }
+    }
+
+    /// Decoded sound.
+    pub(crate) fn audio(&mut self, frame: &Audio, pts_90k: i64) {
+        if let Some(sound) = &mut self.sound {
+            sound.frame(frame, pts_90k);
+        }
+    }
+
+    /// The same samples, at 48 kHz, for both sides.
+    pub(crate) fn samples(&mut self, samples: &[f32], pts_90k: i64) {
+        if let Some(sound) = &mut self.sound {
+            sound.samples(samples, samples, pts_90k);
+        }
+    }
+
+    /// The next sound stands exactly where its time says.
+    pub(crate) fn realign_audio(&mut self) {
+        if let Some(sound) = &mut self.sound {
+            sound.realign();
+        }
+    }
+
+    /// Encodes what is left.
+    pub(crate) fn finish(&mut self) {
+        if let Some(sound) = &mut self.sound {
+            sound.finish();
+        }
+        if let Some(ladder) = &mut self.ladder {
+            ladder.finish();
+        }
+    }
+}

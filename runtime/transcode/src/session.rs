@@ -1,0 +1,317 @@
+//! One worker's life, from its first message to its end.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::Bytes;
+use lockgate_broadcast::{Broadcast, track::Start as From};
+use lockgate_ports::transcoder::{Input, Job, Plan, SourceInfo, State, Status};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    sync::{Notify, mpsc, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    demand,
+    feed::{self, Sends},
+    tracks::Tracks,
+    wire::{self, Frame, Frames, Start, Stats, ToParent, ToWorker, TrackNo, Work},
+    worker_process::{self, Worker},
+};
+
+/// How a worker's life ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The source came to its end.
+    Ended,
+    /// Trying again cannot help.
+    Hopeless(String),
+    /// Something broke; another worker may do better.
+    Broken(String),
+    /// The source became another one, which deserves another plan.
+    Replan,
+}
+
+/// What a session works for.
+pub(crate) struct Session<'a> {
+    pub(crate) job: &'a Job,
+    pub(crate) broadcast: &'a Broadcast,
+    pub(crate) tracks: &'a mut Tracks,
+    pub(crate) status: &'a Arc<watch::Sender<Status>>,
+    pub(crate) epoch: u32,
+    /// CPU seconds of the workers before.
+    pub(crate) cpu_before_s: f64,
+}
+
+/// Runs a worker to its end.
+pub(crate) async fn run(mut worker: Worker, session: Session<'_>, peer: Option<Sends>) -> End {
+    let name = session.broadcast.name().clone();
+    let stderr = worker.stderr.take();
+    let (to_worker, to_write) = mpsc::channel(TO_WORKER_LEN);
+    let needs_keyframe = Notify::new();
+    let start = wire::control(&ToWorker::Start(Start {
+        input: session.job.input.clone(),
+        settings: session.job.settings.clone(),
+        peer_video: peer.and_then(|sends| sends.video),
+        peer_audio: peer.is_some_and(|sends| sends.audio),
+        paced: true,
+    }));
+    match start {
+        Ok(start) if to_worker.try_send(start.clone()).is_ok() => {}
+        _ => return End::Hopeless("the job cannot be written down".to_owned()),
+    }
+    let (reader, writer) = worker.socket.split();
+    let broadcast = session.broadcast.clone();
+    // A later worker must not send what an earlier one has sent.
+    let from = if session.tracks.newest_90k().is_none() {
+        From::CachedKeyframe
+    } else {
+        From::NextKeyframe
+    };
+    let end = {
+        let to_feed = to_worker.clone();
+        let carry = async {
+            match peer {
+                Some(sends) => {
+                    feed::carry(&broadcast, sends, from, &needs_keyframe, &to_feed).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        // All in one task, each going on while the others wait, so that neither side's full socket can stop both.
+        tokio::select! {
+            end = listen(reader, session, to_worker, &needs_keyframe) => end,
+            () = write(writer, to_write) => End::Broken(String::new()),
+            () = carry => End::Replan,
+            () = log(stderr, name.as_str()) => End::Broken(String::new()),
+        }
+    };
+    let how = worker.reap().await;
+    match end {
+        End::Broken(text) if text.is_empty() => {
+            End::Broken(format!("the transcode worker died: {how}"))
+        }
+        end => end,
+    }
+}
+
+/// Logs until the worker closes its standard error, which it does only by ending; the socket tells that better.
+async fn log(stderr: Option<tokio::process::ChildStderr>, broadcast: &str) {
+    worker_process::log(stderr, broadcast).await;
+    std::future::pending().await
+}
+
+async fn write(mut writer: tokio::net::unix::WriteHalf<'_>, mut frames: mpsc::Receiver<Bytes>) {
+    while let Some(frame) = frames.recv().await {
+        if writer.write_all(&frame).await.is_err() {
+            // What the worker said before it closed is read first.
+            break;
+        }
+    }
+    std::future::pending().await
+}
+
+async fn listen(
+    mut reader: tokio::net::unix::ReadHalf<'_>,
+    session: Session<'_>,
+    to_worker: mpsc::Sender<Bytes>,
+    needs_keyframe: &Notify,
+) -> End {
+    let mut frames = Frames::default();
+    let mut listener = Listener {
+        session,
+        to_worker,
+        demands: JoinSet::new(),
+        planned: None,
+        speeds: VecDeque::new(),
+        told: None,
+        reports: 0,
+    };
+    loop {
+        loop {
+            match frames.next::<ToParent>() {
+                Ok(Some(Frame::Unit(unit))) => {
+                    let epoch = listener.session.epoch;
+                    listener.session.tracks.push(unit, epoch);
+                }
+                Ok(Some(Frame::Control(ToParent::NeedKeyframe))) => needs_keyframe.notify_one(),
+                Ok(Some(Frame::Control(message))) => {
+                    if let Some(end) = listener.take(message).await {
+                        return end;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    return End::Broken(format!("the worker cannot be understood: {error}"));
+                }
+            }
+        }
+        frames.buffer.reserve(READ_LEN);
+        match reader.read_buf(&mut frames.buffer).await {
+            Ok(0) | Err(_) => return End::Broken(String::new()),
+            Ok(_) => {}
+        }
+    }
+}
+
+struct Listener<'a> {
+    session: Session<'a>,
+    to_worker: mpsc::Sender<Bytes>,
+    /// One forwarder of demand for each rung.
+    demands: JoinSet<()>,
+    planned: Option<(SourceInfo, Plan)>,
+    speeds: VecDeque<f64>,
+    /// Speed and rungs as last logged.
+    told: Option<(f64, usize, u64)>,
+    reports: u32,
+}
+
+impl Listener<'_> {
+    async fn take(&mut self, message: ToParent) -> Option<End> {
+        match message {
+            ToParent::Opened { source } => self.opened(source).await,
+            ToParent::Format { track, format } => match self.session.tracks.audio(track, format) {
+                Ok(()) => None,
+                Err(error) => Some(End::Hopeless(error.to_string())),
+            },
+            ToParent::Stats(stats) => {
+                self.stats(stats);
+                None
+            }
+            ToParent::Problem { text } => {
+                tracing::warn!(broadcast = %self.session.broadcast.name(), "{text}");
+                self.session
+                    .status
+                    .send_modify(|status| status.error = Some(text));
+                None
+            }
+            ToParent::Error { text, hopeless } => Some(if hopeless {
+                End::Hopeless(text)
+            } else {
+                End::Broken(text)
+            }),
+            ToParent::Ended => Some(End::Ended),
+            ToParent::NeedKeyframe => None,
+        }
+    }
+
+    async fn opened(&mut self, source: SourceInfo) -> Option<End> {
+        let plan = (self.session.job.planner)(&source);
+        if let Some((_, planned)) = &self.planned {
+            return (*planned != plan).then_some(End::Replan);
+        }
+        if let Err(error) = self.session.tracks.plan(&plan, &source) {
+            return Some(End::Hopeless(error.to_string()));
+        }
+        if source.audio.is_none() {
+            self.session.tracks.silence();
+        }
+        let demands = self.session.tracks.demands();
+        let wanted: Vec<bool> = demands
+            .iter()
+            .map(|demand| demand.borrow().readers > 0)
+            .collect();
+        let origin = self.session.broadcast.origin();
+        let after = self.session.tracks.newest_90k().map_or(0, |last| last + 1);
+        let work = wire::control(&ToWorker::Plan(Work {
+            plan: plan.clone(),
+            start_pts_90k: origin.pts_now().max(after),
+            zero_unix_us: origin.unix_us_of(0),
+            wanted: wanted.clone(),
+        }));
+        let Ok(work) = work else {
+            return Some(End::Hopeless("the plan cannot be written down".to_owned()));
+        };
+        if self.to_worker.send(work).await.is_err() {
+            return Some(End::Broken(String::new()));
+        }
+        let on_demand = self.session.job.settings.on_demand;
+        for (at, (demand, wanted)) in demands.into_iter().zip(wanted).enumerate() {
+            let track = TrackNo::try_from(at).unwrap_or(TrackNo::MAX);
+            let to_worker = self.to_worker.clone();
+            self.demands
+                .spawn(demand::forward(track, demand, wanted, to_worker));
+        }
+        tracing::info!(
+            broadcast = %self.session.broadcast.name(),
+            rungs = plan.rungs.len(),
+            passthrough = plan.passthrough,
+            on_demand,
+            "source opened: {}",
+            describe(&source),
+        );
+        self.planned = Some((source.clone(), plan.clone()));
+        self.session.status.send_modify(|status| {
+            status.state = State::Running;
+            status.source = Some(source);
+            status.plan = Some(plan);
+        });
+        None
+    }
+
+    fn stats(&mut self, stats: Stats) {
+        if self.planned.is_some() && stats.speed > 0.0 {
+            self.speeds.push_back(stats.speed);
+            self.reports += 1;
+        }
+        while self.speeds.len() > SPEEDS_LEN {
+            self.speeds.pop_front();
+        }
+        let speed = self.speeds.iter().sum::<f64>() / self.speeds.len().max(1) as f64;
+        self.session.status.send_modify(|status| {
+            status.speed = speed;
+            status.cpu_s = self.session.cpu_before_s + stats.cpu_s;
+        });
+        if self.reports < TELL_AFTER {
+            return;
+        }
+        let is_news = self.told.is_none_or(|(told, rungs, dropped)| {
+            (told - speed).abs() > 0.05
+                || rungs != stats.rungs_active
+                || stats.frames_dropped > dropped + DROPS_TOLD
+        });
+        if is_news {
+            self.told = Some((speed, stats.rungs_active, stats.frames_dropped));
+            tracing::info!(
+                "broadcast {}: encoding {speed:.2}× real time, {} rungs, {} frames dropped, {} packets not decodable",
+                self.session.broadcast.name(),
+                stats.rungs_active,
+                stats.frames_dropped,
+                stats.decode_errors,
+            );
+        }
+    }
+}
+
+/// A source in a few words.
+fn describe(source: &SourceInfo) -> String {
+    let mut text = source.container.clone();
+    if let Some(video) = &source.video {
+        let rate = video
+            .frame_rate
+            .map_or_else(String::new, |rate| format!(" at {:.2} fps", rate.fps()));
+        text += &format!(" {} {}x{}{rate}", video.codec, video.width, video.height);
+    }
+    if let Some(audio) = &source.audio {
+        text += &format!(
+            " {} {} Hz, {} channels",
+            audio.codec, audio.sample_rate, audio.channels
+        );
+    }
+    text.trim_start().to_owned()
+}
+
+/// Whether a job is fed from the broadcast itself.
+pub(crate) fn is_fed(job: &Job) -> bool {
+    job.input == Input::Peer
+}
+
+/// Frames on their way to the worker.
+const TO_WORKER_LEN: usize = 64;
+const READ_LEN: usize = 64 << 10;
+/// Reports, a second apart, that the speed is averaged over.
+const SPEEDS_LEN: usize = 4;
+/// Reports before the speed is told for the first time.
+const TELL_AFTER: u32 = 3;
+/// Dropped frames that are worth another line.
+const DROPS_TOLD: u64 = 100;

@@ -1,0 +1,225 @@
+//! What a ladder has in the hub.
+
+use lockgate_broadcast::{
+    Broadcast, TrackTaken,
+    track::{Demand, Producer, Role},
+};
+use lockgate_media::{AccessUnit, Format, TrackId, VideoCodec, VideoFormat, h264::ParameterSets};
+use lockgate_ports::transcoder::{Plan, SourceInfo};
+use tokio::sync::watch;
+
+use crate::{
+    ladder::rung_rate,
+    wire::{AAC, OPUS, SOURCE, TrackNo, Unit},
+};
+
+/// The published tracks of one ladder. They outlive its workers.
+pub(crate) struct Tracks {
+    broadcast: Broadcast,
+    rungs: Vec<Entry>,
+    source: Option<Entry>,
+    aac: Option<Entry>,
+    opus: Option<Entry>,
+}
+
+struct Entry {
+    id: TrackId,
+    producer: Producer,
+    /// Video: what is known of it so far.
+    video: Option<VideoFormat>,
+    last_90k: Option<i64>,
+    /// A unit was left out, so nothing is written before a keyframe.
+    awaits_keyframe: bool,
+}
+
+impl Tracks {
+    pub(crate) fn new(broadcast: Broadcast) -> Self {
+        Self {
+            broadcast,
+            rungs: Vec::new(),
+            source: None,
+            aac: None,
+            opus: None,
+        }
+    }
+
+    /// Publishes the video tracks of a plan. Those that were there before and are in it stay.
+    pub(crate) fn plan(&mut self, plan: &Plan, source: &SourceInfo) -> Result<(), TrackTaken> {
+        let video = source.video.as_ref();
+        let mut before = std::mem::take(&mut self.rungs);
+        // What is no longer planned goes before its name is used anew.
+        before.retain(|entry| plan.rungs.iter().any(|rung| rung.name == entry.id));
+        for rung in plan.rungs.iter().filter(|_| video.is_some()) {
+            let (width, height) =
+                video.map_or((0, 0), |video| rung.size_for(video.width, video.height));
+            let format = VideoFormat {
+                codec: VideoCodec::H264,
+                width,
+                height,
+                frame_rate: Some(rung_rate(
+                    video.and_then(|video| video.frame_rate),
+                    rung.fps,
+                )),
+                bitrate_bps: Some(u64::from(rung.kbps) * 1000),
+                parameter_sets: None,
+            };
+            let kept = before
+                .iter()
+                .position(|entry| entry.id == rung.name)
+                .map(|at| before.swap_remove(at));
+            self.rungs.push(match kept {
+                Some(entry) => entry.renewed(format),
+                None => Entry::video(&self.broadcast, &rung.name, Role::Rung, format)?,
+            });
+        }
+        let through = video.filter(|video| plan.passthrough && video.codec == "h264");
+        let Some(video) = through else {
+            self.source = None;
+            return Ok(());
+        };
+        let format = VideoFormat {
+            codec: VideoCodec::H264,
+            width: video.width,
+            height: video.height,
+            frame_rate: video.frame_rate,
+            bitrate_bps: video.bitrate_bps,
+            parameter_sets: None,
+        };
+        self.source = Some(match self.source.take() {
+            Some(entry) => entry.renewed(format),
+            None => Entry::video(
+                &self.broadcast,
+                &TrackId::source(),
+                Role::Passthrough,
+                format,
+            )?,
+        });
+        Ok(())
+    }
+
+    /// Publishes an audio track, or changes what it carries.
+    pub(crate) fn audio(&mut self, track: TrackNo, format: Format) -> Result<(), TrackTaken> {
+        let (slot, id) = match track {
+            AAC => (&mut self.aac, TrackId::aac()),
+            OPUS => (&mut self.opus, TrackId::opus()),
+            _ => return Ok(()),
+        };
+        match slot {
+            Some(entry) => entry.producer.set_format(format),
+            None => {
+                let producer = self.broadcast.publish(id.clone(), Role::Rung, format)?;
+                *slot = Some(Entry::new(id, producer, None));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the audio tracks away, because the source has no audio any more.
+    pub(crate) fn silence(&mut self) {
+        self.aac = None;
+        self.opus = None;
+    }
+
+    /// Writes a unit. Units of tracks that do not exist, and units back in time, are left out.
+    pub(crate) fn push(&mut self, unit: Unit, epoch: u32) {
+        let entry = match unit.track {
+            SOURCE => self.source.as_mut(),
+            AAC => self.aac.as_mut(),
+            OPUS => self.opus.as_mut(),
+            rung => self.rungs.get_mut(usize::from(rung)),
+        };
+        if let Some(entry) = entry {
+            entry.push(unit, epoch);
+        }
+    }
+
+    /// What readers want of each rung.
+    pub(crate) fn demands(&self) -> Vec<watch::Receiver<Demand>> {
+        self.rungs
+            .iter()
+            .map(|entry| entry.producer.demand())
+            .collect()
+    }
+
+    /// The newest time written to any track, in 1/90000 s.
+    pub(crate) fn newest_90k(&self) -> Option<i64> {
+        self.rungs
+            .iter()
+            .chain([&self.source, &self.aac, &self.opus].into_iter().flatten())
+            .filter_map(|entry| entry.last_90k)
+            .max()
+    }
+}
+
+impl Entry {
+    fn new(id: TrackId, producer: Producer, video: Option<VideoFormat>) -> Self {
+        Self {
+            id,
+            producer,
+            awaits_keyframe: video.is_some(),
+            video,
+            last_90k: None,
+        }
+    }
+
+    fn video(
+        broadcast: &Broadcast,
+        id: &TrackId,
+        role: Role,
+        format: VideoFormat,
+    ) -> Result<Self, TrackTaken> {
+        let producer = broadcast.publish(id.clone(), role, Format::Video(format.clone()))?;
+        Ok(Self::new(id.clone(), producer, Some(format)))
+    }
+
+    /// The same track for a new worker: what is known of its coding stays until a keyframe says otherwise.
+    fn renewed(mut self, format: VideoFormat) -> Self {
+        if let Some(video) = &mut self.video {
+            video.bitrate_bps = format.bitrate_bps;
+            video.frame_rate = format.frame_rate;
+            self.producer.set_format(Format::Video(video.clone()));
+        }
+        self.awaits_keyframe = true;
+        self
+    }
+
+    fn push(&mut self, unit: Unit, epoch: u32) {
+        let is_back = self.last_90k.is_some_and(|last| unit.pts_90k <= last);
+        if is_back || (self.awaits_keyframe && !unit.keyframe) {
+            self.awaits_keyframe = self.video.is_some();
+            return;
+        }
+        if unit.keyframe {
+            self.awaits_keyframe = false;
+            self.learn(&unit);
+        }
+        self.last_90k = Some(unit.pts_90k);
+        self.producer.push(
+            AccessUnit::new(unit.pts_90k, unit.keyframe, unit.data)
+                .with_dts(unit.dts_90k)
+                .with_duration(unit.duration_90k)
+                .with_epoch(epoch),
+        );
+    }
+
+    /// Takes size and parameter sets from a keyframe, if they are new.
+    fn learn(&mut self, unit: &Unit) {
+        let Some(video) = &mut self.video else { return };
+        let Some(sets) = ParameterSets::find(&unit.data) else {
+            return;
+        };
+        if video.parameter_sets.as_ref() == Some(&sets) {
+            return;
+        }
+        if let Ok(info) = sets.info() {
+            video.width = info.width;
+            video.height = info.height;
+        }
+        // Copied out, or the whole keyframe would live as long as the format.
+        video.parameter_sets = ParameterSets::new(
+            bytes::Bytes::copy_from_slice(&sets.sps),
+            bytes::Bytes::copy_from_slice(&sets.pps),
+        );
+        self.producer.set_format(Format::Video(video.clone()));
+    }
+}

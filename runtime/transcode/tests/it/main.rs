@@ -1,0 +1,9 @@
+//! The transcoder through the hub, with real worker processes.
+//!
+//! - `demo`: the generated source, the ladder's promises, demand
+//! - `files`: files and URLs: loops, passthrough, odd and broken ones
+//! - `peers`: units of a live peer
+//! - `faults`: workers that die
+
+mod demo;
+mod support;
