@@ -1,0 +1,52 @@
+//! What an operator sets.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+};
+
+/// How the transport listens and what it tells peers.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The one UDP address all peers meet at. Port 0 lets the system choose.
+    pub udp_listen: SocketAddr,
+    /// The addresses peers are told, as host candidates with the port of `udp_listen`. Empty: the addresses of the
+    /// interfaces that the socket listens on.
+    pub public_addresses: Vec<IpAddr>,
+    /// Whether loopback addresses are told to peers too. They always are when nothing else is there to tell.
+    pub advertise_loopback: bool,
+    /// Most peers at a time, publishers and viewers together.
+    pub peers_max: usize,
+}
+
+impl Default for Config {
+    /// All IPv4 interfaces, port 8189, at most 10000 peers.
+    fn default() -> Self {
+        Self {
+            udp_listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8189)),
+            public_addresses: Vec::new(),
+            advertise_loopback: false,
+            peers_max: 10_000,
+        }
+    }
+}
+
+/// Why the transport could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// Another socket has the address.
+    #[error("UDP {0} is already in use")]
+    InUse(SocketAddr),
+    /// The system refused the socket.
+    #[error("UDP {address} cannot be bound: {source}")]
+    Io {
+        /// What was asked for.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The cryptography library is not usable.
+    #[error("no cryptography: {0}")]
+    Crypto(String),
+}

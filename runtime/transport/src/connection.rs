@@ -1,0 +1,332 @@
+//! One connection of the library, set up the way this house uses it.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use lockgate_media::VideoCodec;
+use lockgate_ports::SignalError;
+use rtc::{
+    ice::mdns::MulticastDnsMode,
+    interceptor::{
+        BandwidthEstimator, CongestionControlBuilder, NackResponderBuilder, PacketReport,
+        ReceiverReportBuilder, Registry, Slot,
+    },
+    peer_connection::{
+        configuration::{
+            interceptor_registry::{
+                configure_nack, configure_simulcast_extension_headers,
+                configure_twcc_receiver_only, configure_twcc_sender_only,
+            },
+            media_engine::{
+                MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MediaEngine,
+            },
+            setting_engine::{SettingEngine, SettingEngineBuilder},
+        },
+        sdp::RTCSessionDescription,
+        state::{RTCIceGatheringState, RTCPeerConnectionState},
+        transport::RTCDtlsRole,
+    },
+    rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind},
+};
+use tokio::sync::{mpsc, watch};
+use webrtc::{
+    media_stream::track_remote::TrackRemote,
+    peer_connection::{PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler},
+};
+
+use crate::{
+    egress::{Arrival, Estimate},
+    feedback::{Feedback, Tap},
+    net::{Drivers, Mux, PeerRuntime, Registration},
+    sdp::{Offer, OfferedCodec, Purpose},
+};
+
+/// A connection of the library with all that has to go when it goes. Fields are dropped in this order: the tasks
+/// first, then what they use, and last the place at the socket.
+pub(crate) struct Connection {
+    _drivers: Drivers,
+    pub(crate) library: Arc<dyn PeerConnection>,
+    _registration: Registration,
+}
+
+/// What a connection tells.
+pub(crate) struct Events {
+    pub(crate) states: watch::Receiver<RTCPeerConnectionState>,
+    pub(crate) tracks: mpsc::Receiver<Arc<dyn TrackRemote>>,
+    pub(crate) feedback: mpsc::Receiver<Feedback>,
+    /// The estimate of the link towards the peer in bit/s as the bits of an `f64`; 0 before the first report.
+    pub(crate) bandwidth: Arc<AtomicU64>,
+    gathered: watch::Receiver<bool>,
+}
+
+struct Handler {
+    states: watch::Sender<RTCPeerConnectionState>,
+    gathered: watch::Sender<bool>,
+    tracks: mpsc::Sender<Arc<dyn TrackRemote>>,
+}
+
+#[async_trait::async_trait]
+impl PeerConnectionEventHandler for Handler {
+    async fn on_ice_gathering_state_change(&self, state: RTCIceGatheringState) {
+        self.gathered
+            .send_replace(state == RTCIceGatheringState::Complete);
+    }
+
+    async fn on_connection_state_change(&self, state: RTCPeerConnectionState) {
+        self.states.send_replace(state);
+    }
+
+    async fn on_track(&self, track: Arc<dyn TrackRemote>) {
+        // The driver waits for this call, so it must not: an offer has at most two tracks we read.
+        if self.tracks.try_send(track).is_err() {
+            tracing::debug!("a track of a peer is not read");
+        }
+    }
+}
+
+impl Connection {
+    /// Builds a connection for an offer that passed its checks; nothing is negotiated yet.
+    pub(crate) async fn open(
+        mux: &Arc<Mux>,
+        credentials: (&str, &str),
+        offer: &Offer,
+        purpose: Purpose,
+    ) -> Result<(Self, Events), SignalError> {
+        let (ufrag, password) = credentials;
+        let registration = mux.register(ufrag, password);
+        let (runtime, drivers) = PeerRuntime::new(Arc::clone(mux), Arc::clone(&registration.slot));
+        let (state_sender, states) = watch::channel(RTCPeerConnectionState::New);
+        let (gathered_sender, gathered) = watch::channel(false);
+        let (track_sender, tracks) = mpsc::channel(TRACKS_MAX);
+        let (tap, feedback) = Tap::new();
+        let bandwidth = Arc::new(AtomicU64::new(0));
+        let mut engine = media_engine(offer)?;
+        let registry = interceptors(purpose, &mut engine, tap, &bandwidth).map_err(internal)?;
+        // The library binds one port per connection; the runtime throws it away and puts the shared one in its place.
+        let throw_away: IpAddr = if mux.local_addr().is_ipv6() {
+            Ipv6Addr::LOCALHOST.into()
+        } else {
+            Ipv4Addr::LOCALHOST.into()
+        };
+        let library = PeerConnectionBuilder::new()
+            .with_media_engine(engine)
+            .with_interceptor_registry(registry)
+            .with_setting_engine(settings(ufrag, password, offer))
+            .with_runtime(runtime)
+            .with_handler(Arc::new(Handler {
+                states: state_sender,
+                gathered: gathered_sender,
+                tracks: track_sender,
+            }))
+            .with_udp_addrs(vec![SocketAddr::new(throw_away, 0)])
+            .build()
+            .await
+            .map_err(internal)?;
+        let connection = Self {
+            _drivers: drivers,
+            library: Arc::new(library),
+            _registration: registration,
+        };
+        let events = Events {
+            states,
+            tracks,
+            feedback,
+            bandwidth,
+            gathered,
+        };
+        Ok((connection, events))
+    }
+
+    /// Applies the offer and returns the library's answer.
+    pub(crate) async fn negotiate(
+        &self,
+        offer: &str,
+        events: &mut Events,
+    ) -> Result<String, SignalError> {
+        let refused = |error: rtc::shared::error::Error| {
+            SignalError::Malformed(format!("the offer: {error}"))
+        };
+        let offer = RTCSessionDescription::offer(offer.to_owned()).map_err(refused)?;
+        self.library
+            .set_remote_description(offer)
+            .await
+            .map_err(refused)?;
+        let answer = self.library.create_answer(None).await.map_err(refused)?;
+        self.library
+            .set_local_description(answer)
+            .await
+            .map_err(internal)?;
+        let gathered = events.gathered.wait_for(|complete| *complete);
+        match tokio::time::timeout(GATHERING_MAX, gathered).await {
+            Ok(Ok(_)) => {}
+            _ => return Err(internal("the candidates were not gathered in time")),
+        }
+        let answer = self.library.local_description().await;
+        Ok(answer.ok_or_else(|| internal("there is no answer"))?.sdp)
+    }
+}
+
+pub(crate) fn internal(error: impl std::fmt::Display) -> SignalError {
+    SignalError::Internal(error.to_string())
+}
+
+fn settings(ufrag: &str, password: &str, offer: &Offer) -> SettingEngine {
+    let role = if offer.peer_is_dtls_client {
+        RTCDtlsRole::Server
+    } else {
+        RTCDtlsRole::Client
+    };
+    SettingEngineBuilder::new()
+        .with_lite(true)
+        .with_multicast_dns_mode(MulticastDnsMode::Disabled)
+        .with_ice_credentials(ufrag.to_owned(), password.to_owned())
+        .with_ice_timeouts(
+            Some(ICE_DISCONNECTED),
+            Some(ICE_FAILED),
+            Some(ICE_KEEPALIVE),
+        )
+        .with_answering_dtls_role(role)
+        .build()
+}
+
+/// Exactly the codecs of the offer that are used, with its numbers and parameters.
+fn media_engine(offer: &Offer) -> Result<MediaEngine, SignalError> {
+    let mut engine = MediaEngine::default();
+    if let Some(audio) = &offer.audio {
+        engine
+            .register_codec(opus(audio), RtpCodecKind::Audio)
+            .map_err(internal)?;
+    }
+    for codec in &offer.video {
+        engine
+            .register_codec(video(codec), RtpCodecKind::Video)
+            .map_err(internal)?;
+        // The library cannot tell which layer a retransmission of a simulcast layer belongs to, so none is asked for.
+        if let Some(rtx) = codec.rtx.filter(|_| !offer.simulcast) {
+            let rtx = RTCRtpCodecParameters {
+                rtp_codec: RTCRtpCodec {
+                    mime_type: MIME_TYPE_RTX.to_owned(),
+                    clock_rate: 90_000,
+                    sdp_fmtp_line: format!("apt={}", codec.payload_type),
+                    ..RTCRtpCodec::default()
+                },
+                payload_type: rtx,
+            };
+            engine
+                .register_codec(rtx, RtpCodecKind::Video)
+                .map_err(internal)?;
+        }
+    }
+    Ok(engine)
+}
+
+/// Opus as the library describes it.
+pub(crate) fn opus(offered: &OfferedCodec<()>) -> RTCRtpCodecParameters {
+    RTCRtpCodecParameters {
+        rtp_codec: RTCRtpCodec {
+            mime_type: MIME_TYPE_OPUS.to_owned(),
+            clock_rate: 48_000,
+            channels: 2,
+            sdp_fmtp_line: offered.fmtp.clone(),
+            rtcp_feedback: Vec::new(),
+        },
+        payload_type: offered.payload_type,
+    }
+}
+
+/// A video codec as the library describes it.
+pub(crate) fn video(offered: &OfferedCodec<VideoCodec>) -> RTCRtpCodecParameters {
+    let feedback = |typ: &str, parameter: &str| RTCPFeedback {
+        typ: typ.to_owned(),
+        parameter: parameter.to_owned(),
+    };
+    RTCRtpCodecParameters {
+        rtp_codec: RTCRtpCodec {
+            mime_type: match offered.codec {
+                VideoCodec::H264 => MIME_TYPE_H264,
+                VideoCodec::Vp8 => MIME_TYPE_VP8,
+            }
+            .to_owned(),
+            clock_rate: 90_000,
+            channels: 0,
+            sdp_fmtp_line: offered.fmtp.clone(),
+            rtcp_feedback: vec![
+                feedback("ccm", "fir"),
+                feedback("nack", ""),
+                feedback("nack", "pli"),
+            ],
+        },
+        payload_type: offered.payload_type,
+    }
+}
+
+fn interceptors(
+    purpose: Purpose,
+    engine: &mut MediaEngine,
+    tap: Tap,
+    bandwidth: &Arc<AtomicU64>,
+) -> rtc::shared::error::Result<Registry> {
+    let registry = Registry::new().with(Tap::SLOT, tap);
+    match purpose {
+        Purpose::Publish => {
+            let registry = configure_nack(registry, engine);
+            configure_simulcast_extension_headers(engine)?;
+            let registry = configure_twcc_receiver_only(registry, engine)?;
+            Ok(registry.with(Slot::ReceiverReport, ReceiverReportBuilder::new().build()))
+        }
+        Purpose::View => {
+            // No pacer, and no sender reports: the egress writes its own, on the broadcast's timeline.
+            let estimator = Estimator {
+                estimate: Estimate::default(),
+                bps: Arc::clone(bandwidth),
+            };
+            let registry = registry
+                .with(Slot::NackResponder, NackResponderBuilder::new().build())
+                .with(
+                    Slot::CongestionControl,
+                    CongestionControlBuilder::new(estimator).build(),
+                );
+            configure_twcc_sender_only(registry, engine)
+        }
+    }
+}
+
+/// Brings the library's packet reports to our estimate.
+struct Estimator {
+    estimate: Estimate,
+    bps: Arc<AtomicU64>,
+}
+
+impl BandwidthEstimator for Estimator {
+    fn on_reports(&mut self, now: Instant, reports: &[PacketReport]) {
+        let arrivals: Vec<Arrival> = reports
+            .iter()
+            .map(|report| Arrival {
+                sent: report.departure,
+                arrived: report.arrival.filter(|_| report.arrived),
+                bytes: report.size,
+            })
+            .collect();
+        self.estimate.report(now, &arrivals);
+        self.bps.store(self.estimate.bps().to_bits(), Relaxed);
+    }
+
+    fn target_bitrate(&self) -> f64 {
+        self.estimate.bps()
+    }
+}
+
+/// Audio, video, and room for one that is replaced.
+const TRACKS_MAX: usize = 4;
+/// Host candidates are there at once; this is a guard, not a wait.
+const GATHERING_MAX: Duration = Duration::from_secs(3);
+/// A browser checks consent every 5 s (RFC 7675 §5.1); one that missed more than one check is in trouble.
+const ICE_DISCONNECTED: Duration = Duration::from_secs(8);
+const ICE_FAILED: Duration = Duration::from_secs(7);
+const ICE_KEEPALIVE: Duration = Duration::from_secs(2);

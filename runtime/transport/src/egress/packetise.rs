@@ -1,0 +1,165 @@
+//! Access units into RTP payloads.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use lockgate_media::{
+    AccessUnit, VideoCodec,
+    h264::{self, NAL_PPS, NAL_SPS, nal_type},
+};
+
+/// The RTP payloads of a picture, made once for all viewers.
+///
+/// They stay the same for every viewer: H.264 has nothing of its own in them, and VP8 goes without picture ids,
+/// which would have to continue for each viewer over every switch (RFC 7741 §4.2 leaves them out at will).
+pub(super) fn payloads(codec: VideoCodec, unit: &AccessUnit) -> &[Bytes] {
+    unit.payloads(|data| {
+        match codec {
+            VideoCodec::H264 => h264_payloads(data),
+            VideoCodec::Vp8 => vp8_payloads(data),
+        }
+        .into_boxed_slice()
+    })
+}
+
+/// RFC 6184: parameter sets together in one STAP-A, small NAL units alone, large ones as FU-A.
+fn h264_payloads(data: &Bytes) -> Vec<Bytes> {
+    let mut out = Vec::with_capacity(data.len() / PAYLOAD_MAX + 2);
+    let mut sets: Vec<&[u8]> = Vec::new();
+    for nal in h264::nals(data) {
+        match nal_type(nal) {
+            NAL_SPS | NAL_PPS => {
+                let gathered: usize = sets.iter().map(|set| set.len() + 2).sum();
+                if 1 + gathered + 2 + nal.len() > PAYLOAD_MAX {
+                    flush_sets(data, &mut sets, &mut out);
+                }
+                sets.push(nal);
+            }
+            // Access unit delimiters and filler are of no use to a viewer (RFC 6184 §5.2 lets them be left out).
+            9 | 12 => {}
+            _ => {
+                flush_sets(data, &mut sets, &mut out);
+                push_nal(data, nal, &mut out);
+            }
+        }
+    }
+    flush_sets(data, &mut sets, &mut out);
+    out
+}
+
+fn flush_sets(data: &Bytes, sets: &mut Vec<&[u8]>, out: &mut Vec<Bytes>) {
+    if let [single] = sets[..] {
+        push_nal(data, single, out);
+    } else if !sets.is_empty() {
+        let reference = sets.iter().map(|set| set[0] & 0x60).max().unwrap_or(0);
+        let mut packet = BytesMut::with_capacity(PAYLOAD_MAX);
+        packet.put_u8(reference | STAP_A);
+        for set in sets.iter() {
+            packet.put_u16(u16::try_from(set.len()).unwrap_or(u16::MAX));
+            packet.put_slice(set);
+        }
+        out.push(packet.freeze());
+    }
+    sets.clear();
+}
+
+fn push_nal(data: &Bytes, nal: &[u8], out: &mut Vec<Bytes>) {
+    let [head, body @ ..] = nal else {
+        return;
+    };
+    if nal.len() <= PAYLOAD_MAX {
+        out.push(data.slice_ref(nal));
+        return;
+    }
+    let mut pieces = body.chunks(PAYLOAD_MAX - 2).peekable();
+    let mut start = 0x80;
+    while let Some(piece) = pieces.next() {
+        let end = if pieces.peek().is_none() { 0x40 } else { 0 };
+        let mut packet = BytesMut::with_capacity(piece.len() + 2);
+        packet.put_u8((head & 0xe0) | FU_A);
+        packet.put_u8(start | end | (head & 0x1f));
+        packet.put_slice(piece);
+        out.push(packet.freeze());
+        start = 0;
+    }
+}
+
+/// RFC 7741 §4.2 with the smallest descriptor: one byte that says whether the frame starts here.
+fn vp8_payloads(data: &Bytes) -> Vec<Bytes> {
+    let mut start = 0x10;
+    data.chunks(PAYLOAD_MAX - 1)
+        .map(|piece| {
+            let mut packet = BytesMut::with_capacity(piece.len() + 1);
+            packet.put_u8(std::mem::take(&mut start));
+            packet.put_slice(piece);
+            packet.freeze()
+        })
+        .collect()
+}
+
+/// Leaves room for IP, UDP, SRTP and header extensions below 1280, the least IPv6 carries (RFC 8200 §5).
+const PAYLOAD_MAX: usize = 1188;
+const STAP_A: u8 = 24;
+const FU_A: u8 = 28;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ingest::{Assembler, Coding, Event, Packet};
+
+    fn nal() -> impl Strategy<Value = Vec<u8>> {
+        (prop_oneof![Just(1u8), Just(5), Just(6)], 1usize..6000).prop_map(|(kind, len)| {
+            let mut nal = vec![0x60 | kind];
+            nal.extend((0..len).map(|at| (at % 251 + 1) as u8));
+            nal
+        })
+    }
+
+    fn through(coding: Coding, payloads: &[Bytes]) -> Vec<Event> {
+        let now = Instant::now();
+        let mut assembler = Assembler::new(coding);
+        let mut events = Vec::new();
+        for (at, payload) in payloads.iter().enumerate() {
+            assembler.push(
+                now,
+                Packet {
+                    seq: at as u16,
+                    timestamp: 1,
+                    marker: at + 1 == payloads.len(),
+                    payload: payload.clone(),
+                },
+            );
+            events.extend(std::iter::from_fn(|| assembler.poll(now)));
+        }
+        events
+    }
+
+    proptest! {
+        /// What is packetised here is put together again by the other end of the house.
+        #[test]
+        fn h264_round_trips(nals in proptest::collection::vec(nal(), 1..5)) {
+            let sps: &[u8] = &[0x67, 0x42, 0xc0, 0x1f, 0xda];
+            let pps: &[u8] = &[0x68, 0xce, 0x3c, 0x80];
+            let mut list = vec![sps, pps, &[0x68, 0xce, 0x3c, 0x81], &[0x65, 0x88, 0x84]];
+            list.extend(nals.iter().map(Vec::as_slice));
+            let data = h264::annex_b(list);
+            let unit = AccessUnit::new(0, true, data.clone());
+            let payloads = payloads(VideoCodec::H264, &unit);
+            prop_assert!(payloads.iter().all(|payload| payload.len() <= PAYLOAD_MAX));
+            let events = through(Coding::Video(VideoCodec::H264), payloads);
+            prop_assert!(matches!(&events[..], [Event::Unit(unit)] if unit.keyframe && unit.data == data));
+        }
+
+        #[test]
+        fn vp8_round_trips(len in 1usize..5000) {
+            let data: Bytes = (0..len).map(|at| (at % 250) as u8).collect();
+            let unit = AccessUnit::new(0, true, data.clone());
+            let payloads = payloads(VideoCodec::Vp8, &unit);
+            prop_assert!(payloads.iter().all(|payload| payload.len() <= PAYLOAD_MAX));
+            let events = through(Coding::Video(VideoCodec::Vp8), payloads);
+            prop_assert!(matches!(&events[..], [Event::Unit(unit)] if unit.keyframe && unit.data == data));
+        }
+    }
+}

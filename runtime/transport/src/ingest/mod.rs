@@ -1,0 +1,22 @@
+//! A publisher's RTP into the hub.
+//!
+//! [`Assembler`] makes access units of packets, [`Sync`] puts them on the broadcast's timeline, [`Layers`] chooses
+//! among simulcast layers, and the task in `task.rs` carries packets between them and the hub.
+
+mod assembler;
+mod h264;
+mod keyframes;
+mod layers;
+mod reorder;
+mod sync;
+mod task;
+#[cfg(test)]
+mod tests;
+mod track;
+mod vp8;
+
+pub(crate) use assembler::{Assembler, Coding, Event, Packet, Unit};
+pub(crate) use keyframes::KeyframeGate;
+pub(crate) use layers::Layers;
+pub(crate) use sync::{Place, StreamId, Sync};
+pub(crate) use task::{Ingest, run};

@@ -1,0 +1,360 @@
+//! The task that carries a publisher's packets into the hub.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::OptionFuture;
+use lockgate_broadcast::{Broadcast, track::Demand};
+use lockgate_media::{Format, TrackId, VideoCodec, stats::IngestStats};
+use rtc::{
+    rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
+    rtp_transceiver::rtp_sender::RtpCodecKind,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
+
+use super::{
+    Assembler, Coding, Event, KeyframeGate, Layers, Packet, StreamId, Sync, Unit,
+    layers::Verdict,
+    track::{Output, opus_duration_90k, opus_format, video_format},
+};
+use crate::feedback::Feedback;
+
+/// What the task works with.
+pub(crate) struct Ingest {
+    pub(crate) broadcast: Broadcast,
+    /// The negotiated video codecs by payload type.
+    pub(crate) video: Vec<(u8, VideoCodec)>,
+    /// The payload type of Opus.
+    pub(crate) audio: Option<u8>,
+    /// The publisher's tracks as they open.
+    pub(crate) tracks: mpsc::Receiver<Arc<dyn TrackRemote>>,
+    pub(crate) feedback: mpsc::Receiver<Feedback>,
+    pub(crate) stats: Arc<Mutex<IngestStats>>,
+}
+
+struct Received {
+    kind: RtpCodecKind,
+    track: Arc<dyn TrackRemote>,
+    packet: rtc::rtp::Packet,
+}
+
+struct Source {
+    coding: Coding,
+    payload_type: u8,
+    assembler: Assembler,
+    stream: StreamId,
+    track: Arc<dyn TrackRemote>,
+    keyframes: KeyframeGate,
+    retry: Option<Instant>,
+}
+
+struct State {
+    broadcast: Broadcast,
+    video_types: Vec<(u8, VideoCodec)>,
+    audio_type: Option<u8>,
+    sources: HashMap<u32, Source>,
+    sync: Sync,
+    layers: Layers,
+    video: Output,
+    audio: Output,
+    stats: IngestStats,
+}
+
+/// Runs until dropped.
+pub(crate) async fn run(ingest: Ingest) {
+    let Ingest {
+        broadcast,
+        video,
+        audio,
+        mut tracks,
+        mut feedback,
+        stats,
+    } = ingest;
+    let (sender, mut packets) = mpsc::channel(PACKETS_MAX);
+    let mut readers = JoinSet::new();
+    let mut state = State {
+        video: Output::new(broadcast.clone(), TrackId::source()),
+        audio: Output::new(broadcast.clone(), TrackId::opus()),
+        broadcast,
+        video_types: video,
+        audio_type: audio,
+        sources: HashMap::new(),
+        sync: Sync::default(),
+        layers: Layers::default(),
+        stats: IngestStats::default(),
+    };
+    let mut demand: Option<watch::Receiver<Demand>> = None;
+    let mut asked = 0;
+    loop {
+        let deadline = state.deadline();
+        let wanted: OptionFuture<_> = demand.as_mut().map(watch::Receiver::changed).into();
+        tokio::select! {
+            Some(track) = tracks.recv() => {
+                readers.spawn(read(track, sender.clone()));
+            }
+            Some(received) = packets.recv() => {
+                let now = Instant::now();
+                state.packet(now, received);
+                // Drain what came with it before the units are written: one wake-up for a burst.
+                for _ in 0..BURST_MAX {
+                    let Ok(received) = packets.try_recv() else { break };
+                    state.packet(now, received);
+                }
+            }
+            Some(told) = feedback.recv() => state.feedback(&told),
+            Some(Ok(())) = wanted => {}
+            () = sleep_until(deadline) => {}
+        }
+        let now = Instant::now();
+        state.drain(now);
+        if demand.is_none()
+            && let Some(producer) = state.video.producer()
+        {
+            demand = Some(producer.demand());
+        }
+        if let Some(demand) = &mut demand {
+            let total = demand.borrow_and_update().keyframes_asked;
+            if total > asked {
+                asked = total;
+                state.want_keyframe();
+            }
+        }
+        state.ask(now).await;
+        *stats.lock().unwrap_or_else(PoisonError::into_inner) = state.stats();
+    }
+}
+
+/// Empties one track of the library as fast as it can: what does not fit its queue is lost.
+async fn read(track: Arc<dyn TrackRemote>, out: mpsc::Sender<Received>) {
+    let kind = track.kind().await;
+    while let Some(event) = track.poll().await {
+        if let TrackRemoteEvent::OnRtpPacket(packet) = event {
+            let received = Received {
+                kind,
+                track: Arc::clone(&track),
+                packet,
+            };
+            if out.send(received).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+impl State {
+    fn packet(&mut self, now: Instant, received: Received) {
+        let Received {
+            kind,
+            track,
+            packet,
+        } = received;
+        self.stats.packets_received += 1;
+        self.stats.bytes_received += packet.payload.len() as u64 + 12;
+        let header = packet.header;
+        let coding = match kind {
+            RtpCodecKind::Audio => {
+                (self.audio_type == Some(header.payload_type)).then_some(Coding::Opus)
+            }
+            _ => self
+                .video_types
+                .iter()
+                .find(|(number, _)| *number == header.payload_type)
+                .map(|(_, codec)| Coding::Video(*codec)),
+        };
+        let Some(coding) = coding else {
+            return; // comfort noise, events, or what was never negotiated
+        };
+        let full = self.sources.len() >= SOURCES_MAX;
+        let source = match self.sources.get_mut(&header.ssrc) {
+            Some(source) => source,
+            None if full => return,
+            None => {
+                let clock_hz = if coding == Coding::Opus {
+                    48_000
+                } else {
+                    90_000
+                };
+                let stream = self.sync.add(clock_hz);
+                self.sources.entry(header.ssrc).or_insert_with(|| {
+                    let mut keyframes = KeyframeGate::default();
+                    if coding != Coding::Opus {
+                        keyframes.want();
+                    }
+                    Source {
+                        coding,
+                        payload_type: header.payload_type,
+                        assembler: Assembler::new(coding),
+                        stream,
+                        track,
+                        keyframes,
+                        retry: None,
+                    }
+                })
+            }
+        };
+        if source.payload_type != header.payload_type {
+            // The publisher changed its codec or profile within the negotiated ones.
+            source.payload_type = header.payload_type;
+            if source.coding != coding {
+                source.coding = coding;
+                source.assembler = Assembler::new(coding);
+                source.keyframes.want();
+            }
+        }
+        source.assembler.push(
+            now,
+            Packet {
+                seq: header.sequence_number,
+                timestamp: header.timestamp,
+                marker: header.marker,
+                payload: packet.payload,
+            },
+        );
+    }
+
+    fn feedback(&mut self, told: &Feedback) {
+        if let Feedback::Sending {
+            ssrc,
+            ntp,
+            timestamp,
+        } = told
+            && let Some(source) = self.sources.get(ssrc)
+        {
+            self.sync.report(source.stream, *ntp, *timestamp);
+        }
+    }
+
+    /// Writes every unit that is complete.
+    fn drain(&mut self, now: Instant) {
+        let mut ready = Vec::new();
+        for (ssrc, source) in &mut self.sources {
+            while let Some(event) = source.assembler.poll(now) {
+                match event {
+                    Event::Unit(unit) => ready.push((*ssrc, source.coding, source.stream, unit)),
+                    Event::KeyframeWanted => source.keyframes.want(),
+                }
+            }
+        }
+        // Several sources in one wake-up: into the order in which they came.
+        ready.sort_by_key(|(_, _, _, unit)| unit.arrived);
+        for (ssrc, coding, stream, unit) in ready {
+            let arrived = self.broadcast.origin().pts_at(unit.arrived);
+            let place = self.sync.place(stream, unit.timestamp, arrived);
+            match coding {
+                Coding::Opus => {
+                    let duration = opus_duration_90k(&unit.data);
+                    self.audio.write(unit, place, duration, Some(opus_format()));
+                }
+                Coding::Video(codec) => self.picture(now, ssrc, codec, place, unit),
+            }
+        }
+    }
+
+    fn picture(
+        &mut self,
+        now: Instant,
+        ssrc: u32,
+        codec: VideoCodec,
+        place: super::Place,
+        unit: Unit,
+    ) {
+        let format = unit
+            .keyframe
+            .then(|| video_format(codec, &unit.data))
+            .flatten();
+        let pixels = format
+            .as_ref()
+            .map(|format| u64::from(format.width) * u64::from(format.height));
+        let written = match self.layers.unit(now, ssrc, unit.keyframe, pixels) {
+            Verdict::Pass => self.video.write(unit, place, 0, format.map(Format::Video)),
+            Verdict::WantKeyframe => false,
+            Verdict::Drop => true,
+        };
+        if !written && let Some(source) = self.sources.get_mut(&ssrc) {
+            source.keyframes.want();
+        }
+    }
+
+    /// A reader of the source wants a keyframe.
+    fn want_keyframe(&mut self) {
+        if let Some(source) = self
+            .layers
+            .current()
+            .and_then(|ssrc| self.sources.get_mut(&ssrc))
+        {
+            source.keyframes.want();
+        }
+    }
+
+    /// Sends the requests for keyframes that are due.
+    async fn ask(&mut self, now: Instant) {
+        for (ssrc, source) in &mut self.sources {
+            if source.coding == Coding::Opus {
+                continue;
+            }
+            // A request or its keyframe may be lost too.
+            if !source.assembler.awaits_keyframe() {
+                source.retry = None;
+            } else if source.retry.is_none_or(|retry| now >= retry) {
+                source.retry = Some(now + RETRY);
+                source.keyframes.want();
+            }
+            if source.keyframes.poll(now) {
+                let request = PictureLossIndication {
+                    sender_ssrc: 0,
+                    media_ssrc: *ssrc,
+                };
+                if let Err(error) = source.track.write_rtcp(vec![Box::new(request)]).await {
+                    tracing::debug!(%error, ssrc, "a keyframe request could not be sent");
+                }
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.sources
+            .values()
+            .flat_map(|source| {
+                [
+                    source.assembler.deadline(),
+                    source.keyframes.deadline(),
+                    source.retry,
+                ]
+            })
+            .flatten()
+            .min()
+    }
+
+    fn stats(&self) -> IngestStats {
+        let mut stats = self.stats.clone();
+        for source in self.sources.values() {
+            let counts = source.assembler.counts();
+            stats.packets_lost += counts.packets_lost;
+            stats.units_dropped += counts.units_dropped;
+        }
+        stats
+    }
+}
+
+async fn sleep_until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Between the readers and this task: a second of 10 Mbit/s, so that a pause of the machine loses nothing.
+const PACKETS_MAX: usize = 1024;
+/// Packets taken in one wake-up before units are written.
+const BURST_MAX: usize = 256;
+/// Three layers, audio, and changes of SSRC; a publisher that invents more is not followed.
+const SOURCES_MAX: usize = 16;
+/// How often a keyframe that does not come is asked for again.
+const RETRY: Duration = Duration::from_secs(1);

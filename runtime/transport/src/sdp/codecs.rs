@@ -1,0 +1,143 @@
+//! Which codecs of an offered section we can use.
+
+use lockgate_media::VideoCodec;
+use rtc::sdp::{description::media::MediaDescription, util::Codec};
+
+use super::offer::Purpose;
+
+/// A codec as it was offered; it is answered with the same numbers and parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OfferedCodec<C> {
+    /// What it is.
+    pub(crate) codec: C,
+    /// RTP payload type.
+    pub(crate) payload_type: u8,
+    /// The parameters of `a=fmtp`, as they came.
+    pub(crate) fmtp: String,
+    /// The payload type of its retransmissions (RFC 4588), if offered.
+    pub(crate) rtx: Option<u8>,
+}
+
+/// The codecs of a section in the order they were offered, and a sentence naming all of them.
+fn listed(section: &MediaDescription) -> (Vec<Codec>, String) {
+    let mut by_number = section.codecs();
+    let mut codecs = Vec::new();
+    for format in &section.media_name.formats {
+        if let Some(codec) = format
+            .parse()
+            .ok()
+            .and_then(|number: u8| by_number.remove(&number))
+        {
+            codecs.push(codec);
+        }
+    }
+    let mut names: Vec<String> = Vec::new();
+    for codec in &codecs {
+        let name = codec.name.to_ascii_uppercase();
+        if !names.contains(&name) && !matches!(name.as_str(), "RTX" | "RED" | "ULPFEC") {
+            names.push(name);
+        }
+    }
+    (codecs, names.join(", "))
+}
+
+/// Opus of an audio section, or the names of what was offered instead.
+pub(super) fn audio(section: &MediaDescription) -> Result<OfferedCodec<()>, String> {
+    let (codecs, names) = listed(section);
+    codecs
+        .iter()
+        .find(|codec| {
+            // RFC 7587 §4.1 and §7: always 48000 Hz and two channels, whatever is coded.
+            codec.name.eq_ignore_ascii_case("opus") && codec.clock_rate == 48_000
+        })
+        .map(|codec| OfferedCodec {
+            codec: (),
+            payload_type: codec.payload_type,
+            fmtp: codec.fmtp.clone(),
+            rtx: None,
+        })
+        .ok_or(names)
+}
+
+/// The usable codecs of a video section, best first, or the names of what was offered instead.
+pub(super) fn video(
+    section: &MediaDescription,
+    purpose: Purpose,
+) -> Result<Vec<OfferedCodec<VideoCodec>>, String> {
+    let (codecs, names) = listed(section);
+    let mut usable: Vec<(u32, OfferedCodec<VideoCodec>)> = codecs
+        .iter()
+        .filter(|codec| codec.clock_rate == 90_000)
+        .filter_map(|codec| {
+            let (rank, kind) = rank(codec, purpose)?;
+            let apt = format!("apt={}", codec.payload_type);
+            let rtx = codecs
+                .iter()
+                .find(|other| {
+                    other.name.eq_ignore_ascii_case("rtx")
+                        && other.fmtp.split(';').any(|part| part.trim() == apt)
+                })
+                .map(|other| other.payload_type);
+            let offered = OfferedCodec {
+                codec: kind,
+                payload_type: codec.payload_type,
+                fmtp: codec.fmtp.clone(),
+                rtx,
+            };
+            Some((rank, offered))
+        })
+        .collect();
+    usable.sort_by_key(|(rank, _)| *rank);
+    let mut usable: Vec<_> = usable.into_iter().map(|(_, codec)| codec).collect();
+    if purpose == Purpose::View {
+        // One payload type per codec is enough to send with.
+        let mut seen = Vec::new();
+        usable.retain(|codec| {
+            let first = !seen.contains(&codec.codec);
+            seen.push(codec.codec);
+            first
+        });
+    }
+    if usable.is_empty() {
+        Err(names)
+    } else {
+        Ok(usable)
+    }
+}
+
+/// Whether we can use a codec, and how gladly: less is better.
+///
+/// H.264 comes before VP8 because it passes through to HLS without being encoded again; among its profiles the
+/// simplest comes first, because what plays it is least known.
+fn rank(codec: &Codec, purpose: Purpose) -> Option<(u32, VideoCodec)> {
+    if codec.name.eq_ignore_ascii_case("VP8") {
+        return Some((100, VideoCodec::Vp8));
+    }
+    if !codec.name.eq_ignore_ascii_case("H264") {
+        return None;
+    }
+    // RFC 6184 §8.1: without these parameters it is mode 0 and the baseline profile at level 1.
+    let parameter = |key: &str| {
+        codec.fmtp.split(';').find_map(|part| {
+            let (name, value) = part.split_once('=')?;
+            name.trim().eq_ignore_ascii_case(key).then(|| value.trim())
+        })
+    };
+    let mode = parameter("packetization-mode").unwrap_or("0");
+    let profile = parameter("profile-level-id")
+        .unwrap_or("42000a")
+        .to_ascii_lowercase();
+    let by_profile = match (profile.get(..2)?, profile.get(2..4)?) {
+        ("42", constraints) if constraints.starts_with(['c', 'd', 'e', 'f']) => 0,
+        ("42", _) => 1,
+        ("4d", _) => 2,
+        ("64", _) => 3,
+        _ => return None,
+    };
+    match (mode, purpose) {
+        ("1", _) => Some((by_profile, VideoCodec::H264)),
+        // Mode 0 has no fragments: a keyframe could not be sent to such a viewer (RFC 6184 §6.2).
+        ("0", Purpose::Publish) => Some((10 + by_profile, VideoCodec::H264)),
+        _ => None,
+    }
+}

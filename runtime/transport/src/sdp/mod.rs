@@ -1,0 +1,13 @@
+//! Session descriptions: what an offer must keep to, what an answer tells, and trickled fragments. All pure.
+
+mod answer;
+mod codecs;
+mod fragment;
+mod offer;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use answer::with_candidates;
+pub(crate) use codecs::OfferedCodec;
+pub(crate) use fragment::Fragment;
+pub(crate) use offer::{Offer, Purpose};

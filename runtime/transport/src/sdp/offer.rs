@@ -1,0 +1,258 @@
+//! The checks an offer has to pass before anything is built for it.
+
+use std::io::Cursor;
+
+use lockgate_media::VideoCodec;
+use lockgate_ports::SignalError;
+use rtc::sdp::description::{media::MediaDescription, session::SessionDescription};
+
+use super::codecs::{self, OfferedCodec};
+
+/// What the offer was sent for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// WHIP: the peer sends.
+    Publish,
+    /// WHEP: the peer receives.
+    View,
+}
+
+/// What matters of an acceptable offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Offer {
+    /// Opus, if there is an audio section.
+    pub(crate) audio: Option<OfferedCodec<()>>,
+    /// The video codecs we can use, best first; empty without a video section.
+    pub(crate) video: Vec<OfferedCodec<VideoCodec>>,
+    /// Whether the video section has simulcast layers (RFC 8853).
+    pub(crate) simulcast: bool,
+    /// The peer's ICE ufrag; another one in a fragment means a restart.
+    pub(crate) ufrag: String,
+    /// Whether the peer wants to be the DTLS client (`a=setup:active`), so that we must be the server.
+    pub(crate) peer_is_dtls_client: bool,
+}
+
+fn malformed(text: impl Into<String>) -> SignalError {
+    SignalError::Malformed(text.into())
+}
+
+fn unsupported(text: impl Into<String>) -> SignalError {
+    SignalError::Unsupported(text.into())
+}
+
+impl Offer {
+    /// Reads and checks an offer.
+    pub(crate) fn check(sdp: &str, purpose: Purpose) -> Result<Self, SignalError> {
+        if sdp.trim().is_empty() {
+            return Err(malformed("the offer is empty"));
+        }
+        let session = SessionDescription::unmarshal(&mut Cursor::new(sdp))
+            .map_err(|error| malformed(format!("the offer is not SDP: {error}")))?;
+        let sections = &session.media_descriptions;
+        if sections.is_empty() {
+            return Err(malformed("the offer has no media section"));
+        }
+        if sections.len() > SECTIONS_MAX {
+            return Err(malformed(format!(
+                "the offer has {} media sections; at most {SECTIONS_MAX} are read",
+                sections.len()
+            )));
+        }
+        let candidates = sections
+            .iter()
+            .flat_map(|section| &section.attributes)
+            .filter(|attribute| attribute.key == "candidate")
+            .count();
+        if candidates > CANDIDATES_MAX {
+            return Err(malformed(format!(
+                "the offer has {candidates} candidates; at most {CANDIDATES_MAX} are read"
+            )));
+        }
+        let (mut audio, mut video) = (None, None);
+        for section in sections {
+            // RFC 9429 §5.2.1: port 0 is a rejected section unless it is only to be bundled.
+            if section.media_name.port.value == 0 && !section.has_attribute("bundle-only") {
+                continue;
+            }
+            let place = match section.media_name.media.as_str() {
+                "audio" => &mut audio,
+                "video" => &mut video,
+                _ => continue,
+            };
+            if place.replace(section).is_some() {
+                return Err(unsupported(format!(
+                    "the offer has more than one {} section; one of each kind is supported",
+                    section.media_name.media
+                )));
+            }
+        }
+        if audio.is_none() && video.is_none() {
+            return Err(unsupported(
+                "the offer has neither an audio nor a video section",
+            ));
+        }
+        let mut peer_is_dtls_client = false;
+        for section in audio.iter().chain(&video) {
+            peer_is_dtls_client |= check_section(&session, section, purpose)?;
+        }
+        if audio.is_some() && video.is_some() && !is_bundled(&session) {
+            return Err(unsupported(
+                "the offer does not bundle its sections (a=group:BUNDLE); one transport is supported",
+            ));
+        }
+        let ufrag = audio
+            .iter()
+            .chain(&video)
+            .find_map(|section| attribute(&session, section, "ice-ufrag"))
+            .unwrap_or_default()
+            .to_owned();
+        let (audio, video, simulcast) = choose(audio, video, purpose)?;
+        Ok(Self {
+            audio,
+            video,
+            simulcast,
+            ufrag,
+            peer_is_dtls_client,
+        })
+    }
+}
+
+/// The rules every used section has to keep; true if the peer wants to be the DTLS client.
+fn check_section(
+    session: &SessionDescription,
+    section: &MediaDescription,
+    purpose: Purpose,
+) -> Result<bool, SignalError> {
+    let kind = &section.media_name.media;
+    // RFC 8834 §4.2: the profile of WebRTC is RTP/SAVPF over DTLS.
+    let profile = section.media_name.protos.join("/");
+    if profile != "UDP/TLS/RTP/SAVPF" && profile != "TCP/TLS/RTP/SAVPF" {
+        return Err(unsupported(format!(
+            "the {kind} section has the profile {profile}; UDP/TLS/RTP/SAVPF is supported"
+        )));
+    }
+    for (key, what) in [
+        ("ice-ufrag", "ICE user fragment (a=ice-ufrag)"),
+        ("ice-pwd", "ICE password (a=ice-pwd)"),
+        ("fingerprint", "certificate fingerprint (a=fingerprint)"),
+    ] {
+        if attribute(session, section, key).is_none_or(|value| value.trim().is_empty()) {
+            return Err(malformed(format!("the {kind} section has no {what}")));
+        }
+    }
+    // RFC 8842 §5.1: the three roles an offer may have. Whatever it is, we take the other.
+    let peer_is_dtls_client = match attribute(session, section, "setup").map(str::trim) {
+        Some("actpass" | "passive") => false,
+        Some("active") => true,
+        Some("holdconn") => {
+            return Err(malformed(format!(
+                "the {kind} section has a=setup:holdconn, which an offer must not have"
+            )));
+        }
+        Some(other) => {
+            return Err(malformed(format!(
+                "the {kind} section has the unknown role a=setup:{other}"
+            )));
+        }
+        None => {
+            return Err(malformed(format!(
+                "the {kind} section has no DTLS role (a=setup)"
+            )));
+        }
+    };
+    // RFC 5761 §5.1.1: without it the peer would expect RTCP on a second port.
+    if !section.has_attribute("rtcp-mux") {
+        return Err(unsupported(format!(
+            "the {kind} section does not multiplex RTCP (a=rtcp-mux)"
+        )));
+    }
+    let direction = ["sendonly", "recvonly", "inactive", "sendrecv"]
+        .into_iter()
+        .find(|direction| section.has_attribute(direction))
+        .or_else(|| {
+            ["sendonly", "recvonly", "inactive"]
+                .into_iter()
+                .find(|direction| session.has_attribute(direction))
+        })
+        .unwrap_or("sendrecv");
+    match (purpose, direction) {
+        (Purpose::Publish, "sendonly" | "sendrecv") | (Purpose::View, "recvonly" | "sendrecv") => {
+            Ok(peer_is_dtls_client)
+        }
+        (Purpose::Publish, other) => Err(unsupported(format!(
+            "the {kind} section is {other}; a publisher's sections must send"
+        ))),
+        (Purpose::View, other) => Err(unsupported(format!(
+            "the {kind} section is {other}; a viewer's sections must receive"
+        ))),
+    }
+}
+
+type Chosen = (
+    Option<OfferedCodec<()>>,
+    Vec<OfferedCodec<VideoCodec>>,
+    bool,
+);
+
+fn choose(
+    audio: Option<&MediaDescription>,
+    video: Option<&MediaDescription>,
+    purpose: Purpose,
+) -> Result<Chosen, SignalError> {
+    let audio = audio
+        .map(codecs::audio)
+        .transpose()
+        .map_err(|offered| no_codec("audio", &offered, "Opus"))?;
+    let simulcast = video.is_some_and(|section| section.has_attribute("simulcast"));
+    let video = match video {
+        None => Vec::new(),
+        Some(section) => codecs::video(section, purpose).map_err(|offered| {
+            no_codec(
+                "video",
+                &offered,
+                match purpose {
+                    Purpose::Publish => "H.264 (baseline, main or high) and VP8",
+                    Purpose::View => "H.264 with packetization-mode 1 and VP8",
+                },
+            )
+        })?,
+    };
+    Ok((audio, video, simulcast))
+}
+
+fn no_codec(kind: &str, offered: &str, taken: &str) -> SignalError {
+    let offered = if offered.is_empty() {
+        "nothing"
+    } else {
+        offered
+    };
+    unsupported(format!(
+        "no usable {kind} codec: the offer has {offered}; supported is {taken}"
+    ))
+}
+
+/// An attribute of a section or, failing that, of the session.
+fn attribute<'a>(
+    session: &'a SessionDescription,
+    section: &'a MediaDescription,
+    key: &str,
+) -> Option<&'a str> {
+    section
+        .attribute(key)
+        .flatten()
+        .or_else(|| session.attribute(key).map(String::as_str))
+}
+
+fn is_bundled(session: &SessionDescription) -> bool {
+    session
+        .attributes
+        .iter()
+        .filter(|attribute| attribute.key == "group")
+        .filter_map(|attribute| attribute.value.as_deref())
+        .any(|value| value.split_whitespace().next() == Some("BUNDLE"))
+}
+
+/// A browser's offer has two or three; the bound keeps the work for a hostile one small.
+const SECTIONS_MAX: usize = 16;
+/// Browsers gather a few dozen on machines with many interfaces.
+const CANDIDATES_MAX: usize = 256;

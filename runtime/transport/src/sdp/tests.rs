@@ -1,0 +1,253 @@
+use lockgate_media::VideoCodec;
+use lockgate_ports::SignalError;
+use proptest::prelude::*;
+
+use super::{fragment::CANDIDATES_MAX, *};
+
+const OBS: &str = include_str!("../../tests/offers/obs.sdp");
+const FFMPEG: &str = include_str!("../../tests/offers/ffmpeg.sdp");
+const VIEWER: &str = include_str!("../../tests/offers/viewer.sdp");
+
+fn publish(sdp: &str) -> Result<Offer, SignalError> {
+    Offer::check(sdp, Purpose::Publish)
+}
+
+#[track_caller]
+fn refused(sdp: &str, purpose: Purpose, expected: &str) {
+    let error = Offer::check(sdp, purpose).unwrap_err();
+    let kind = match &error {
+        SignalError::Malformed(_) => "malformed",
+        SignalError::Unsupported(_) => "unsupported",
+        _ => "other",
+    };
+    assert_eq!(format!("{kind}: {error}"), expected);
+}
+
+#[test]
+fn offers_of_real_publishers_are_taken() {
+    let obs = publish(OBS).unwrap();
+    assert_eq!(obs.audio.as_ref().unwrap().payload_type, 111);
+    assert_eq!(obs.video[0].codec, VideoCodec::H264);
+    assert_eq!(
+        (obs.video[0].payload_type, obs.video[0].rtx),
+        (96, Some(97))
+    );
+    assert!(!obs.simulcast && !obs.peer_is_dtls_client);
+    assert_eq!(obs.ufrag, "oBsU");
+
+    let ffmpeg = publish(FFMPEG).unwrap();
+    assert_eq!(ffmpeg.video.len(), 1);
+    assert!(!ffmpeg.peer_is_dtls_client);
+    let active = publish(&FFMPEG.replace("setup:passive", "setup:active")).unwrap();
+    assert!(active.peer_is_dtls_client);
+}
+
+#[test]
+fn a_viewers_codecs_are_one_each_and_h264_first() {
+    let viewer = Offer::check(VIEWER, Purpose::View).unwrap();
+    let codecs: Vec<_> = viewer
+        .video
+        .iter()
+        .map(|codec| (codec.codec, codec.payload_type))
+        .collect();
+    assert_eq!(codecs, [(VideoCodec::H264, 108), (VideoCodec::Vp8, 96)]);
+}
+
+#[test]
+fn what_cannot_be_used_is_refused_with_its_reason() {
+    use Purpose::{Publish, View};
+    refused("", Publish, "malformed: the offer is empty");
+    refused(" \r\n", View, "malformed: the offer is empty");
+    assert!(matches!(
+        publish("hello"),
+        Err(SignalError::Malformed(text)) if text.starts_with("the offer is not SDP")
+    ));
+    let head: String = OBS.split_inclusive("\r\n").take(4).collect();
+    refused(&head, Publish, "malformed: the offer has no media section");
+    for (line, expected) in [
+        (
+            "a=ice-ufrag:oBsU",
+            "malformed: the audio section has no ICE user fragment (a=ice-ufrag)",
+        ),
+        (
+            "a=ice-pwd:",
+            "malformed: the audio section has no ICE password (a=ice-pwd)",
+        ),
+        (
+            "a=fingerprint:",
+            "malformed: the audio section has no certificate fingerprint (a=fingerprint)",
+        ),
+        (
+            "a=setup:",
+            "malformed: the audio section has no DTLS role (a=setup)",
+        ),
+        (
+            "a=rtcp-mux",
+            "unsupported: the audio section does not multiplex RTCP (a=rtcp-mux)",
+        ),
+        (
+            "a=group:",
+            "unsupported: the offer does not bundle its sections (a=group:BUNDLE); one transport is supported",
+        ),
+    ] {
+        let without: String = OBS
+            .split_inclusive("\r\n")
+            .filter(|text| !text.starts_with(line))
+            .collect();
+        refused(&without, Publish, expected);
+    }
+    refused(
+        &OBS.replace("setup:actpass", "setup:holdconn"),
+        Publish,
+        "malformed: the audio section has a=setup:holdconn, which an offer must not have",
+    );
+    refused(
+        &OBS.replace("a=sendonly", "a=recvonly"),
+        Publish,
+        "unsupported: the audio section is recvonly; a publisher's sections must send",
+    );
+    refused(
+        OBS,
+        View,
+        "unsupported: the audio section is sendonly; a viewer's sections must receive",
+    );
+    refused(
+        &OBS.replace("H264/", "AV1/"),
+        Publish,
+        "unsupported: no usable video codec: the offer has AV1; supported is H.264 (baseline, main or high) and VP8",
+    );
+    refused(
+        &OBS.replace("opus/", "PCMU/"),
+        Publish,
+        "unsupported: no usable audio codec: the offer has PCMU; supported is Opus",
+    );
+    refused(
+        &OBS.replace("UDP/TLS/RTP/SAVPF", "RTP/AVP"),
+        Publish,
+        "unsupported: the audio section has the profile RTP/AVP; UDP/TLS/RTP/SAVPF is supported",
+    );
+    refused(
+        &OBS.replace("m=audio", "m=video"),
+        Publish,
+        "unsupported: the offer has more than one video section; one of each kind is supported",
+    );
+    let data = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n";
+    refused(
+        data,
+        Publish,
+        "unsupported: the offer has neither an audio nor a video section",
+    );
+    let many = format!("{OBS}{}", "m=application 9 UDP/DTLS/SCTP x\r\n".repeat(20));
+    refused(
+        &many,
+        Publish,
+        "malformed: the offer has 22 media sections; at most 16 are read",
+    );
+    let many = format!(
+        "{OBS}{}",
+        "a=candidate:1 1 udp 1 10.0.0.1 1 typ host\r\n".repeat(300)
+    );
+    refused(
+        &many,
+        Publish,
+        "malformed: the offer has 301 candidates; at most 256 are read",
+    );
+}
+
+#[test]
+fn h264_without_fragments_is_for_publishers_only() {
+    let mode_0 = VIEWER
+        .replace("packetization-mode=1", "packetization-mode=0")
+        .replace("VP8/", "VP9/");
+    assert!(matches!(
+        Offer::check(&mode_0, Purpose::View),
+        Err(SignalError::Unsupported(_))
+    ));
+    assert!(publish(&mode_0.replace("recvonly", "sendonly")).is_ok());
+}
+
+#[test]
+fn candidates_stand_once_and_are_ours() {
+    let answer = "v=0\r\nm=audio 9 x\r\na=mid:0\r\na=candidate:1 1 udp 2 10.1.1.1 4000 typ host\r\n\
+        a=end-of-candidates\r\nm=video 9 x\r\na=mid:1\r\na=candidate:1 2 udp 2 10.1.1.1 4000 typ host\r\n";
+    let addresses = [
+        "203.0.113.7".parse().unwrap(),
+        "2001:db8::7".parse().unwrap(),
+    ];
+    insta::assert_snapshot!(with_candidates(answer, &addresses, 8189), @r"
+    v=0
+    m=audio 9 x
+    a=mid:0
+    a=candidate:1 1 udp 2130706431 203.0.113.7 8189 typ host
+    a=candidate:2 1 udp 2130706175 2001:db8::7 8189 typ host
+    a=end-of-candidates
+    m=video 9 x
+    a=mid:1
+    ");
+    let single = "v=0\r\nm=audio 9 x\r\n";
+    assert!(
+        with_candidates(single, &addresses[..1], 1)
+            .ends_with("typ host\r\na=end-of-candidates\r\n")
+    );
+}
+
+#[test]
+fn a_fragment_gives_its_usable_candidates() {
+    let text = "a=ice-ufrag:abcd\r\na=ice-pwd:x\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n\
+        a=candidate:1 1 UDP 2 192.0.2.1 5000 typ host generation 0\r\n\
+        a=candidate:2 1 udp 2 1b3e.local 5000 typ host\r\n\
+        a=candidate:3 1 tcp 2 192.0.2.1 9 typ host tcptype active\r\n\
+        a=candidate:4 1 udp 2 192.0.2.9 5001 typ srflx raddr 10.0.0.1 rport 5000\r\n\
+        a=candidate:5 1 udp 2 192.0.2.9 5001 typ wormhole\r\na=end-of-candidates\r\n";
+    let fragment = Fragment::parse(text).unwrap();
+    assert_eq!(fragment.ufrag.as_deref(), Some("abcd"));
+    let lines: Vec<&str> = fragment
+        .candidates
+        .iter()
+        .map(|(mid, line)| {
+            assert_eq!(mid.as_deref(), Some("0"));
+            &line[..11]
+        })
+        .collect();
+    assert_eq!(lines, ["candidate:1", "candidate:4"]);
+    assert!(Fragment::parse("").is_err());
+    assert!(Fragment::parse("{\"candidate\": 1}").is_err());
+    assert!(Fragment::parse("a=ice-ufrag:a\r\na=ice-ufrag:b\r\n").is_err());
+    let flood = "a=candidate:1 1 UDP 2 192.0.2.1 5000 typ host\r\n".repeat(1000);
+    assert_eq!(
+        Fragment::parse(&flood).unwrap().candidates.len(),
+        CANDIDATES_MAX
+    );
+}
+
+proptest! {
+    /// Whatever is cut out of, doubled in, or scribbled over a good offer, the checks end with a verdict.
+    #[test]
+    fn no_offer_makes_the_checks_panic(
+        which in 0usize..3,
+        edits in proptest::collection::vec((0u8..5, any::<u16>(), any::<u8>()), 1..12),
+    ) {
+        let mut lines: Vec<Vec<u8>> = [OBS, FFMPEG, VIEWER][which]
+            .split_inclusive("\r\n")
+            .map(|line| line.as_bytes().to_vec())
+            .collect();
+        for (kind, place, value) in edits {
+            if lines.is_empty() {
+                break;
+            }
+            let at = usize::from(place) % lines.len();
+            match kind {
+                0 => { lines.remove(at); }
+                1 => { let line = lines[at].clone(); lines.insert(at, line); }
+                2 => { let line = &mut lines[at]; let len = line.len(); line[usize::from(value) % len] = value; }
+                3 => { lines[at].truncate(usize::from(value)); if lines[at].is_empty() { lines.remove(at); } }
+                _ => { let other = usize::from(value) % lines.len(); lines.swap(at, other); }
+            }
+        }
+        let text = String::from_utf8_lossy(&lines.concat()).into_owned();
+        let _ = Offer::check(&text, Purpose::Publish);
+        let _ = Offer::check(&text, Purpose::View);
+        let _ = Fragment::parse(&text);
+        let _ = with_candidates(&text, &["192.0.2.1".parse().unwrap()], 1);
+    }
+}

@@ -1,0 +1,283 @@
+//! The transport: where peers are accepted.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use lockgate_broadcast::Broadcast;
+use lockgate_media::VideoCodec;
+use lockgate_ports::{
+    Accepted, BoxFuture, SignalError, Signaller, ViewerFeed,
+    task::{Task, own},
+};
+use rand::distr::{Alphanumeric, SampleString};
+use rtc::{
+    media_stream::MediaStreamTrack,
+    rtp_transceiver::rtp_sender::{
+        RTCRtpCodec, RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters,
+        RtpCodecKind,
+    },
+};
+use webrtc::media_stream::track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP};
+
+use crate::{
+    config::{BindError, Config},
+    connection::{Connection, internal, opus, video},
+    egress::{self, Egress, Leg, Stream},
+    ingest::{self, Ingest},
+    net::{Counters, Mux, advertised},
+    peer::{Session, Shared},
+    sdp::{Offer, Purpose, with_candidates},
+};
+
+/// WebRTC for everyone, over one UDP port.
+///
+/// Dropping it closes the port; peers then fall silent and are closed as gone.
+pub struct Transport {
+    core: Arc<Core>,
+    _receive: Task,
+}
+
+struct Core {
+    mux: Arc<Mux>,
+    addresses: Vec<IpAddr>,
+    peers_max: usize,
+}
+
+impl Transport {
+    /// Binds the UDP port and starts to receive.
+    pub async fn bind(config: Config) -> Result<Arc<Self>, BindError> {
+        let mux = Mux::bind(config.udp_listen).await?;
+        let local = mux.local_addr();
+        let addresses = advertised(&config, local);
+        tracing::info!(%local, ?addresses, "WebRTC listens");
+        let receiver = Arc::clone(&mux);
+        let receive = own(async move { receiver.receive().await });
+        Ok(Arc::new(Self {
+            core: Arc::new(Core {
+                mux,
+                addresses,
+                peers_max: config.peers_max,
+            }),
+            _receive: receive,
+        }))
+    }
+
+    /// The UDP address that is bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.core.mux.local_addr()
+    }
+
+    /// How many peers there are, connecting ones included.
+    pub fn peers(&self) -> usize {
+        self.core.mux.occupancy().0
+    }
+
+    /// How many addresses peers were seen at.
+    pub fn remote_addresses(&self) -> usize {
+        self.core.mux.occupancy().1
+    }
+
+    /// What happened at the UDP port.
+    pub fn counters(&self) -> Counters {
+        self.core.mux.counters()
+    }
+}
+
+impl Signaller for Transport {
+    fn publish(
+        &self,
+        offer: String,
+        broadcast: Broadcast,
+    ) -> BoxFuture<'_, Result<Accepted, SignalError>> {
+        let core = Arc::clone(&self.core);
+        guarded(async move { core.publish(&offer, broadcast).await })
+    }
+
+    fn subscribe(
+        &self,
+        offer: String,
+        feed: ViewerFeed,
+    ) -> BoxFuture<'_, Result<Accepted, SignalError>> {
+        let core = Arc::clone(&self.core);
+        guarded(async move { core.subscribe(&offer, feed).await })
+    }
+}
+
+/// In a task of its own: should the library panic over an offer, that offer is refused and nothing else happens.
+fn guarded<'a, F>(accept: F) -> BoxFuture<'a, Result<Accepted, SignalError>>
+where
+    F: Future<Output = Result<Accepted, SignalError>> + Send + 'static,
+{
+    Box::pin(async move {
+        own(accept)
+            .await
+            .unwrap_or_else(|error| Err(internal(format!("accepting the offer: {error}"))))
+    })
+}
+
+impl Core {
+    async fn publish(&self, sdp: &str, broadcast: Broadcast) -> Result<Accepted, SignalError> {
+        let offer = Offer::check(sdp, Purpose::Publish)?;
+        let (shared, connection, mut events) = self.open(&offer, Purpose::Publish).await?;
+        let answer = connection.negotiate(sdp, &mut events).await?;
+        let ingest = Ingest {
+            broadcast,
+            video: offer
+                .video
+                .iter()
+                .map(|codec| (codec.payload_type, codec.codec))
+                .collect(),
+            audio: offer.audio.as_ref().map(|audio| audio.payload_type),
+            tracks: events.tracks,
+            feedback: events.feedback,
+            stats: Arc::clone(&shared.ingest),
+        };
+        let peer = Session::start(shared, connection, events.states, move || {
+            ingest::run(ingest)
+        });
+        Ok(Accepted {
+            answer: self.finish(&answer),
+            video_codecs: kinds(&offer),
+            peer,
+        })
+    }
+
+    async fn subscribe(&self, sdp: &str, feed: ViewerFeed) -> Result<Accepted, SignalError> {
+        let mut offer = Offer::check(sdp, Purpose::View)?;
+        retransmit_one_codec(&mut offer, &feed.broadcast);
+        let (shared, connection, mut events) = self.open(&offer, Purpose::View).await?;
+        let base = rand::random();
+        let mut video_leg = None;
+        if let Some(first) = offer.video.first() {
+            let rtx = first.rtx.map(|_| rand::random());
+            let leg = leg(RtpCodecKind::Video, video(first).rtp_codec, rtx, base);
+            connection
+                .library
+                .add_track(Arc::clone(&leg.track) as Arc<dyn TrackLocal>)
+                .await
+                .map_err(internal)?;
+            video_leg = Some(leg);
+        }
+        let mut audio_leg = None;
+        if let Some(audio) = &offer.audio {
+            let leg = leg(RtpCodecKind::Audio, opus(audio).rtp_codec, None, base);
+            connection
+                .library
+                .add_track(Arc::clone(&leg.track) as Arc<dyn TrackLocal>)
+                .await
+                .map_err(internal)?;
+            audio_leg = Some(leg);
+        }
+        let answer = connection.negotiate(sdp, &mut events).await?;
+        let bandwidth = events.bandwidth;
+        let egress = Egress {
+            feed,
+            video: video_leg,
+            video_codecs: offer
+                .video
+                .iter()
+                .map(|codec| (codec.codec, codec.payload_type))
+                .collect(),
+            audio: audio_leg,
+            audio_type: offer.audio.as_ref().map_or(0, |audio| audio.payload_type),
+            feedback: events.feedback,
+            playing: shared.playing.clone(),
+            stats: Arc::clone(&shared.link),
+            bandwidth: Box::new(move || {
+                let bps = f64::from_bits(bandwidth.load(Relaxed));
+                (bps > 0.0).then_some(bps)
+            }),
+            cname: random(16),
+        };
+        let peer = Session::start(shared, connection, events.states, move || {
+            egress::run(egress)
+        });
+        Ok(Accepted {
+            answer: self.finish(&answer),
+            video_codecs: kinds(&offer),
+            peer,
+        })
+    }
+
+    async fn open(
+        &self,
+        offer: &Offer,
+        purpose: Purpose,
+    ) -> Result<(Arc<Shared>, Connection, crate::connection::Events), SignalError> {
+        if self.mux.occupancy().0 >= self.peers_max {
+            return Err(internal("there are as many peers as are allowed"));
+        }
+        // RFC 8445 §5.3 asks for 24 and 128 random bits; these are 95 and 190.
+        let (ufrag, password) = (random(16), random(32));
+        let (connection, events) =
+            Connection::open(&self.mux, (&ufrag, &password), offer, purpose).await?;
+        let shared = Shared::new(random(16), offer.ufrag.clone());
+        Ok((shared, connection, events))
+    }
+
+    fn finish(&self, answer: &str) -> String {
+        with_candidates(answer, &self.addresses, self.mux.local_addr().port())
+    }
+}
+
+/// Leaves a viewer the codecs it may be sent.
+///
+/// Retransmissions (RFC 4588) name the payload type of one codec, and the library knows one per stream. So a viewer
+/// of an H.264 broadcast gets H.264 with retransmissions; one whose broadcast has VP8 gets both codecs without, and
+/// lost packets are sent again as they were.
+fn retransmit_one_codec(offer: &mut Offer, broadcast: &Broadcast) {
+    let has_vp8 = broadcast.tracks().iter().any(|track| {
+        track
+            .format()
+            .video()
+            .is_some_and(|video| video.codec == VideoCodec::Vp8)
+    });
+    if has_vp8 && offer.video.len() > 1 {
+        for codec in &mut offer.video {
+            codec.rtx = None;
+        }
+    } else {
+        offer.video.truncate(1);
+    }
+}
+
+fn leg(kind: RtpCodecKind, codec: RTCRtpCodec, rtx: Option<u32>, base: u32) -> Leg {
+    let (name, clock_hz) = match kind {
+        RtpCodecKind::Audio => ("audio", 48_000),
+        _ => ("video", 90_000),
+    };
+    let ssrc = rand::random();
+    let coding = RTCRtpEncodingParameters {
+        rtp_coding_parameters: RTCRtpCodingParameters {
+            ssrc: Some(ssrc),
+            rtx: rtx.map(|ssrc| RTCRtpRtxParameters { ssrc }),
+            ..RTCRtpCodingParameters::default()
+        },
+        codec,
+        ..RTCRtpEncodingParameters::default()
+    };
+    // One stream id for both: a browser then plays them in sync (RFC 8830 §2).
+    let track = MediaStreamTrack::new(
+        "lockgate".to_owned(),
+        name.to_owned(),
+        name.to_owned(),
+        kind,
+        vec![coding],
+    );
+    Leg {
+        stream: Stream::new(ssrc, clock_hz, base, rand::random()),
+        track: Arc::new(TrackLocalStaticRTP::new(track)),
+    }
+}
+
+fn kinds(offer: &Offer) -> Vec<VideoCodec> {
+    let mut kinds: Vec<VideoCodec> = offer.video.iter().map(|codec| codec.codec).collect();
+    kinds.dedup();
+    kinds
+}
+
+fn random(len: usize) -> String {
+    Alphanumeric.sample_string(&mut rand::rng(), len)
+}

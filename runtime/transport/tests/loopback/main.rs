@@ -1,0 +1,10 @@
+//! Publishers and viewers over real UDP on the loopback interface, inside this process.
+//!
+//! The other end is the `webrtc` crate with sockets, packetisers and depacketisers of its own. Nothing here sleeps to
+//! be in step: every wait is for something to happen, with a deadline.
+
+mod client;
+mod life;
+mod publish;
+mod units;
+mod view;
