@@ -19,6 +19,8 @@ mod tracks;
 mod worker_process;
 
 // The worker's side:
+#[doc(hidden)]
+pub mod cost;
 mod buffers;
 mod cascade;
 mod decode;

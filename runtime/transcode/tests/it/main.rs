@@ -6,4 +6,7 @@
 //! - `faults`: workers that die
 
 mod demo;
+mod faults;
+mod files;
+mod peers;
 mod support;
