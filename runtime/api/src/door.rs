@@ -22,24 +22,28 @@ impl Door {
     }
 
     /// Lets a request through or says why not: 401 without a good token where one is needed, 403 with one that does
-    /// not allow the action.
+    /// not allow the action. A bad token is refused even where none is needed, so that a mistake shows at once.
     pub fn admit(&self, headers: &HeaderMap, uri: &Uri, action: Action<'_>) -> Result<(), Problem> {
-        if self.anonymous.allow(action) {
-            return Ok(());
+        match self.scopes(headers, uri)? {
+            Some(scopes) if scopes.allow(action) => Ok(()),
+            _ if self.anonymous.allow(action) => Ok(()),
+            Some(_) => Err(Problem::scope_wanted(action)),
+            None => Err(Problem::token_wanted()),
         }
-        let token = bearer(headers)?
-            .or_else(|| query_token(uri))
-            .ok_or_else(Problem::token_wanted)?;
+    }
+
+    /// What the request's token allows, if it has one.
+    fn scopes(&self, headers: &HeaderMap, uri: &Uri) -> Result<Option<Scopes>, Problem> {
+        let Some(token) = bearer(headers)?.or_else(|| query_token(uri)) else {
+            return Ok(None);
+        };
         let claims = token::verify(&self.secret, token).map_err(|error| {
             tracing::debug!(%error, "a token was refused");
             Problem::token_refused()
         })?;
-        let scopes = Scopes::parse(&claims.scope).map_err(|_| Problem::token_refused())?;
-        if scopes.allow(action) {
-            Ok(())
-        } else {
-            Err(Problem::scope_wanted(action))
-        }
+        Scopes::parse(&claims.scope)
+            .map(Some)
+            .map_err(|_| Problem::token_refused())
     }
 }
 

@@ -74,7 +74,9 @@ impl Listener {
             }
         }
         drop(self.tcp);
-        let _ = tokio::time::timeout(GRACE, graceful.shutdown()).await;
+        if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+            tracing::info!("some connections did not finish in time and are cut");
+        }
         connections.shutdown().await;
     }
 }

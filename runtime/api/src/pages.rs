@@ -2,7 +2,7 @@
 
 use axum::{
     extract::{Path, Request},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use lockgate_web::Asset;
@@ -26,7 +26,18 @@ pub(crate) async fn asset(Path(path): Path<String>, request: Request) -> Respons
 }
 
 fn respond(asset: Asset, request: &HeaderMap) -> Response {
-    let etag = format!("\"{}\"", asset.etag.trim_matches('"'));
+    let takes_gzip = request
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|list| {
+            list.split(',')
+                .any(|coding| coding.trim().eq_ignore_ascii_case("gzip"))
+        });
+    let gzip_etag = asset.gzip_etag();
+    let (bytes, etag, gzip) = match asset.gzip {
+        Some(packed) if takes_gzip => (packed, gzip_etag, true),
+        _ => (asset.bytes, asset.etag, false),
+    };
     let cache = if asset.immutable {
         "public, max-age=31536000, immutable"
     } else {
@@ -39,13 +50,20 @@ fn respond(asset: Asset, request: &HeaderMap) -> Response {
         (header::CONTENT_TYPE, asset.content_type.to_owned()),
         (header::CACHE_CONTROL, cache.to_owned()),
         (header::ETAG, etag),
+        (header::VARY, "Accept-Encoding".to_owned()),
         (header::CONTENT_SECURITY_POLICY, CSP.to_owned()),
         (header::REFERRER_POLICY, "no-referrer".to_owned()),
     ];
     if known {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
-    (headers, asset.bytes.into_owned()).into_response()
+    let mut response = (headers, bytes.into_owned()).into_response();
+    if gzip {
+        response
+            .headers_mut()
+            .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
 }
 
 /// Everything from us, nothing inline; hls.js feeds the picture by blob URLs and works in a blob worker.

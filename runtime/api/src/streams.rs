@@ -23,14 +23,20 @@ pub(crate) struct Sessions {
 }
 
 /// `GET /api/streams`: those the caller may watch.
-pub(crate) async fn list(State(app): State<App>, headers: HeaderMap, uri: Uri) -> Json<Listing> {
-    let mut streams = app.streams.list();
-    streams.retain(|stream| {
-        app.door
-            .admit(&headers, &uri, Action::Play(&stream.id))
-            .is_ok()
-    });
-    Json(Listing { streams })
+pub(crate) async fn list(
+    State(app): State<App>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Json<Listing>, Problem> {
+    let mut streams = Vec::new();
+    for stream in app.streams.list() {
+        match app.door.admit(&headers, &uri, Action::Play(&stream.id)) {
+            Ok(()) => streams.push(stream),
+            Err(problem) if problem.status() == StatusCode::FORBIDDEN => {}
+            Err(problem) => return Err(problem),
+        }
+    }
+    Ok(Json(Listing { streams }))
 }
 
 /// `GET /api/streams/{id}`.

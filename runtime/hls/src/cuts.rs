@@ -66,6 +66,11 @@ pub(crate) struct Cuts {
 }
 
 impl Cuts {
+    /// Lets the first segment have this number.
+    pub(crate) fn number_from(&mut self, first: u64) {
+        self.number_next = self.number_next.max(first);
+    }
+
     pub(crate) fn new(segment_s: u32) -> Self {
         Self {
             cell_90k: i64::from(segment_s.max(1)) * 90_000,

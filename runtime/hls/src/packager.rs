@@ -32,6 +32,8 @@ pub struct Packager {
     /// MPEG-TS: the newest audio frame's presentation time.
     audio_90k: Option<i64>,
     finished: bool,
+    /// The version of each track's first initialization section.
+    init_first: u32,
 }
 
 impl Packager {
@@ -46,7 +48,18 @@ impl Packager {
             now_90k: 0,
             audio_90k: None,
             finished: false,
+            init_first: 0,
         }
+    }
+
+    /// Counts segments and initialization sections from `first` instead of 0, so that a broadcast never reuses the names
+    /// of an earlier one of the same URL, which caches may still hold. The time of its start in s is such a number:
+    /// segments last at least a second.
+    #[must_use]
+    pub fn numbered_from(mut self, first: u32) -> Self {
+        self.cuts.number_from(u64::from(first));
+        self.init_first = first;
+        self
     }
 
     /// Makes a track known, or tells what it carries from now on. A new track is paused.
@@ -272,7 +285,7 @@ impl Packager {
         self.tracks.push(Track::new(
             track.clone(),
             media,
-            Shelf::new(self.config.window),
+            Shelf::new(self.config.window, self.init_first),
             view,
         ));
         true

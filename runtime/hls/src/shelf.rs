@@ -25,13 +25,13 @@ struct Retired {
 }
 
 impl Shelf {
-    pub(crate) fn new(window_max: usize) -> Self {
+    pub(crate) fn new(window_max: usize, init_first: u32) -> Self {
         Self {
             window_max,
             window: VecDeque::new(),
             retired: VecDeque::new(),
             inits: VecDeque::new(),
-            init_next: 0,
+            init_next: init_first,
             longest_90k: 0,
         }
     }

@@ -183,14 +183,16 @@ pub fn avcc_nals(sample: &[u8], length_size: usize) -> impl Iterator<Item = &[u8
 pub fn fit_within(width: u32, height: u32, max_width: u32, max_height: u32) -> (u32, u32) {
     let (w, h) = (u64::from(width.max(1)), u64::from(height.max(1)));
     let (max_w, max_h) = (u64::from(max_width).min(w), u64::from(max_height).min(h));
-    // The narrower of the two limits decides; compare max_w/w with max_h/h without division.
+    // The narrower of the two limits decides; compare max_w/w with max_h/h without division. The other side is
+    // rounded to the nearest even number: 480 lines of 16:9 are 854 wide, not 852.
+    let nearest = |side: u64, over: u64| ((side + over) / (2 * over)) * 2;
     let (fit_w, fit_h) = if max_w * h <= max_h * w {
-        (max_w, h * max_w / w)
+        (max_w & !1, nearest(h * max_w, w).min(max_h & !1))
     } else {
-        (w * max_h / h, max_h)
+        (nearest(w * max_h, h).min(max_w & !1), max_h & !1)
     };
-    let even = |side: u64| u32::try_from((side & !1).max(2)).unwrap_or(!1);
-    (even(fit_w), even(fit_h))
+    let side = |side: u64| u32::try_from(side.max(2)).unwrap_or(!1);
+    (side(fit_w), side(fit_h))
 }
 
 struct NalIter<'a> {

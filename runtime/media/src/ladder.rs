@@ -65,9 +65,10 @@ mod tests {
         assert_eq!(rungs.len(), 5);
         let p720 = &rungs[2];
         assert_eq!(p720.size_for(1920, 1080), (1280, 720));
-        assert_eq!(p720.size_for(1080, 1920), (404, 720));
+        assert_eq!(p720.size_for(1080, 1920), (406, 720));
         assert_eq!(p720.size_for(640, 360), (640, 360));
-        assert_eq!(p720.size_for(1919, 1080), (1278, 720));
+        assert_eq!(p720.size_for(1919, 1080), (1280, 720));
+        assert_eq!(rungs[3].size_for(1280, 720), (854, 480));
         assert!(p720.enlarges(640, 360));
         assert!(!p720.enlarges(1280, 720));
         assert!(!p720.enlarges(720, 1280));

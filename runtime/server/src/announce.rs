@@ -20,14 +20,21 @@ impl Announcement<'_> {
     pub(crate) fn print(&self) -> io::Result<()> {
         let base = base_url(self.http);
         let mut out = io::stdout().lock();
-        writeln!(out, "Lockgate is ready: {base}/ (media over UDP {})", self.udp)?;
+        writeln!(
+            out,
+            "Lockgate is ready: {base}/ (media over UDP {})",
+            self.udp
+        )?;
         for name in self.broadcasts {
             writeln!(out, "\n  broadcast {name}")?;
             writeln!(out, "    watch     {base}/watch/{name}")?;
             writeln!(out, "    WHEP      {base}/whep/{name}")?;
             writeln!(out, "    HLS       {base}/hls/{name}/playlist.m3u8")?;
         }
-        writeln!(out, "\n  publish your own (OBS: Service WHIP; browser: {base}/studio)")?;
+        writeln!(
+            out,
+            "\n  publish your own (OBS: Service WHIP; browser: {base}/studio)"
+        )?;
         writeln!(out, "    WHIP      {base}/whip/live")?;
         writeln!(out, "    token     {}", self.token)?;
         writeln!(out, "    watch     {base}/watch/live")?;

@@ -97,20 +97,30 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve { config, demo } => {
             start_log();
             let config = config.load()?;
-            let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()?;
             runtime.block_on(async {
                 let server = Server::start(config, demo).await?;
                 server.run().await
             })?;
         }
         Command::CheckConfig { file } => {
-            let mut config = ConfigArgs { config: file, set: Vec::new() }.load()?;
+            let mut config = ConfigArgs {
+                config: file,
+                set: Vec::new(),
+            }
+            .load()?;
             config.auth.secret = config.auth.secret.map(|_| "(kept secret)".to_owned());
             write!(out, "{}", toml::to_string_pretty(&config)?)?;
         }
         Command::Token(TokenCommand::Mint { config, scope, ttl }) => {
             let secret = secret(&config.load()?)?;
-            writeln!(out, "{}", token::mint(&secret, &Scopes::new(scope), ttl, unix_now())?)?;
+            writeln!(
+                out,
+                "{}",
+                token::mint(&secret, &Scopes::new(scope), ttl, unix_now())?
+            )?;
         }
         Command::Token(TokenCommand::Inspect { config, token }) => {
             let secret = secret(&config.load()?)?;
@@ -133,7 +143,9 @@ impl ConfigArgs {
             None => {}
         }
         let dotenv: Vec<(String, String)> = match dotenvy::dotenv_iter() {
-            Ok(pairs) => pairs.collect::<Result<_, _>>().context(".env cannot be read")?,
+            Ok(pairs) => pairs
+                .collect::<Result<_, _>>()
+                .context(".env cannot be read")?,
             Err(error) if error.not_found() => Vec::new(),
             Err(error) => return Err(error).context(".env cannot be read"),
         };
@@ -149,11 +161,15 @@ impl ConfigArgs {
 }
 
 pub(crate) fn unix_now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let at = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(at);
     let seconds = match unit {
         "s" | "" => 1,
@@ -162,15 +178,26 @@ fn duration(text: &str) -> Result<Duration, String> {
         "d" => 86_400,
         _ => return Err("write a number with s, m, h or d, such as 90m".to_owned()),
     };
-    let number: u64 = number.parse().map_err(|_| "write a number with s, m, h or d, such as 90m".to_owned())?;
-    number.checked_mul(seconds).map(Duration::from_secs).ok_or_else(|| "that is too long".to_owned())
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "write a number with s, m, h or d, such as 90m".to_owned())?;
+    number
+        .checked_mul(seconds)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "that is too long".to_owned())
 }
 
 fn start_log() {
     // The WebRTC stack warns of every packet it drops while a peer connects; what matters of that is counted.
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LOCKGATE_LOG")
-        .unwrap_or_else(|_| "info,rtc=error,rtc_ice=error,rtc_dtls=error,rtc_srtp=error,webrtc=error".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("LOCKGATE_LOG").unwrap_or_else(|_| {
+        "info,rtc=error,rtc_ice=error,rtc_dtls=error,rtc_srtp=error,webrtc=error".into()
+    });
+    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_ansi(is_terminal && std::env::var_os("NO_COLOR").is_none())
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
 }
 
 #[cfg(test)]
@@ -187,6 +214,10 @@ mod tests {
     fn times_have_units() {
         assert_eq!(duration("90m"), Ok(Duration::from_secs(5400)));
         assert_eq!(duration("10"), Ok(Duration::from_secs(10)));
-        assert!(duration("1w").is_err() && duration("h").is_err() && duration("99999999999999999999d").is_err());
+        assert!(
+            duration("1w").is_err()
+                && duration("h").is_err()
+                && duration("99999999999999999999d").is_err()
+        );
     }
 }

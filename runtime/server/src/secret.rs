@@ -18,15 +18,22 @@ pub(crate) fn secret(config: &Config) -> anyhow::Result<Vec<u8>> {
         return Ok(secret.clone().into_bytes());
     }
     let folder = &config.store.path;
-    fs::create_dir_all(folder)
-        .with_context(|| format!("the store folder {} cannot be made; set store.path", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| {
+        format!(
+            "the store folder {} cannot be made; set store.path",
+            folder.display()
+        )
+    })?;
     let path = folder.join("secret");
     match make(&path) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error).with_context(|| format!("{} cannot be written", path.display())),
+        Err(error) => {
+            return Err(error).with_context(|| format!("{} cannot be written", path.display()));
+        }
     }
-    let text = fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let text =
+        fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
     let text = text.trim();
     anyhow::ensure!(
         text.len() >= 32,
@@ -43,7 +50,11 @@ fn make(path: &Path) -> io::Result<()> {
     }
     let secret: [u8; 32] = rand::random();
     let draft = path.with_extension(format!("{:08x}.new", rand::random::<u32>()));
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&draft)?;
     writeln!(file, "{}", STANDARD_NO_PAD.encode(secret))?;
     file.sync_all()?;
     // A hard link fails if another process was first; then its secret is the one.
@@ -66,9 +77,17 @@ mod tests {
         let first = secret(&config).unwrap();
         assert_eq!(secret(&config).unwrap(), first);
         let file = config.store.path.join("secret");
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(fs::read_dir(&config.store.path).unwrap().count(), 1);
         fs::write(&file, "short").unwrap();
-        assert!(secret(&config).unwrap_err().to_string().contains("remove it"));
+        assert!(
+            secret(&config)
+                .unwrap_err()
+                .to_string()
+                .contains("remove it")
+        );
     }
 }

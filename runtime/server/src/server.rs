@@ -35,32 +35,68 @@ impl Server {
         .await
         .context("change webrtc.udp_listen, or end the program that has the port")?;
         let udp = transport.local_addr();
-        let transcoder = lockgate_transcode::Workers::of_this_binary().context("the program file cannot be found")?;
-        let streams = Streams::new(session_config(&config, demo), transport, Arc::new(transcoder));
+        let workers = lockgate_transcode::Config::this_program()
+            .context("the program file cannot be found")?;
+        let transcoder = lockgate_transcode::Ladders::new(workers);
+        let streams = Streams::new(
+            session_config(&config, demo),
+            transport,
+            Arc::new(transcoder),
+        );
 
         let mut broadcasts = Vec::new();
         if demo {
             let name = BroadcastName::new("demo")?;
-            streams.add_source(name.clone(), Input::Demo { width: 1280, height: 720, fps: 30 })?;
+            streams.add_source(
+                name.clone(),
+                Input::Demo {
+                    width: 1280,
+                    height: 720,
+                    fps: 30,
+                },
+            )?;
             broadcasts.push(name);
         }
         for source in &config.ingest.source {
-            let input = Input::Url { url: source.url.clone(), looped: source.looped };
-            streams.add_source(source.name.clone(), input).with_context(|| format!("ingest.source {}", source.name))?;
+            let input = Input::Url {
+                url: source.url.clone(),
+                looped: source.looped,
+            };
+            streams
+                .add_source(source.name.clone(), input)
+                .with_context(|| format!("ingest.source {}", source.name))?;
             broadcasts.push(source.name.clone());
         }
 
-        let all = ["publish:*", "play:*", "join:*"].iter().filter_map(|scope| scope.parse::<Scope>().ok()).collect();
+        let all = ["publish:*", "play:*", "join:*"]
+            .iter()
+            .filter_map(|scope| scope.parse::<Scope>().ok())
+            .collect();
         let token = token::mint(&secret, &Scopes::new(all), TOKEN_TTL, unix_now())?;
-        let announcement =
-            Announcement { http: listener.local_addr()?, udp, token: &token, broadcasts: &broadcasts };
-        announcement.print().context("standard output cannot be written")?;
+        let announcement = Announcement {
+            http: listener.local_addr()?,
+            udp,
+            token: &token,
+            broadcasts: &broadcasts,
+        };
+        announcement
+            .print()
+            .context("standard output cannot be written")?;
         if let Some(path) = std::env::var_os("LOCKGATE_READY_FILE") {
-            announcement.write(Path::new(&path)).context("LOCKGATE_READY_FILE cannot be written")?;
+            announcement
+                .write(Path::new(&path))
+                .context("LOCKGATE_READY_FILE cannot be written")?;
         }
         let door = Door::new(secret, Scopes::new(config.auth.anonymous.clone()));
         let ice_servers = config.webrtc.ice_servers.iter().map(ice_server).collect();
-        Ok(Self { listener, app: App { streams, door: Arc::new(door), ice_servers } })
+        Ok(Self {
+            listener,
+            app: App {
+                streams,
+                door: Arc::new(door),
+                ice_servers,
+            },
+        })
     }
 
     /// Serves until SIGINT or SIGTERM, then ends what is live and lets requests finish.
@@ -76,15 +112,21 @@ impl Server {
             tracing::info!("going down: ending what is live");
             streams.shut_down();
         };
-        self.listener.serve(lockgate_api::router(self.app), stop).await;
+        self.listener
+            .serve(lockgate_api::router(self.app), stop)
+            .await;
         Ok(())
     }
 }
 
 fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let kbps: HashMap<&str, u32> =
-        config.ladder.rungs.iter().map(|rung| (rung.name.as_str(), rung.kbps)).collect();
+    let kbps: HashMap<&str, u32> = config
+        .ladder
+        .rungs
+        .iter()
+        .map(|rung| (rung.name.as_str(), rung.kbps))
+        .collect();
     // The demo shows the whole ladder at work, watched or not.
     let on_demand = config.ladder.on_demand && !demo;
     lockgate_session::Config {
@@ -105,7 +147,10 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
         },
         abr: abr::Config {
             up_after_s: config.policies.abr_parameters.up_after_s,
-            start_kbps: kbps.get(config.ladder.default_quality.as_str()).copied().map_or(2500.0, f64::from),
+            start_kbps: kbps
+                .get(config.ladder.default_quality.as_str())
+                .copied()
+                .map_or(2500.0, f64::from),
         },
         hls: HlsConfig {
             segments: SegmentConfig {

@@ -65,7 +65,9 @@ struct Shared {
 
 impl Hls {
     pub(crate) fn start(broadcast: Broadcast, config: HlsConfig) -> Self {
-        let packager = Packager::new(config.segments, broadcast.origin().unix_ms());
+        let started_ms = broadcast.origin().unix_ms();
+        let started_s = u32::try_from(started_ms / 1000).unwrap_or(0);
+        let packager = Packager::new(config.segments, started_ms).numbered_from(started_s);
         let shared = Arc::new(Shared {
             broadcast,
             config,
@@ -193,6 +195,7 @@ impl Shared {
         self.fetched()
             .retain(|_, at| now.saturating_duration_since(*at) < self.config.keep_alive);
         let any = !self.config.on_demand || !self.fetched().is_empty();
+        self.packager().advance(self.broadcast.origin().pts_now());
         for track in &tracks {
             if !self.packager().set_track(
                 track.id(),

@@ -16,21 +16,57 @@ impl Config {
         };
         within("hls.segment_s", f64::from(self.hls.segment_s), 1.0, 10.0)?;
         within("hls.window", self.hls.window as f64, 3.0, 64.0)?;
-        within("hls.keep_alive_s", self.hls.keep_alive_s as f64, 1.0, 3600.0)?;
+        within(
+            "hls.keep_alive_s",
+            self.hls.keep_alive_s as f64,
+            1.0,
+            3600.0,
+        )?;
         within("ladder.cpu_budget", self.ladder.cpu_budget, 0.0, 1.0)?;
-        within("ladder.opus_kbps", f64::from(self.ladder.opus_kbps), 6.0, 510.0)?;
-        within("ladder.aac_kbps", f64::from(self.ladder.aac_kbps), 16.0, 512.0)?;
-        within("policies.abr_parameters.up_after_s", self.policies.abr_parameters.up_after_s, 0.0, 3600.0)?;
-        within("http.connections_max", self.http.connections_max as f64, 1.0, 1e6)?;
-        within("webrtc.viewers_max", self.webrtc.viewers_max as f64, 0.0, 1e6)?;
+        within(
+            "ladder.opus_kbps",
+            f64::from(self.ladder.opus_kbps),
+            6.0,
+            510.0,
+        )?;
+        within(
+            "ladder.aac_kbps",
+            f64::from(self.ladder.aac_kbps),
+            16.0,
+            512.0,
+        )?;
+        within(
+            "policies.abr_parameters.up_after_s",
+            self.policies.abr_parameters.up_after_s,
+            0.0,
+            3600.0,
+        )?;
+        within(
+            "http.connections_max",
+            self.http.connections_max as f64,
+            1.0,
+            1e6,
+        )?;
+        within(
+            "webrtc.viewers_max",
+            self.webrtc.viewers_max as f64,
+            0.0,
+            1e6,
+        )?;
         self.check_rungs()?;
         let mut names = HashSet::new();
         for source in &self.ingest.source {
             if !names.insert(&source.name) {
-                return Err(format!("ingest.source: two sources are named {}; give each its own name", source.name));
+                return Err(format!(
+                    "ingest.source: two sources are named {}; give each its own name",
+                    source.name
+                ));
             }
             if source.url.is_empty() {
-                return Err(format!("ingest.source: the url of {} is empty", source.name));
+                return Err(format!(
+                    "ingest.source: the url of {} is empty",
+                    source.name
+                ));
             }
         }
         match &self.auth.secret {
@@ -54,22 +90,32 @@ impl Config {
                 return Err(format!("ladder.rungs: two rungs are named {name}"));
             }
             if ["source", "opus", "aac"].contains(&name.as_str()) {
-                return Err(format!("ladder.rungs: the name {name} is kept for a track of the source"));
+                return Err(format!(
+                    "ladder.rungs: the name {name} is kept for a track of the source"
+                ));
             }
             let even = |side: u32| (16..=8192).contains(&side) && side % 2 == 0;
             if !even(rung.width) || !even(rung.height) {
-                return Err(format!("ladder.rungs: {name} must have even sides within 16 to 8192"));
+                return Err(format!(
+                    "ladder.rungs: {name} must have even sides within 16 to 8192"
+                ));
             }
             if !(1..=240).contains(&rung.fps) || !(16..=200_000).contains(&rung.kbps) {
-                return Err(format!("ladder.rungs: {name} must have 1 to 240 fps and 16 to 200000 kbps"));
+                return Err(format!(
+                    "ladder.rungs: {name} must have 1 to 240 fps and 16 to 200000 kbps"
+                ));
             }
         }
-        for (key, quality) in
-            [("max_quality", &self.ladder.max_quality), ("default_quality", &self.ladder.default_quality)]
-        {
+        for (key, quality) in [
+            ("max_quality", &self.ladder.max_quality),
+            ("default_quality", &self.ladder.default_quality),
+        ] {
             if !rungs.iter().any(|rung| rung.name.as_str() == quality) {
                 let known: Vec<&str> = rungs.iter().map(|rung| rung.name.as_str()).collect();
-                return Err(format!("ladder.{key}: there is no rung {quality:?}; there are {}", known.join(", ")));
+                return Err(format!(
+                    "ladder.{key}: there is no rung {quality:?}; there are {}",
+                    known.join(", ")
+                ));
             }
         }
         Ok(())

@@ -53,7 +53,10 @@ impl Loader {
 
     /// Takes environment variables: `LOCKGATE__SECTION__KEY`, and the names that operators already have: `PORT`,
     /// `DEFAULT_QUALITY`, `MAX_QUALITY`. Others are passed over.
-    pub fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) -> Result<(), Error> {
+    pub fn environment(
+        &mut self,
+        variables: impl Iterator<Item = (String, String)>,
+    ) -> Result<(), Error> {
         let mut variables: Vec<(String, String)> = variables.collect();
         variables.sort();
         for (name, value) in variables {
@@ -66,7 +69,9 @@ impl Loader {
                     })?;
                     self.port(port);
                 }
-                "DEFAULT_QUALITY" => self.set(&place, "ladder.default_quality", Value::String(value))?,
+                "DEFAULT_QUALITY" => {
+                    self.set(&place, "ladder.default_quality", Value::String(value))?
+                }
                 "MAX_QUALITY" => self.set(&place, "ladder.max_quality", Value::String(value))?,
                 _ => {
                     if let Some(path) = name.strip_prefix("LOCKGATE__") {
@@ -83,29 +88,47 @@ impl Loader {
     pub fn assignment(&mut self, assignment: &str) -> Result<(), Error> {
         let place = format!("--set {assignment}");
         let Some((key, value)) = assignment.split_once('=') else {
-            return Err(Error { place, what: "write it as KEY=VALUE, such as http.listen=127.0.0.1:3000".to_owned() });
+            return Err(Error {
+                place,
+                what: "write it as KEY=VALUE, such as http.listen=127.0.0.1:3000".to_owned(),
+            });
         };
         self.set(&place, key.trim(), parse_value(value.trim()))
     }
 
     /// The configuration, checked as a whole.
     pub fn finish(self) -> Result<Config, Error> {
-        let config = resolve(&self.table).map_err(|what| Error { place: "configuration".to_owned(), what })?;
-        config.check().map_err(|what| Error { place: "configuration".to_owned(), what })?;
+        let config = resolve(&self.table).map_err(|what| Error {
+            place: "configuration".to_owned(),
+            what,
+        })?;
+        config.check().map_err(|what| Error {
+            place: "configuration".to_owned(),
+            what,
+        })?;
         Ok(config)
     }
 
     fn port(&mut self, port: u16) {
-        let listen = resolve(&self.table).map(|config| config.http.listen).unwrap_or(Config::default().http.listen);
+        let listen = resolve(&self.table)
+            .map(|config| config.http.listen)
+            .unwrap_or(Config::default().http.listen);
         let listen = std::net::SocketAddr::new(listen.ip(), port);
-        assign(&mut self.table, &["http", "listen"], Value::String(listen.to_string()));
+        assign(
+            &mut self.table,
+            &["http", "listen"],
+            Value::String(listen.to_string()),
+        );
     }
 
     fn set(&mut self, place: &str, key: &str, value: Value) -> Result<(), Error> {
         let path: Vec<&str> = key.split('.').collect();
         let mut candidate = self.table.clone();
         assign(&mut candidate, &path, value);
-        resolve(&candidate).map_err(|what| Error { place: place.to_owned(), what })?;
+        resolve(&candidate).map_err(|what| Error {
+            place: place.to_owned(),
+            what,
+        })?;
         self.table = candidate;
         Ok(())
     }
@@ -142,7 +165,9 @@ fn assign(table: &mut Table, path: &[&str], value: Value) {
             table.insert((*key).to_owned(), value);
         }
         [section, rest @ ..] => {
-            let entry = table.entry(*section).or_insert_with(|| Value::Table(Table::new()));
+            let entry = table
+                .entry(*section)
+                .or_insert_with(|| Value::Table(Table::new()));
             if !entry.is_table() {
                 *entry = Value::Table(Table::new());
             }
@@ -182,25 +207,50 @@ mod tests {
 
     #[test]
     fn an_unknown_key_is_shown_with_its_place_and_a_suggestion() {
-        let error = load("[http]\nlissten = \"0.0.0.0:1\"\n").unwrap_err().to_string();
-        assert!(error.contains("lockgate.toml") && error.contains("line 2"), "{error}");
+        let error = load("[http]\nlissten = \"0.0.0.0:1\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("lockgate.toml") && error.contains("line 2"),
+            "{error}"
+        );
         assert!(error.contains("did you mean `listen`?"), "{error}");
         let error = load("[htp]\n").unwrap_err().to_string();
         assert!(error.contains("did you mean `http`?"), "{error}");
-        let error = load("[hls]\ncontainer = \"fmp\"\n").unwrap_err().to_string();
+        let error = load("[hls]\ncontainer = \"fmp\"\n")
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("did you mean `fmp4`?"), "{error}");
     }
 
     #[test]
     fn later_sources_win() {
         let mut loader = Loader::default();
-        loader.text("file", "[http]\nlisten = \"127.0.0.1:1000\"\n[hls]\nwindow = 4\n").unwrap();
-        let env = [("LOCKGATE__HLS__WINDOW", "5"), ("PORT", "2000"), ("HOME", "x"), ("MAX_QUALITY", "720p60")];
-        loader.environment(env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()))).unwrap();
+        loader
+            .text(
+                "file",
+                "[http]\nlisten = \"127.0.0.1:1000\"\n[hls]\nwindow = 4\n",
+            )
+            .unwrap();
+        let env = [
+            ("LOCKGATE__HLS__WINDOW", "5"),
+            ("PORT", "2000"),
+            ("HOME", "x"),
+            ("MAX_QUALITY", "720p60"),
+        ];
+        loader
+            .environment(
+                env.into_iter()
+                    .map(|(name, value)| (name.to_owned(), value.to_owned())),
+            )
+            .unwrap();
         loader.assignment("hls.container=ts").unwrap();
         let config = loader.finish().unwrap();
         assert_eq!(config.http.listen.to_string(), "127.0.0.1:2000");
-        assert_eq!((config.hls.window, config.hls.container), (5, super::super::Container::Ts));
+        assert_eq!(
+            (config.hls.window, config.hls.container),
+            (5, super::super::Container::Ts)
+        );
         assert_eq!(config.ladder.max_quality, "720p60");
     }
 
@@ -208,11 +258,20 @@ mod tests {
     fn a_bad_value_names_where_it_came_from() {
         let mut loader = Loader::default();
         let mut env = |name: &str, value: &str| {
-            loader.environment([(name.to_owned(), value.to_owned())].into_iter()).unwrap_err().to_string()
+            loader
+                .environment([(name.to_owned(), value.to_owned())].into_iter())
+                .unwrap_err()
+                .to_string()
         };
         assert!(env("PORT", "x").contains("environment variable PORT"));
         assert!(env("LOCKGATE__HLS__WINDOWS", "5").contains("did you mean `window`?"));
-        assert!(loader.assignment("nonsense").unwrap_err().to_string().contains("KEY=VALUE"));
+        assert!(
+            loader
+                .assignment("nonsense")
+                .unwrap_err()
+                .to_string()
+                .contains("KEY=VALUE")
+        );
     }
 
     #[test]
@@ -224,8 +283,14 @@ mod tests {
             ("[ladder]\nrungs = []\n", "at least one"),
             ("[auth]\nsecret = \"short\"\n", "32 bytes"),
             ("[auth]\nanonymous = [\"everything\"]\n", "no scope"),
-            ("[[ingest.source]]\nname = \"a\"\nurl = \"x\"\n[[ingest.source]]\nname = \"a\"\nurl = \"y\"\n", "two sources"),
-            ("[[ingest.source]]\nname = \"a/b\"\nurl = \"x\"\n", "a name is made of"),
+            (
+                "[[ingest.source]]\nname = \"a\"\nurl = \"x\"\n[[ingest.source]]\nname = \"a\"\nurl = \"y\"\n",
+                "two sources",
+            ),
+            (
+                "[[ingest.source]]\nname = \"a/b\"\nurl = \"x\"\n",
+                "a name is made of",
+            ),
         ] {
             let error = load(text).unwrap_err().to_string();
             assert!(error.contains(word), "{text}: {error}");
@@ -234,13 +299,18 @@ mod tests {
 
     #[test]
     fn the_example_shows_every_key_and_is_the_default() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/config/lockgate.toml");
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/config/lockgate.toml");
         let text = fs::read_to_string(path).unwrap();
         assert_eq!(load(&text).unwrap(), Config::default());
         // Every key stands in it, active or as a commented example.
         let all = toml::to_string(&Config::default()).unwrap();
         for line in all.lines().filter_map(|line| line.split_once(" = ")) {
-            assert!(text.contains(&format!("{} =", line.0)), "{} is not in the example", line.0);
+            assert!(
+                text.contains(&format!("{} =", line.0)),
+                "{} is not in the example",
+                line.0
+            );
         }
     }
 }

@@ -182,7 +182,10 @@ pub struct Store {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([0, 0, 0, 0], 3000)), connections_max: 10_000 }
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], 3000)),
+            connections_max: 10_000,
+        }
     }
 }
 
@@ -199,8 +202,13 @@ impl Default for Webrtc {
 
 impl Default for Ingest {
     fn default() -> Self {
-        let protocols = ["file", "http", "https", "tcp", "tls", "crypto", "rtmp", "rtsp", "rtp", "udp", "srt"];
-        Self { protocols: protocols.map(str::to_owned).to_vec(), source: Vec::new() }
+        let protocols = [
+            "file", "http", "https", "tcp", "tls", "crypto", "rtmp", "rtsp", "rtp", "udp", "srt",
+        ];
+        Self {
+            protocols: protocols.map(str::to_owned).to_vec(),
+            source: Vec::new(),
+        }
     }
 }
 
@@ -223,14 +231,22 @@ impl Default for Ladder {
 
 impl Default for Hls {
     fn default() -> Self {
-        Self { container: Container::Fmp4, segment_s: 2, window: 6, keep_alive_s: 30 }
+        Self {
+            container: Container::Fmp4,
+            segment_s: 2,
+            window: 6,
+            keep_alive_s: 30,
+        }
     }
 }
 
 impl Default for Auth {
     fn default() -> Self {
         let play = "play:*".parse();
-        Self { secret: None, anonymous: play.into_iter().collect() }
+        Self {
+            secret: None,
+            anonymous: play.into_iter().collect(),
+        }
     }
 }
 
@@ -242,6 +258,8 @@ impl Default for AbrParameters {
 
 impl Default for Store {
     fn default() -> Self {
-        Self { path: PathBuf::from("data") }
+        Self {
+            path: PathBuf::from("data"),
+        }
     }
 }

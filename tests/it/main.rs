@@ -1,0 +1,16 @@
+//! The end-to-end tests: the real binary, real sockets, real media. One binary, so that it links once.
+//!
+//! - `demo`      the generated source: real time, ladder, HLS in both containers, aligned over all rungs
+//! - `source`    files: looped, passed through, missing, broken
+//! - `publish`   FFmpeg's WHIP muxer publishes; names are taken and given back
+//! - `worker`    a worker that is killed
+//! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
+//!
+//! What a browser must see is in `tests/browser`.
+
+mod demo;
+mod publish;
+mod refused;
+mod source;
+mod support;
+mod worker;

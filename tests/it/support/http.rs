@@ -1,0 +1,127 @@
+//! A small HTTP client.
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+
+/// A whole response.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.to_vec()).expect("the body is text")
+    }
+
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|error| panic!("{error} in {}", self.text()))
+    }
+
+    pub(crate) fn header(&self, name: impl header::AsHeaderName) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().expect("headers are text"))
+    }
+
+    /// Checks that this is a problem of the given status (RFC 9457) and returns its detail.
+    pub(crate) fn problem(&self, status: u16) -> String {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text());
+        assert_eq!(
+            self.header(header::CONTENT_TYPE),
+            "application/problem+json"
+        );
+        let problem = self.json();
+        assert_eq!(problem["status"], status);
+        for member in ["type", "title", "detail"] {
+            assert!(
+                problem[member]
+                    .as_str()
+                    .is_some_and(|text| !text.is_empty()),
+                "{problem}"
+            );
+        }
+        problem["detail"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Http {
+    client: Client<HttpConnector, Full<Bytes>>,
+    base: String,
+    pub(crate) token: String,
+}
+
+impl Http {
+    pub(crate) fn new(base: String, token: String) -> Self {
+        Self {
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            base,
+            token,
+        }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(
+            self.request(Method::GET, path)
+                .body(Full::default())
+                .expect("a request"),
+        )
+        .await
+    }
+
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+        let (head, body) = self
+            .client
+            .request(request)
+            .await
+            .expect("the server answers")
+            .into_parts();
+        let body = body
+            .collect()
+            .await
+            .expect("the whole body comes")
+            .to_bytes();
+        Answer {
+            status: head.status,
+            headers: head.headers,
+            body,
+        }
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> hyper::http::request::Builder {
+        let uri: Uri = self.url(path).parse().expect("a URI");
+        Request::builder().method(method).uri(uri)
+    }
+
+    /// Posts an SDP offer with the token.
+    pub(crate) async fn offer(&self, path: &str, sdp: &str) -> Answer {
+        let request = self
+            .request(Method::POST, path)
+            .header(header::CONTENT_TYPE, "application/sdp")
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token));
+        self.send(request.body(Full::from(sdp.to_owned())).expect("a request"))
+            .await
+    }
+
+    /// Sends a method with the token and no body.
+    pub(crate) async fn call(&self, method: Method, path: &str) -> Answer {
+        let request = self
+            .request(method, path)
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token));
+        self.send(request.body(Full::default()).expect("a request"))
+            .await
+    }
+}

@@ -1,0 +1,148 @@
+//! The real binary on ports of its own.
+
+use std::{
+    fs,
+    io::Read as _,
+    ops::Deref,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use super::{http::Http, until};
+
+/// The binary with arguments, in a folder of its own and without our environment's configuration.
+pub(crate) fn lockgate(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lockgate"));
+    command.current_dir(folder).stdin(Stdio::null());
+    for (name, _) in std::env::vars() {
+        if name.starts_with("LOCKGATE_")
+            || ["PORT", "DEFAULT_QUALITY", "MAX_QUALITY"].contains(&name.as_str())
+        {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// A running server. Dropping it kills it.
+pub(crate) struct Server {
+    http: Http,
+    child: Child,
+    folder: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts `serve` with a configuration and further arguments, and waits until it is ready.
+    pub(crate) async fn start(config: &str, arguments: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let at = |name: &str| folder.path().join(name);
+        let ports = "[http]\nlisten = \"127.0.0.1:0\"\n[webrtc]\nudp_listen = \"127.0.0.1:0\"\n";
+        fs::write(at("lockgate.toml"), format!("{ports}{config}"))
+            .expect("the configuration is written");
+        let file = |name: &str| fs::File::create(at(name)).expect("a file for the output");
+        let mut child = lockgate(folder.path())
+            .args(["serve", "--config", "lockgate.toml"])
+            .args(arguments)
+            .env("LOCKGATE_READY_FILE", at("ready.json"))
+            .stdout(file("stdout"))
+            .stderr(file("stderr"))
+            .spawn()
+            .expect("the server starts");
+        let ready = until("the server to be ready", Duration::from_secs(30), || {
+            let ended = child.try_wait().expect("the server can be waited for");
+            let said = || fs::read_to_string(at("stderr")).unwrap_or_default();
+            assert!(ended.is_none(), "the server ended at once: {}", said());
+            let ready = fs::read(at("ready.json")).ok();
+            async move { ready }
+        })
+        .await;
+        let ready: serde_json::Value =
+            serde_json::from_slice(&ready).expect("the ready file is JSON");
+        let text = |key: &str| {
+            ready[key]
+                .as_str()
+                .expect("the ready file is complete")
+                .to_owned()
+        };
+        Self {
+            http: Http::new(text("http"), text("token")),
+            child,
+            folder,
+        }
+    }
+
+    /// What it printed for a person.
+    pub(crate) fn stdout(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stdout")).expect("standard output was kept")
+    }
+
+    /// What it logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("stderr")).expect("the log was kept")
+    }
+
+    /// The stream as the API shows it.
+    pub(crate) async fn stream(&self, name: &str) -> serde_json::Value {
+        let answer = self.get(&format!("/api/streams/{name}")).await;
+        if answer.status.is_success() {
+            answer.json()
+        } else {
+            serde_json::Value::Null
+        }
+    }
+
+    /// Waits until the stream's ladder runs; its worker's process id.
+    pub(crate) async fn running(&self, name: &str) -> u64 {
+        until("a running ladder", Duration::from_secs(30), || async {
+            let ladder = &self.stream(name).await["ladder"];
+            (ladder["state"] == "running")
+                .then(|| ladder["worker_pid"].as_u64())
+                .flatten()
+        })
+        .await
+    }
+
+    /// Asks it to go down, and returns its exit code.
+    pub(crate) async fn terminate(&mut self) -> Option<i32> {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .expect("kill runs");
+        assert!(sent.success());
+        until("the server to go down", Duration::from_secs(20), || {
+            let status = self.child.try_wait().expect("the server can be waited for");
+            async move { status }
+        })
+        .await
+        .code()
+    }
+}
+
+impl Deref for Server {
+    type Target = Http;
+
+    fn deref(&self) -> &Http {
+        &self.http
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already, as asked or not.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            let mut log = String::new();
+            if let Ok(mut file) = fs::File::open(self.folder.path().join("stderr")) {
+                drop(file.read_to_string(&mut log));
+            }
+            let tail: Vec<&str> = log.lines().rev().take(60).collect();
+            eprintln!("--- the server's log ends:");
+            for line in tail.iter().rev() {
+                eprintln!("{line}");
+            }
+        }
+    }
+}
