@@ -50,11 +50,17 @@ fn main() -> ExitCode {
             cpu_s,
             tracks,
         }) => {
-            println!("{media_s:.2} s of media, {cpu_s:.2} CPU s, {:.4} CPU s per s of media", cpu_s / media_s);
+            println!(
+                "{media_s:.2} s of media, {cpu_s:.2} CPU s, {:.4} CPU s per s of media",
+                cpu_s / media_s
+            );
             println!("{:.2}× real time", media_s / began.elapsed().as_secs_f64());
             for track in tracks {
                 let kbps = track.bytes as f64 * 8.0 / 1000.0 / media_s;
-                println!("track {:#05x}: {} units, {} keyframes, {kbps:.0} kbit/s", track.number, track.units, track.keyframes);
+                println!(
+                    "track {:#05x}: {} units, {} keyframes, {kbps:.0} kbit/s",
+                    track.number, track.units, track.keyframes
+                );
             }
             ExitCode::SUCCESS
         }

@@ -85,8 +85,10 @@ fn is_unshared(frame: &Video) -> bool {
 
 /// What the container keeps for the decoder, such as an `avcC` record; empty if there is none.
 pub(crate) fn extradata(parameters: &Parameters) -> Vec<u8> {
-    // SAFETY: the pointer comes from a live `Parameters`, which keeps it valid.
-    let Some(raw) = (unsafe { parameters.as_ptr().as_ref() }) else {
+    // SAFETY: the pointer is only looked at while `parameters` is borrowed.
+    let pointer = unsafe { parameters.as_ptr() };
+    // SAFETY: it comes from a live `Parameters`, which keeps it valid or null.
+    let Some(raw) = (unsafe { pointer.as_ref() }) else {
         return Vec::new();
     };
     let len = usize::try_from(raw.extradata_size).unwrap_or(0);

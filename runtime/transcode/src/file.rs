@@ -39,8 +39,7 @@ pub(crate) fn run(desk: &Desk, start: &Start, url: &str, looped: bool) -> Result
         pacer: Pacer::new(work.start_pts_90k, start.paced),
         video: None,
         audio: None,
-        asleep: Vec::new(),
-        asleep_bytes: 0,
+        asleep: Asleep::default(),
     };
     if work.plan.passthrough && !is_h264 {
         desk.out
@@ -83,9 +82,52 @@ struct Player {
     pacer: Pacer,
     video: Option<VideoDecoder>,
     audio: Option<AudioDecoder>,
-    /// While no rung is wanted: the video packets since the last keyframe, not decoded until one is.
-    asleep: Vec<Packet>,
-    asleep_bytes: usize,
+    asleep: Asleep,
+}
+
+/// While no rung is wanted: the video packets that have to be decoded before the next one can be.
+#[derive(Default)]
+struct Asleep {
+    packets: Vec<Packet>,
+    bytes: usize,
+    /// They start with a keyframe, so that the decoder forgets what was before.
+    from_keyframe: bool,
+    /// There were too many; decoding goes on at a keyframe only.
+    lost: bool,
+}
+
+impl Asleep {
+    fn keep(&mut self, packet: Packet) {
+        if packet.is_key() {
+            *self = Self {
+                from_keyframe: true,
+                ..Self::default()
+            };
+        }
+        self.bytes += packet.size();
+        if self.lost || self.bytes > ASLEEP_BYTES_MAX || self.packets.len() >= ASLEEP_MAX {
+            *self = Self {
+                lost: true,
+                ..Self::default()
+            };
+        } else {
+            self.packets.push(packet);
+        }
+    }
+
+    /// Catches up without showing what is past. False if the next packet cannot be decoded.
+    fn wake(&mut self, decoder: &mut VideoDecoder, next: &Packet) -> bool {
+        if self.lost && !next.is_key() {
+            return false;
+        }
+        if self.from_keyframe || self.lost {
+            decoder.reset();
+        }
+        for packet in std::mem::take(self).packets {
+            decoder.packet(&packet, &mut |_, _| {});
+        }
+        true
+    }
 }
 
 impl Player {
@@ -142,24 +184,12 @@ impl Player {
         }
         let Some(video) = &mut self.video else { return };
         if !self.pipeline.wants_frames() {
-            if packet.is_key() || self.asleep_bytes > ASLEEP_BYTES_MAX {
-                self.asleep.clear();
-                self.asleep_bytes = 0;
-            }
-            if packet.is_key() || !self.asleep.is_empty() {
-                self.asleep_bytes += packet.size();
-                self.asleep.push(packet);
-            }
+            self.asleep.keep(packet);
             self.pipeline.skip(mapped.pts_90k);
             return;
         }
-        if !self.asleep.is_empty() {
-            // Wake up: catch up from the last keyframe without showing what is past.
-            video.reset();
-            for packet in self.asleep.drain(..) {
-                video.packet(&packet, &mut |_, _| {});
-            }
-            self.asleep_bytes = 0;
+        if !self.asleep.wake(video, &packet) {
+            return;
         }
         let pipeline = &mut self.pipeline;
         video.packet(&packet, &mut |frame, pts| pipeline.frame(frame, pts));
@@ -174,8 +204,7 @@ impl Player {
         if let Some(audio) = &mut self.audio {
             audio.flush(&mut |frame, pts| pipeline.audio(frame, pts));
         }
-        self.asleep.clear();
-        self.asleep_bytes = 0;
+        self.asleep = Asleep::default();
     }
 
     fn came_to(&self, media_90k: i64) {
@@ -184,5 +213,7 @@ impl Player {
     }
 }
 
-/// A GOP kept for waking up holds at most this many bytes.
+/// At most so many packets are kept for waking up: 50 s at 60 frames a second.
+const ASLEEP_MAX: usize = 3_000;
+/// At most so many bytes.
 const ASLEEP_BYTES_MAX: usize = 48 << 20;

@@ -19,10 +19,10 @@ mod tracks;
 mod worker_process;
 
 // The worker's side:
-#[doc(hidden)]
-pub mod cost;
 mod buffers;
 mod cascade;
+#[doc(hidden)]
+pub mod cost;
 mod decode;
 mod demo;
 mod encoder;

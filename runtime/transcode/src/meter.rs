@@ -40,6 +40,7 @@ impl<'a> Meter<'a> {
         let source_dropped = counts.source_dropped.load(Ordering::Relaxed);
         let mut stats = Stats {
             cpu_s: cpu_s(),
+            media_90k,
             frames_dropped: source_dropped,
             decode_errors: counts.decode_errors.load(Ordering::Relaxed),
             ..Stats::default()

@@ -9,6 +9,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{Notify, mpsc, watch},
     task::JoinSet,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -126,6 +127,7 @@ async fn listen(
         speeds: VecDeque::new(),
         told: None,
         reports: 0,
+        moved: (Instant::now(), 0),
     };
     loop {
         loop {
@@ -164,6 +166,8 @@ struct Listener<'a> {
     /// Speed and rungs as last logged.
     told: Option<(f64, usize, u64)>,
     reports: u32,
+    /// When the source last moved on, and how far it had come.
+    moved: (Instant, i64),
 }
 
 impl Listener<'_> {
@@ -176,7 +180,7 @@ impl Listener<'_> {
             },
             ToParent::Stats(stats) => {
                 self.stats(stats);
-                None
+                self.watch(stats.media_90k)
             }
             ToParent::Problem { text } => {
                 tracing::warn!(broadcast = %self.session.broadcast.name(), "{text}");
@@ -249,6 +253,27 @@ impl Listener<'_> {
         None
     }
 
+    /// A source that stands still cannot be asked why: FFmpeg is waiting for a device or a pipe. Peers may be silent.
+    fn watch(&mut self, media_90k: i64) -> Option<End> {
+        let now = Instant::now();
+        if media_90k != self.moved.1 {
+            self.moved = (now, media_90k);
+        }
+        let still = now.duration_since(self.moved.0);
+        match &self.session.job.input {
+            Input::Url { url, .. } if still > STILL_MAX => {
+                let what = if self.planned.is_some() {
+                    "reading"
+                } else {
+                    "cannot open"
+                };
+                let text = format!("{what} {url}: nothing came for {} s", still.as_secs());
+                Some(End::Broken(text))
+            }
+            _ => None,
+        }
+    }
+
     fn stats(&mut self, stats: Stats) {
         if self.planned.is_some() && stats.speed > 0.0 {
             self.speeds.push_back(stats.speed);
@@ -306,6 +331,8 @@ pub(crate) fn is_fed(job: &Job) -> bool {
     job.input == Input::Peer
 }
 
+/// A source that gives nothing for so long is given up and opened anew; longer than the worker's own limits.
+const STILL_MAX: Duration = Duration::from_secs(30);
 /// Frames on their way to the worker.
 const TO_WORKER_LEN: usize = 64;
 const READ_LEN: usize = 64 << 10;

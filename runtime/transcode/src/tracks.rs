@@ -68,7 +68,7 @@ impl Tracks {
                 .position(|entry| entry.id == rung.name)
                 .map(|at| before.swap_remove(at));
             self.rungs.push(match kept {
-                Some(entry) => entry.renewed(format),
+                Some(entry) => entry.renewed(&format),
                 None => Entry::video(&self.broadcast, &rung.name, Role::Rung, format)?,
             });
         }
@@ -86,7 +86,7 @@ impl Tracks {
             parameter_sets: None,
         };
         self.source = Some(match self.source.take() {
-            Some(entry) => entry.renewed(format),
+            Some(entry) => entry.renewed(&format),
             None => Entry::video(
                 &self.broadcast,
                 &TrackId::source(),
@@ -173,7 +173,7 @@ impl Entry {
     }
 
     /// The same track for a new worker: what is known of its coding stays until a keyframe says otherwise.
-    fn renewed(mut self, format: VideoFormat) -> Self {
+    fn renewed(mut self, format: &VideoFormat) -> Self {
         if let Some(video) = &mut self.video {
             video.bitrate_bps = format.bitrate_bps;
             video.frame_rate = format.frame_rate;

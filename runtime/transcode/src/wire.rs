@@ -90,6 +90,8 @@ pub(crate) struct Stats {
     pub(crate) frames_dropped: u64,
     /// Packets that could not be decoded.
     pub(crate) decode_errors: u64,
+    /// The media time the source has come to, in 1/90000 s.
+    pub(crate) media_90k: i64,
     /// How many rungs are being encoded.
     pub(crate) rungs_active: usize,
 }

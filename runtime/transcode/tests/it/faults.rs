@@ -108,3 +108,31 @@ fn a_worker_ends_with_its_parent_and_with_a_parent_that_talks_nonsense() {
         assert!(worker.wait().unwrap().code().is_some());
     }
 }
+
+#[tokio::test]
+async fn an_encoder_that_is_too_slow_costs_frames_and_not_delay() {
+    let input = lockgate_ports::transcoder::Input::Demo {
+        width: 1280,
+        height: 720,
+        fps: 60,
+    };
+    let plan = lockgate_ports::transcoder::Plan {
+        rungs: vec![rung("720p60", 1280, 720, 60, 2_000)],
+        passthrough: false,
+    };
+    let mut job = job(input, plan);
+    job.settings.preset = "placebo".to_owned();
+    let (broadcast, transcode) = start(job);
+    let mut video = reader(&broadcast, "720p60").await;
+    let slow = status(&transcode, "to be slow", |status| {
+        status.speed > 0.0 && status.speed < 0.9
+    });
+    slow.await;
+    let units = read_for(&mut video, 3 * 90_000).await;
+    assert_rising(&units);
+    assert!(units.len() < 160, "{}", units.len());
+    let cuts = keyframes(&units);
+    assert!(cuts.iter().skip(1).all(|cut| cut % 90_000 == 0), "{cuts:?}");
+    let late = broadcast.origin().pts_now() - units.last().unwrap().pts_90k;
+    assert!(late < 3 * 90_000, "{late}");
+}

@@ -332,3 +332,38 @@ async fn a_source_that_cannot_be_played_says_why_and_is_tried_again() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_file_that_nobody_watches_sleeps_and_wakes_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    // One keyframe in the whole file: waking cannot wait for the next.
+    let path = clip(
+        folder.path(),
+        "clip.mp4",
+        "30",
+        &["-g", "1000", "-sc_threshold", "0"],
+    );
+    let mut job = job(file(&path, true), small());
+    job.settings.on_demand = true;
+    let (broadcast, _transcode) = start(job);
+    let rung = track(&broadcast, "144p30").await;
+    let mut aac = reader(&broadcast, "aac").await;
+    read_for(&mut aac, 3 * 90_000).await;
+    let asleep = rung.counters().units;
+    read_for(&mut aac, 90_000).await;
+    assert_eq!(rung.counters().units, asleep);
+    let mut late = rung.consume(lockgate_broadcast::track::Start::NextKeyframe);
+    let asked_at = broadcast.origin().pts_now();
+    let units = read_for(&mut late, 90_000).await;
+    let waited = units[0].pts_90k - asked_at;
+    assert!(
+        units[0].keyframe && (-45_000..90_000).contains(&waited),
+        "{waited}"
+    );
+    assert!(
+        steps(&units).iter().all(|step| *step == 3_600),
+        "{:?}",
+        steps(&units)
+    );
+    assert_eq!(decode_video(&units).len(), units.len());
+}

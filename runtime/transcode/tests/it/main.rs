@@ -4,6 +4,10 @@
 //! - `files`: files and URLs: loops, passthrough, odd and broken ones
 //! - `peers`: units of a live peer
 //! - `faults`: workers that die
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, which is what it is for"
+)]
 
 mod demo;
 mod faults;
