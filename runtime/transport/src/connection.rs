@@ -114,7 +114,7 @@ impl Connection {
         } else {
             Ipv4Addr::LOCALHOST.into()
         };
-        let library = PeerConnectionBuilder::new()
+        let building = PeerConnectionBuilder::new()
             .with_media_engine(engine)
             .with_interceptor_registry(registry)
             .with_setting_engine(settings(ufrag, password, offer))
@@ -125,9 +125,9 @@ impl Connection {
                 tracks: track_sender,
             }))
             .with_udp_addrs(vec![SocketAddr::new(throw_away, 0)])
-            .build()
-            .await
-            .map_err(internal)?;
+            .build();
+        // The library's future is large.
+        let library = Box::pin(building).await.map_err(internal)?;
         let connection = Self {
             _drivers: drivers,
             library: Arc::new(library),

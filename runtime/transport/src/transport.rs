@@ -28,7 +28,7 @@ use crate::{
     ingest::{self, Ingest},
     net::{Counters, Mux, advertised},
     peer::{Session, Shared},
-    sdp::{Offer, Purpose, with_candidates},
+    sdp::{Answer, Offer, Purpose, finished},
 };
 
 /// WebRTC for everyone, over one UDP port.
@@ -138,7 +138,7 @@ impl Core {
             ingest::run(ingest)
         });
         Ok(Accepted {
-            answer: self.finish(&answer),
+            answer: self.finish(sdp, &offer, &answer),
             video_codecs: kinds(&offer),
             peer,
         })
@@ -149,10 +149,17 @@ impl Core {
         retransmit_one_codec(&mut offer, &feed.broadcast);
         let (shared, connection, mut events) = self.open(&offer, Purpose::View).await?;
         let base = rand::random();
+        // The library makes the name of the media stream the canonical name in the SDP.
+        let cname = random(16);
         let mut video_leg = None;
         if let Some(first) = offer.video.first() {
             let rtx = first.rtx.map(|_| rand::random());
-            let leg = leg(RtpCodecKind::Video, video(first).rtp_codec, rtx, base);
+            let leg = leg(
+                RtpCodecKind::Video,
+                video(first).rtp_codec,
+                rtx,
+                (&cname, base),
+            );
             connection
                 .library
                 .add_track(Arc::clone(&leg.track) as Arc<dyn TrackLocal>)
@@ -162,7 +169,12 @@ impl Core {
         }
         let mut audio_leg = None;
         if let Some(audio) = &offer.audio {
-            let leg = leg(RtpCodecKind::Audio, opus(audio).rtp_codec, None, base);
+            let leg = leg(
+                RtpCodecKind::Audio,
+                opus(audio).rtp_codec,
+                None,
+                (&cname, base),
+            );
             connection
                 .library
                 .add_track(Arc::clone(&leg.track) as Arc<dyn TrackLocal>)
@@ -189,13 +201,13 @@ impl Core {
                 let bps = f64::from_bits(bandwidth.load(Relaxed));
                 (bps > 0.0).then_some(bps)
             }),
-            cname: random(16),
+            cname,
         };
         let peer = Session::start(shared, connection, events.states, move || {
             egress::run(egress)
         });
         Ok(Accepted {
-            answer: self.finish(&answer),
+            answer: self.finish(sdp, &offer, &answer),
             video_codecs: kinds(&offer),
             peer,
         })
@@ -217,8 +229,15 @@ impl Core {
         Ok((shared, connection, events))
     }
 
-    fn finish(&self, answer: &str) -> String {
-        with_candidates(answer, &self.addresses, self.mux.local_addr().port())
+    fn finish(&self, offered: &str, offer: &Offer, answer: &str) -> String {
+        let video: Vec<u8> = offer.video.iter().map(|codec| codec.payload_type).collect();
+        finished(&Answer {
+            sdp: answer,
+            addresses: &self.addresses,
+            port: self.mux.local_addr().port(),
+            video: &video,
+            reduced_size: offered.contains("a=rtcp-rsize"),
+        })
     }
 }
 
@@ -243,7 +262,8 @@ fn retransmit_one_codec(offer: &mut Offer, broadcast: &Broadcast) {
     }
 }
 
-fn leg(kind: RtpCodecKind, codec: RTCRtpCodec, rtx: Option<u32>, base: u32) -> Leg {
+fn leg(kind: RtpCodecKind, codec: RTCRtpCodec, rtx: Option<u32>, of: (&str, u32)) -> Leg {
+    let (stream, base) = of;
     let (name, clock_hz) = match kind {
         RtpCodecKind::Audio => ("audio", 48_000),
         _ => ("video", 90_000),
@@ -260,7 +280,7 @@ fn leg(kind: RtpCodecKind, codec: RTCRtpCodec, rtx: Option<u32>, base: u32) -> L
     };
     // One stream id for both: a browser then plays them in sync (RFC 8830 §2).
     let track = MediaStreamTrack::new(
-        "lockgate".to_owned(),
+        stream.to_owned(),
         name.to_owned(),
         name.to_owned(),
         kind,

@@ -1,16 +1,39 @@
-//! What an answer tells of our own addresses.
+//! The library's answer made ours: our addresses, our order of codecs, nothing that was not offered.
 
-use std::{fmt::Write, net::IpAddr};
+use std::net::IpAddr;
 
-/// Puts our addresses into an answer in place of the candidates the library wrote.
+/// What an answer has to tell.
+pub(crate) struct Answer<'a> {
+    /// The library's answer.
+    pub(crate) sdp: &'a str,
+    /// Our addresses, best first, with the port of the shared socket.
+    pub(crate) addresses: &'a [IpAddr],
+    pub(crate) port: u16,
+    /// The payload types of the video codecs, best first: a sender uses the first of the answer (RFC 9429 §5.3.1).
+    pub(crate) video: &'a [u8],
+    /// Whether reduced-size RTCP was offered (RFC 5506 §5).
+    pub(crate) reduced_size: bool,
+}
+
+/// Writes the answer.
 ///
-/// They stand once, in the first section: all sections share one transport (RFC 9143 §7.1.2), and that is the tagged
-/// one. The list is complete (`a=end-of-candidates`, RFC 8840 §4.1).
-pub(crate) fn with_candidates(answer: &str, addresses: &[IpAddr], port: u16) -> String {
-    let mut out = String::with_capacity(answer.len() + addresses.len() * 80);
+/// Candidates stand once, in the first section: all sections share one transport (RFC 9143 §7.1.2), and that is the
+/// tagged one. The list is complete (`a=end-of-candidates`, RFC 8840 §4.1).
+pub(crate) fn finished(answer: &Answer<'_>) -> String {
+    let Answer {
+        sdp,
+        addresses,
+        port,
+        video,
+        reduced_size,
+    } = *answer;
+    let mut out = String::with_capacity(sdp.len() + addresses.len() * 80);
     let mut sections = 0;
-    for line in answer.lines() {
-        if line.starts_with("a=candidate:") || line == "a=end-of-candidates" {
+    for line in sdp.lines() {
+        if line.starts_with("a=candidate:")
+            || line == "a=end-of-candidates"
+            || (line == "a=rtcp-rsize" && !reduced_size)
+        {
             continue;
         }
         if line.starts_with("m=") {
@@ -19,7 +42,11 @@ pub(crate) fn with_candidates(answer: &str, addresses: &[IpAddr], port: u16) -> 
             }
             sections += 1;
         }
-        out.push_str(line);
+        if line.starts_with("m=video ") {
+            out.push_str(&reordered(line, video));
+        } else {
+            out.push_str(line);
+        }
         out.push_str("\r\n");
     }
     if sections == 1 {
@@ -28,16 +55,29 @@ pub(crate) fn with_candidates(answer: &str, addresses: &[IpAddr], port: u16) -> 
     out
 }
 
+/// A media line with these payload types first.
+fn reordered(line: &str, first: &[u8]) -> String {
+    let mut fields: Vec<&str> = line.split(' ').collect();
+    // `m=video`, port and profile stay in front.
+    if let Some(formats) = fields.get_mut(3..) {
+        formats.sort_by_key(|format| {
+            let number: Option<u8> = format.parse().ok();
+            number
+                .and_then(|number| first.iter().position(|wanted| *wanted == number))
+                .unwrap_or(usize::MAX)
+        });
+    }
+    fields.join(" ")
+}
+
 fn write_candidates(out: &mut String, addresses: &[IpAddr], port: u16) {
     for (at, address) in (0u32..).zip(addresses) {
         // RFC 8445 §5.1.2.1: type preference 126 for host, then the order of our list, then component 1.
         let priority = (126 << 24) | ((65_535 - at.min(65_535)) << 8) | 255;
         let foundation = at + 1;
-        // Writing to a `String` cannot fail.
-        let _ = write!(
-            out,
+        out.push_str(&format!(
             "a=candidate:{foundation} 1 udp {priority} {address} {port} typ host\r\n"
-        );
+        ));
     }
     out.push_str("a=end-of-candidates\r\n");
 }

@@ -33,24 +33,8 @@ impl Fragment {
             match (kind, value.split_once(':')) {
                 ("m", _) => mid = None,
                 ("a", Some(("mid", value))) => mid = Some(value.to_owned()),
-                ("a", Some(("ice-ufrag", value))) => {
-                    // RFC 8840 §9: all sections of a fragment are of one generation.
-                    if fragment
-                        .ufrag
-                        .replace(value.to_owned())
-                        .is_some_and(|before| before != value)
-                    {
-                        return Err(SignalError::Malformed(
-                            "the fragment has two ICE user fragments".to_owned(),
-                        ));
-                    }
-                }
-                ("a", Some(("candidate", value))) => {
-                    if is_usable(value) && fragment.candidates.len() < CANDIDATES_MAX {
-                        let line = format!("candidate:{value}");
-                        fragment.candidates.push((mid.clone(), line));
-                    }
-                }
+                ("a", Some(("ice-ufrag", value))) => fragment.of_generation(value)?,
+                ("a", Some(("candidate", value))) => fragment.add(mid.as_deref(), value),
                 _ => {}
             }
         }
@@ -58,6 +42,24 @@ impl Fragment {
             return Err(SignalError::Malformed("the fragment is empty".to_owned()));
         }
         Ok(fragment)
+    }
+
+    /// RFC 8840 §9: all sections of a fragment are of one generation.
+    fn of_generation(&mut self, ufrag: &str) -> Result<(), SignalError> {
+        let before = self.ufrag.replace(ufrag.to_owned());
+        if before.is_some_and(|before| before != ufrag) {
+            return Err(SignalError::Malformed(
+                "the fragment has two ICE user fragments".to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, mid: Option<&str>, candidate: &str) {
+        if is_usable(candidate) && self.candidates.len() < CANDIDATES_MAX {
+            let line = format!("candidate:{candidate}");
+            self.candidates.push((mid.map(str::to_owned), line));
+        }
     }
 }
 

@@ -7,7 +7,7 @@ mod offer;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use answer::with_candidates;
+pub(crate) use answer::{Answer, finished};
 pub(crate) use codecs::OfferedCodec;
 pub(crate) use fragment::Fragment;
 pub(crate) use offer::{Offer, Purpose};

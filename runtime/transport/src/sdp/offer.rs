@@ -140,6 +140,13 @@ fn check_section(
             return Err(malformed(format!("the {kind} section has no {what}")));
         }
     }
+    if let Some(fingerprint) = attribute(session, section, "fingerprint")
+        && !is_fingerprint(fingerprint)
+    {
+        return Err(malformed(format!(
+            "the {kind} section has a certificate fingerprint that cannot be checked"
+        )));
+    }
     // RFC 8842 §5.1: the three roles an offer may have. Whatever it is, we take the other.
     let peer_is_dtls_client = match attribute(session, section, "setup").map(str::trim) {
         Some("actpass" | "passive") => false,
@@ -241,6 +248,24 @@ fn attribute<'a>(
         .attribute(key)
         .flatten()
         .or_else(|| session.attribute(key).map(String::as_str))
+}
+
+/// RFC 8122 §5: the name of a hash we know and its bytes in hexadecimal.
+fn is_fingerprint(value: &str) -> bool {
+    let Some((algorithm, digest)) = value.trim().split_once(' ') else {
+        return false;
+    };
+    let bytes = match algorithm.to_ascii_lowercase().as_str() {
+        "sha-256" => 32,
+        "sha-384" => 48,
+        "sha-512" => 64,
+        _ => return false,
+    };
+    let pairs: Vec<&str> = digest.trim().split(':').collect();
+    pairs.len() == bytes
+        && pairs
+            .iter()
+            .all(|pair| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 fn is_bundled(session: &SessionDescription) -> bool {

@@ -137,7 +137,7 @@ impl Client {
         let settings = SettingEngineBuilder::new()
             .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
             .build();
-        let pc = PeerConnectionBuilder::new()
+        let building = PeerConnectionBuilder::new()
             .with_media_engine(engine)
             .with_interceptor_registry(registry)
             .with_setting_engine(settings)
@@ -147,9 +147,8 @@ impl Client {
                 tracks: track_sender,
             }))
             .with_udp_addrs(vec!["127.0.0.1:0"])
-            .build()
-            .await
-            .unwrap();
+            .build();
+        let pc = Box::pin(building).await.unwrap();
         Self {
             pc: Arc::new(pc),
             states,

@@ -3,8 +3,15 @@
 //! The other end is the `webrtc` crate with sockets, packetisers and depacketisers of its own. Nothing here sleeps to
 //! be in step: every wait is for something to happen, with a deadline.
 
+#[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod client;
+#[cfg(test)]
 mod life;
+#[cfg(test)]
 mod publish;
+#[cfg(test)]
 mod units;
+#[cfg(test)]
 mod view;

@@ -63,7 +63,7 @@ pub(crate) fn selection(video: &str) -> Selection {
 
 /// A viewer and what reaches it.
 pub(crate) struct Viewer {
-    pub(crate) client: Client,
+    _client: Client,
     pub(crate) accepted: Accepted,
     pub(crate) selection: watch::Sender<Selection>,
     pub(crate) pictures: mpsc::Receiver<Shown>,
@@ -117,7 +117,7 @@ pub(crate) async fn viewer(
         own(read_audio(audio.unwrap(), sound_sender)),
     ];
     Viewer {
-        client,
+        _client: client,
         accepted,
         selection: sender,
         pictures,
@@ -260,14 +260,14 @@ async fn two_viewers_are_shown_what_was_published() {
 async fn a_viewer_changes_tracks_at_a_keyframe_without_a_seam() {
     let transport = transport().await;
     let broadcast = broadcast();
-    let _sound = opus(&broadcast);
+    let sound = opus(&broadcast);
     let codec = VideoCodec::H264;
     // The rung lags behind by 90 ms, as encoders do.
     let _players = [
         play(rung(&broadcast, "high", codec), codec, 0x0100_0000, 0),
         play(rung(&broadcast, "low", codec), codec, 0x0200_0000, 8100),
     ];
-    let mut viewer = viewer_with_sound(&transport, &broadcast, &_sound, selection("high")).await;
+    let mut viewer = viewer_with_sound(&transport, &broadcast, &sound, selection("high")).await;
     let mut playing = viewer.accepted.peer.playing();
     for target in ["low", "high", "low"] {
         let wanted = TrackId::new(target).unwrap();

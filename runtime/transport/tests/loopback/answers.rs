@@ -1,0 +1,328 @@
+//! Whole answers as text. What differs from run to run is replaced by a word for it.
+
+use lockgate_media::VideoCodec;
+use lockgate_ports::{SignalError, Signaller, ViewerFeed};
+use tokio::sync::watch;
+
+use crate::{
+    publish::{broadcast, transport},
+    view::{opus, rung, selection},
+};
+
+const OBS: &str = include_str!("../offers/obs.sdp");
+const FFMPEG: &str = include_str!("../offers/ffmpeg.sdp");
+const VIEWER: &str = include_str!("../offers/viewer.sdp");
+const SIMULCAST: &str = include_str!("../offers/simulcast.sdp");
+
+fn plain(answer: &str, port: u16) -> String {
+    let mut out: Vec<String> = Vec::new();
+    let stream = answer
+        .split_once("a=msid:")
+        .and_then(|(_, rest)| rest.split_once(' '))
+        .map_or("-no-stream-", |(stream, _)| stream);
+    for line in answer.replace(&format!(" {port} typ"), " PORT typ").lines() {
+        let keep =
+            |count: usize| -> String { line.split(' ').take(count).collect::<Vec<_>>().join(" ") };
+        let line = match line.split_once(':') {
+            _ if line.starts_with("o=") => "o=ORIGIN".to_owned(),
+            Some(("a=ice-ufrag" | "a=ice-pwd", _)) => {
+                format!("{}:RANDOM", line.split(':').next().unwrap_or_default())
+            }
+            Some(("a=fingerprint", _)) => format!("{} DIGEST", keep(1)),
+            Some(("a=ssrc", rest)) => {
+                format!(
+                    "a=ssrc:SSRC {}",
+                    rest.split_once(' ').map_or("", |(_, rest)| rest)
+                )
+            }
+            Some(("a=ssrc-group", _)) => format!("{} SSRC SSRC", keep(1)),
+            _ => line.to_owned(),
+        };
+        out.push(line.replace(stream, "STREAM"));
+    }
+    // The library writes header extensions in any order.
+    for lines in out.split_mut(|line| !line.starts_with("a=extmap:")) {
+        lines.sort();
+    }
+    out.join("\n")
+}
+
+async fn published(offer: &str) -> Result<String, SignalError> {
+    let transport = transport().await;
+    let accepted = transport.publish(offer.to_owned(), broadcast()).await?;
+    Ok(plain(&accepted.answer, transport.local_addr().port()))
+}
+
+async fn viewed(codec: VideoCodec) -> String {
+    let transport = transport().await;
+    let broadcast = broadcast();
+    let (_video, _audio) = (rung(&broadcast, "source", codec), opus(&broadcast));
+    let feed = ViewerFeed {
+        broadcast,
+        selection: watch::channel(selection("source")).1,
+    };
+    let accepted = transport.subscribe(VIEWER.to_owned(), feed).await.unwrap();
+    plain(&accepted.answer, transport.local_addr().port())
+}
+
+#[tokio::test]
+async fn obs_is_answered() {
+    insta::assert_snapshot!(published(OBS).await.unwrap(), @r"
+    v=0
+    o=ORIGIN
+    s=-
+    t=0 0
+    a=msid-semantic:WMS *
+    a=fingerprint:sha-256 DIGEST
+    a=ice-lite
+    a=group:BUNDLE 0 1
+    m=audio 9 UDP/TLS/RTP/SAVPF 111
+    c=IN IP4 0.0.0.0
+    a=setup:active
+    a=mid:0
+    a=ice-ufrag:RANDOM
+    a=ice-pwd:RANDOM
+    a=rtcp-mux
+    a=rtpmap:111 opus/48000/2
+    a=fmtp:111 minptime=10;maxaveragebitrate=96000;stereo=1;sprop-stereo=1;useinbandfec=1
+    a=recvonly
+    a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
+    a=end-of-candidates
+    m=video 9 UDP/TLS/RTP/SAVPF 96 97
+    c=IN IP4 0.0.0.0
+    a=setup:active
+    a=mid:1
+    a=ice-ufrag:RANDOM
+    a=ice-pwd:RANDOM
+    a=rtcp-mux
+    a=rtpmap:96 H264/90000
+    a=fmtp:96 profile-level-id=42e01f;packetization-mode=1;level-asymmetry-allowed=1
+    a=rtcp-fb:96 nack
+    a=rtcp-fb:96 nack pli
+    a=rtpmap:97 RTX/90000
+    a=fmtp:97 apt=96
+    a=recvonly
+    ");
+}
+
+#[tokio::test]
+async fn ffmpeg_is_answered() {
+    insta::assert_snapshot!(published(FFMPEG).await.unwrap(), @r"
+    v=0
+    o=ORIGIN
+    s=-
+    t=0 0
+    a=msid-semantic:WMS *
+    a=fingerprint:sha-256 DIGEST
+    a=ice-lite
+    a=extmap-allow-mixed
+    a=group:BUNDLE 0 1
+    m=audio 9 UDP/TLS/RTP/SAVPF 111
+    c=IN IP4 0.0.0.0
+    a=setup:active
+    a=mid:0
+    a=ice-ufrag:RANDOM
+    a=ice-pwd:RANDOM
+    a=rtcp-mux
+    a=rtcp-rsize
+    a=rtpmap:111 opus/48000/2
+    a=recvonly
+    a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
+    a=end-of-candidates
+    m=video 9 UDP/TLS/RTP/SAVPF 106
+    c=IN IP4 0.0.0.0
+    a=setup:active
+    a=mid:1
+    a=ice-ufrag:RANDOM
+    a=ice-pwd:RANDOM
+    a=rtcp-mux
+    a=rtcp-rsize
+    a=rtpmap:106 H264/90000
+    a=fmtp:106 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42c00d
+    a=recvonly
+    ");
+}
+
+#[tokio::test]
+async fn a_simulcast_publisher_is_answered_without_retransmission() {
+    insta::assert_snapshot!(published(SIMULCAST).await.unwrap(), @r"
+    v=0
+    o=ORIGIN
+    s=-
+    t=0 0
+    a=msid-semantic:WMS *
+    a=fingerprint:sha-256 DIGEST
+    a=ice-lite
+    a=extmap-allow-mixed
+    a=group:BUNDLE 0
+    m=video 9 UDP/TLS/RTP/SAVPF 102 96
+    c=IN IP4 0.0.0.0
+    a=setup:active
+    a=mid:0
+    a=ice-ufrag:RANDOM
+    a=ice-pwd:RANDOM
+    a=rtcp-mux
+    a=rtcp-rsize
+    a=rtpmap:96 VP8/90000
+    a=rtcp-fb:96 ccm fir
+    a=rtcp-fb:96 nack
+    a=rtcp-fb:96 nack pli
+    a=rtcp-fb:96 transport-cc
+    a=rtpmap:102 H264/90000
+    a=fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f
+    a=rtcp-fb:102 ccm fir
+    a=rtcp-fb:102 nack
+    a=rtcp-fb:102 nack pli
+    a=rtcp-fb:102 transport-cc
+    a=extmap:10 urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id
+    a=extmap:11 urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id
+    a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
+    a=extmap:4 urn:ietf:params:rtp-hdrext:sdes:mid
+    a=rid:q recv
+    a=rid:h recv
+    a=rid:f recv
+    a=simulcast:recv q;h;f
+    a=recvonly
+    a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
+    a=end-of-candidates
+    ");
+}
+
+#[tokio::test]
+async fn a_viewer_of_h264_is_answered() {
+    insta::assert_snapshot!(viewed(VideoCodec::H264).await, @r"
+    v=0
+    o=ORIGIN
+    s=-
+    t=0 0
+    a=msid-semantic:WMS *
+    a=fingerprint:sha-256 DIGEST
+    a=ice-lite
+    a=extmap-allow-mixed
+    a=group:BUNDLE 0 1
+    m=audio 9 UDP/TLS/RTP/SAVPF 111
+    c=IN IP4 0.0.0.0
+    a=setup:active
+    a=mid:0
+    a=ice-ufrag:RANDOM
+    a=ice-pwd:RANDOM
+    a=rtcp-mux
+    a=rtcp-rsize
+    a=rtpmap:111 opus/48000/2
+    a=fmtp:111 minptime=10;useinbandfec=1
+    a=rtcp-fb:111 transport-cc
+    a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
+    a=msid:STREAM audio
+    a=ssrc:SSRC cname:STREAM
+    a=ssrc:SSRC msid:STREAM audio
+    a=ssrc:SSRC mslabel:STREAM
+    a=ssrc:SSRC label:audio
+    a=sendonly
+    a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
+    a=end-of-candidates
+    m=video 9 UDP/TLS/RTP/SAVPF 108 109
+    c=IN IP4 0.0.0.0
+    a=setup:active
+    a=mid:1
+    a=ice-ufrag:RANDOM
+    a=ice-pwd:RANDOM
+    a=rtcp-mux
+    a=rtcp-rsize
+    a=rtpmap:108 H264/90000
+    a=fmtp:108 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f
+    a=rtcp-fb:108 ccm fir
+    a=rtcp-fb:108 nack
+    a=rtcp-fb:108 nack pli
+    a=rtcp-fb:108 transport-cc
+    a=rtpmap:109 rtx/90000
+    a=fmtp:109 apt=108
+    a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
+    a=msid:STREAM video
+    a=ssrc-group:FID SSRC SSRC
+    a=ssrc:SSRC cname:STREAM
+    a=ssrc:SSRC msid:STREAM video
+    a=ssrc:SSRC mslabel:STREAM
+    a=ssrc:SSRC label:video
+    a=ssrc:SSRC cname:STREAM
+    a=ssrc:SSRC msid:STREAM video
+    a=ssrc:SSRC mslabel:STREAM
+    a=ssrc:SSRC label:video
+    a=sendonly
+    ");
+}
+
+#[tokio::test]
+async fn a_viewer_of_vp8_is_answered() {
+    insta::assert_snapshot!(viewed(VideoCodec::Vp8).await, @r"
+    v=0
+    o=ORIGIN
+    s=-
+    t=0 0
+    a=msid-semantic:WMS *
+    a=fingerprint:sha-256 DIGEST
+    a=ice-lite
+    a=extmap-allow-mixed
+    a=group:BUNDLE 0 1
+    m=audio 9 UDP/TLS/RTP/SAVPF 111
+    c=IN IP4 0.0.0.0
+    a=setup:active
+    a=mid:0
+    a=ice-ufrag:RANDOM
+    a=ice-pwd:RANDOM
+    a=rtcp-mux
+    a=rtcp-rsize
+    a=rtpmap:111 opus/48000/2
+    a=fmtp:111 minptime=10;useinbandfec=1
+    a=rtcp-fb:111 transport-cc
+    a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
+    a=msid:STREAM audio
+    a=ssrc:SSRC cname:STREAM
+    a=ssrc:SSRC msid:STREAM audio
+    a=ssrc:SSRC mslabel:STREAM
+    a=ssrc:SSRC label:audio
+    a=sendonly
+    a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
+    a=end-of-candidates
+    m=video 9 UDP/TLS/RTP/SAVPF 108 96
+    c=IN IP4 0.0.0.0
+    a=setup:active
+    a=mid:1
+    a=ice-ufrag:RANDOM
+    a=ice-pwd:RANDOM
+    a=rtcp-mux
+    a=rtcp-rsize
+    a=rtpmap:96 VP8/90000
+    a=rtcp-fb:96 ccm fir
+    a=rtcp-fb:96 nack
+    a=rtcp-fb:96 nack pli
+    a=rtcp-fb:96 transport-cc
+    a=rtpmap:108 H264/90000
+    a=fmtp:108 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f
+    a=rtcp-fb:108 ccm fir
+    a=rtcp-fb:108 nack
+    a=rtcp-fb:108 nack pli
+    a=rtcp-fb:108 transport-cc
+    a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
+    a=msid:STREAM video
+    a=ssrc:SSRC cname:STREAM
+    a=ssrc:SSRC msid:STREAM video
+    a=ssrc:SSRC mslabel:STREAM
+    a=ssrc:SSRC label:video
+    a=sendonly
+    ");
+}
+
+#[tokio::test]
+async fn a_refused_offer_leaves_nothing_behind() {
+    let transport = transport().await;
+    for offer in [
+        "",
+        "v=0",
+        &OBS.replace("H264", "H263"),
+        &OBS.replace("sha-256", "sha-999"),
+    ] {
+        let refused = transport.publish(offer.to_owned(), broadcast()).await;
+        assert!(refused.is_err());
+    }
+    assert_eq!((transport.peers(), transport.remote_addresses()), (0, 0));
+}
