@@ -1,8 +1,11 @@
 //! A track's two ends, and what flows back from readers to the writer.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use lockgate_media::{AccessUnit, Format, TrackId};
@@ -74,7 +77,8 @@ pub struct Consumer {
 pub enum Start {
     /// At the next keyframe that will be written.
     NextKeyframe,
-    /// At the newest keyframe in the ring if there is one: a picture at once, a little behind live.
+    /// At the newest keyframe in the ring if there is one and the track is being written: a picture at once, a little
+    /// behind live.
     CachedKeyframe,
 }
 
@@ -96,6 +100,8 @@ pub(crate) struct Shared {
     /// Touched at each unit; true once the writer is gone.
     closed: watch::Sender<bool>,
     demand: watch::Sender<Demand>,
+    /// When the last unit was written.
+    written: Mutex<Option<Instant>>,
     units: AtomicU64,
     bytes: AtomicU64,
     skipped: AtomicU64,
@@ -111,6 +117,7 @@ impl Track {
                 ring: Mutex::new(Ring::new(limits)),
                 closed: watch::Sender::new(false),
                 demand: watch::Sender::new(Demand::default()),
+                written: Mutex::default(),
                 units: AtomicU64::new(0),
                 bytes: AtomicU64::new(0),
                 skipped: AtomicU64::new(0),
@@ -170,7 +177,11 @@ impl Track {
         let ring = self.shared.ring();
         let next = match start {
             Start::NextKeyframe => ring.end(),
-            Start::CachedKeyframe => ring.newest_keyframe().unwrap_or(ring.end()),
+            // What was written before a pause is no start: time has gone on without it.
+            Start::CachedKeyframe if self.shared.is_flowing() => {
+                ring.newest_keyframe().unwrap_or(ring.end())
+            }
+            Start::CachedKeyframe => ring.end(),
         };
         drop(ring);
         Consumer {
@@ -188,6 +199,7 @@ impl Producer {
     pub fn push(&self, unit: AccessUnit) {
         let len = unit.data.len() as u64;
         self.shared.ring().append(Arc::new(unit));
+        *self.shared.written() = Some(Instant::now());
         self.shared.units.fetch_add(1, Ordering::Relaxed);
         self.shared.bytes.fetch_add(len, Ordering::Relaxed);
         self.shared.closed.send_replace(false);
@@ -307,8 +319,19 @@ impl Shared {
         &self.id
     }
 
+    fn written(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_flowing(&self) -> bool {
+        self.written().is_some_and(|at| at.elapsed() < PAUSED_AFTER)
+    }
+
     fn ring(&self) -> MutexGuard<'_, Ring> {
         // A panic while holding the lock leaves the ring whole: each change is a single push or pop.
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// A track with no unit for so long is paused. Longer than the distance of two units of any live track.
+const PAUSED_AFTER: Duration = Duration::from_secs(2);

@@ -85,15 +85,30 @@ impl Hls {
     }
 
     /// The multivariant playlist, with `query` carried on into its URIs. Waits a little for a broadcast that has
-    /// just started.
+    /// just started, until all of its rungs are known.
     pub async fn multivariant(&self, query: Option<&str>) -> Result<String, Error> {
-        self.shared
-            .wait_for(|packager| {
-                let playlist = packager.multivariant();
-                (!playlist.variants.is_empty() || !playlist.audio.is_empty())
-                    .then(|| playlist.playlist(query))
-            })
-            .await
+        let shared = &self.shared;
+        let complete = |packager: &Packager| {
+            let playlist = packager.multivariant();
+            let tracks = shared.broadcast.tracks();
+            let video = tracks
+                .iter()
+                .filter(|track| is_packageable(track) && track.format().video().is_some());
+            let listed = playlist.variants.len();
+            (listed > 0 && listed >= video.count()).then_some(playlist)
+        };
+        match shared.wait_for(complete).await {
+            Ok(playlist) => Ok(playlist.playlist(query)),
+            // A rung that does not come must not keep the others from being seen.
+            Err(error) => {
+                let playlist = shared.packager().multivariant();
+                if playlist.variants.is_empty() {
+                    Err(error)
+                } else {
+                    Ok(playlist.playlist(query))
+                }
+            }
+        }
     }
 
     /// The media playlist of a rendition. The first fetch starts the rendition and waits for its first segment.
