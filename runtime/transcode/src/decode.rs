@@ -1,5 +1,7 @@
 //! Decoding once, with errors counted and passed over.
 
+use std::num::NonZero;
+
 use ffmpeg_next::{
     Error, Packet, Rational,
     codec::{self, Id, Parameters, threading},
@@ -27,7 +29,8 @@ impl VideoDecoder {
     /// For a stream of a file: frames in parallel, which costs some frames of delay.
     pub(crate) fn open(parameters: Parameters, out: &Out) -> Result<Self, Error> {
         let mut context = codec::Context::from_parameters(parameters)?;
-        context.set_threading(threads(threading::Type::Frame, 0));
+        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+        context.set_threading(threads(threading::Type::Frame, cores.min(THREADS_MAX)));
         Self::opened(context, out)
     }
 
@@ -151,4 +154,6 @@ fn threads(kind: threading::Type, count: usize) -> threading::Config {
     }
 }
 
+/// Each thread is a frame of delay, and broadcasts run beside each other anyway.
+const THREADS_MAX: usize = 4;
 const CLOCK: Rational = Rational(1, 90_000);

@@ -18,8 +18,7 @@ async fn a_killed_worker_is_replaced_and_time_goes_on() {
     let mut opus = reader(&broadcast, "opus").await;
     let before = read_for(&mut video, 90_000).await;
     let pid = transcode.status().borrow().worker_pid.unwrap();
-    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
-    assert!(killed.unwrap().success());
+    kill(pid);
     let again = status(&transcode, "a new worker", |status| {
         status.state == State::Running && status.worker_pid.is_some_and(|new| new != pid)
     });
@@ -128,11 +127,12 @@ async fn an_encoder_that_is_too_slow_costs_frames_and_not_delay() {
         status.speed > 0.0 && status.speed < 0.9
     });
     slow.await;
-    let units = read_for(&mut video, 3 * 90_000).await;
+    let units = read_for(&mut video, 2 * 90_000).await;
     assert_rising(&units);
-    assert!(units.len() < 160, "{}", units.len());
+    assert!(units.len() < 108, "{}", units.len());
     let cuts = keyframes(&units);
     assert!(cuts.iter().skip(1).all(|cut| cut % 90_000 == 0), "{cuts:?}");
     let late = broadcast.origin().pts_now() - units.last().unwrap().pts_90k;
-    assert!(late < 3 * 90_000, "{late}");
+    // Without a bound it would be late by half of all that was played.
+    assert!(late < 5 * 90_000, "{late}");
 }

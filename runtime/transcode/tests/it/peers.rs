@@ -106,6 +106,15 @@ async fn h264_and_opus_of_a_peer_become_rungs_and_aac() {
         .unwrap();
     assert_eq!((source.codec.as_str(), source.width), ("h264", 640));
     assert_eq!(source.frame_rate.map(|rate| rate.num), Some(30));
+    // The peer does not notice that a worker died: the next one goes on with what it sends.
+    let pid = transcode.status().borrow().worker_pid.unwrap();
+    kill(pid);
+    let mut after = units;
+    while after.last().unwrap().epoch == 0 {
+        after.push(next(&mut top).await);
+    }
+    assert!(after.last().unwrap().keyframe);
+    assert_rising(&after);
     drop(camera_handle);
 }
 

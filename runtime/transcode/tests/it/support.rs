@@ -229,3 +229,9 @@ pub(crate) fn ffmpeg(folder: &Path, name: &str, args: &[&str]) -> std::path::Pat
     );
     path
 }
+
+/// Kills a worker without warning.
+pub(crate) fn kill(pid: u32) {
+    let killed = Command::new("kill").args(["-9", &pid.to_string()]).status();
+    assert!(killed.unwrap().success());
+}
