@@ -27,8 +27,11 @@ use tokio::{
 struct App {
     transport: Arc<Transport>,
     broadcast: Broadcast,
-    sessions: Mutex<HashMap<String, (Arc<dyn Peer>, Option<watch::Sender<Selection>>)>>,
+    sessions: Mutex<HashMap<String, Session>>,
 }
+
+/// A peer and, of a viewer, the end that selects its tracks.
+type Session = (Arc<dyn Peer>, Option<watch::Sender<Selection>>);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

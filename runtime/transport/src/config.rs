@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
 };
 
 /// How the transport listens and what it tells peers.
@@ -17,16 +18,19 @@ pub struct Config {
     pub advertise_loopback: bool,
     /// Most peers at a time, publishers and viewers together.
     pub peers_max: usize,
+    /// How long a peer may take from its answer to the end of the DTLS handshake.
+    pub connect_max: Duration,
 }
 
 impl Default for Config {
-    /// All IPv4 interfaces, port 8189, at most 10000 peers.
+    /// All IPv4 interfaces, port 8189, at most 10000 peers, 15 s to connect.
     fn default() -> Self {
         Self {
             udp_listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8189)),
             public_addresses: Vec::new(),
             advertise_loopback: false,
             peers_max: 10_000,
+            connect_max: Duration::from_secs(15),
         }
     }
 }

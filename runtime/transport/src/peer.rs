@@ -13,18 +13,25 @@ use lockgate_media::{
 use lockgate_ports::{
     BoxFuture, Peer, SignalError,
     signaller::{CloseReason, PeerState},
-    task::{Task, own},
 };
-use rtc::peer_connection::{state::RTCPeerConnectionState, transport::RTCIceCandidateInit};
-use tokio::{sync::watch, time::Instant};
-use webrtc::peer_connection::PeerConnection;
+use rtc::peer_connection::{
+    state::RTCPeerConnectionState,
+    transport::{RTCDtlsTransportState, RTCIceCandidateInit},
+};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior},
+};
+use webrtc::peer_connection::{PeerConnection, transport::DtlsTransport};
 
 use crate::{connection::Connection, sdp::Fragment};
 
-/// A peer as the core sees it. All that belongs to it hangs on its one task and goes when that is dropped.
+/// A peer as the core sees it. All that belongs to it hangs on its one task, which ends when this handle does.
 pub(crate) struct Session {
     shared: Arc<Shared>,
-    life: Mutex<Option<Task>>,
+    /// Dropping it ends the task.
+    stop: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 /// What the handle and the task of a peer share.
@@ -33,6 +40,7 @@ pub(crate) struct Shared {
     ice_tag: String,
     /// The ICE ufrag of the peer.
     ufrag: String,
+    connect_max: Duration,
     state: watch::Sender<PeerState>,
     pub(crate) playing: watch::Sender<Option<TrackId>>,
     pub(crate) link: Arc<Mutex<LinkStats>>,
@@ -42,10 +50,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(ice_tag: String, ufrag: String) -> Arc<Self> {
+    pub(crate) fn new(ice_tag: String, ufrag: String, connect_max: Duration) -> Arc<Self> {
         Arc::new(Self {
             ice_tag,
             ufrag,
+            connect_max,
             state: watch::Sender::new(PeerState::Connecting),
             playing: watch::Sender::new(None),
             link: Arc::default(),
@@ -69,9 +78,9 @@ impl Shared {
 }
 
 impl Session {
-    /// Starts the peer's life: `work` runs beside the connection for as long as that lasts, media only flows once it
-    /// is connected.
+    /// Starts the peer's life in a task of `tasks`: `work` runs once the connection is made, for as long as it lasts.
     pub(crate) fn start<W, F>(
+        tasks: &mut JoinSet<()>,
         shared: Arc<Shared>,
         connection: Connection,
         states: watch::Receiver<RTCPeerConnectionState>,
@@ -82,17 +91,18 @@ impl Session {
         F: Future<Output = ()> + Send + 'static,
     {
         *lock(&shared.library) = Some(Arc::clone(&connection.library));
-        let task = own(live(Arc::clone(&shared), connection, states, work));
+        let (stop, stopped) = oneshot::channel();
+        tasks.spawn(live(Arc::clone(&shared), connection, states, stopped, work));
         Arc::new(Self {
             shared,
-            life: Mutex::new(Some(task)),
+            stop: Mutex::new(Some(stop)),
         })
     }
 
     fn end(&self, reason: CloseReason) {
         self.shared.end(reason);
-        let task = lock(&self.life).take();
-        drop(task);
+        let stop = lock(&self.stop).take();
+        drop(stop);
     }
 }
 
@@ -164,13 +174,50 @@ impl Peer for Session {
     }
 }
 
-/// Runs until the connection is over, then frees everything.
+/// Runs until the connection is over or the handle is gone, then frees everything.
 async fn live<W, F>(
     shared: Arc<Shared>,
     connection: Connection,
-    mut states: watch::Receiver<RTCPeerConnectionState>,
+    states: watch::Receiver<RTCPeerConnectionState>,
+    stopped: oneshot::Receiver<()>,
     work: W,
 ) where
+    W: FnOnce() -> F,
+    F: Future<Output = ()>,
+{
+    // Whatever ends this task, its peer is over.
+    let over = Over(shared);
+    let shared = &over.0;
+    let library = Arc::clone(&connection.library);
+    let reason = tokio::select! {
+        _ = stopped => CloseReason::Asked,
+        reason = stay(shared, library, states, work) => reason,
+    };
+    // The work is over: its tracks have left the broadcast. What is left is to say goodbye to the peer, so that it
+    // need not find out by silence; the place at the socket stays until that is said.
+    shared.end(reason);
+    let goodbye = tokio::time::timeout(GOODBYE_MAX, connection.library.close());
+    if !matches!(goodbye.await, Ok(Ok(()))) {
+        tracing::debug!("a peer was not said goodbye to");
+    }
+}
+
+struct Over(Arc<Shared>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.end(CloseReason::Gone);
+    }
+}
+
+/// The stay itself; why it ended.
+async fn stay<W, F>(
+    shared: &Shared,
+    library: Arc<dyn PeerConnection>,
+    mut states: watch::Receiver<RTCPeerConnectionState>,
+    work: W,
+) -> CloseReason
+where
     W: FnOnce() -> F,
     F: Future<Output = ()>,
 {
@@ -187,9 +234,11 @@ async fn live<W, F>(
             .await
             .is_ok_and(|state| *state == RTCPeerConnectionState::Connected)
     };
-    if !matches!(tokio::time::timeout(CONNECT_MAX, connected).await, Ok(true)) {
-        shared.end(CloseReason::NeverConnected);
-        return;
+    if !matches!(
+        tokio::time::timeout(shared.connect_max, connected).await,
+        Ok(true)
+    ) {
+        return CloseReason::NeverConnected;
     }
     shared.state.send_if_modified(|state| {
         let connecting = *state == PeerState::Connecting;
@@ -198,12 +247,45 @@ async fn live<W, F>(
         }
         connecting
     });
-    let reason = tokio::select! {
+    tokio::select! {
         reason = watch_over(&mut states) => reason,
+        () = goodbye(&*library) => CloseReason::Left,
         () = work() => CloseReason::Left,
-    };
-    shared.end(reason);
-    drop(connection);
+    }
+}
+
+/// Waits for the peer's close_notify (RFC 8446 §6.1), of which the library tells by the state of DTLS alone.
+async fn goodbye(library: &dyn PeerConnection) {
+    let mut look = tokio::time::interval(GOODBYE_LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut dtls: Option<Arc<dyn DtlsTransport>> = None;
+    loop {
+        look.tick().await;
+        match &dtls {
+            None => dtls = dtls_of(library).await,
+            Some(transport) => {
+                if matches!(transport.state().await, Ok(RTCDtlsTransportState::Closed)) {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn dtls_of(library: &dyn PeerConnection) -> Option<Arc<dyn DtlsTransport>> {
+    for transceiver in library.get_transceivers().await {
+        if let Ok(Some(sender)) = transceiver.sender().await
+            && let Ok(Some(transport)) = sender.transport().await
+        {
+            return Some(transport);
+        }
+        if let Ok(Some(receiver)) = transceiver.receiver().await
+            && let Ok(Some(transport)) = receiver.transport().await
+        {
+            return Some(transport);
+        }
+    }
+    None
 }
 
 /// Why a connected peer is gone, once it is.
@@ -242,9 +324,11 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From the answer to the end of the DTLS handshake.
-const CONNECT_MAX: Duration = Duration::from_secs(15);
 /// How long a connected peer may be silent.
 const SILENT_MAX: Duration = Duration::from_secs(15);
+/// How long the library may take to send its goodbye.
+const GOODBYE_MAX: Duration = Duration::from_millis(500);
+/// How often the peer's goodbye is looked for.
+const GOODBYE_LOOK: Duration = Duration::from_secs(1);
 /// Over all fragments of a session.
 const CANDIDATES_MAX: usize = 32;

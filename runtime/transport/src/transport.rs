@@ -2,7 +2,8 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use lockgate_broadcast::Broadcast;
@@ -19,6 +20,7 @@ use rtc::{
         RtpCodecKind,
     },
 };
+use tokio::task::JoinSet;
 use webrtc::media_stream::track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP};
 
 use crate::{
@@ -33,7 +35,7 @@ use crate::{
 
 /// WebRTC for everyone, over one UDP port.
 ///
-/// Dropping it closes the port; peers then fall silent and are closed as gone.
+/// Dropping it closes the port and ends all peers.
 pub struct Transport {
     core: Arc<Core>,
     _receive: Task,
@@ -43,6 +45,9 @@ struct Core {
     mux: Arc<Mux>,
     addresses: Vec<IpAddr>,
     peers_max: usize,
+    connect_max: Duration,
+    /// The tasks of the peers; those of a transport that is gone end.
+    peers: Mutex<JoinSet<()>>,
 }
 
 impl Transport {
@@ -59,6 +64,8 @@ impl Transport {
                 mux,
                 addresses,
                 peers_max: config.peers_max,
+                connect_max: config.connect_max,
+                peers: Mutex::default(),
             }),
             _receive: receive,
         }))
@@ -134,9 +141,8 @@ impl Core {
             feedback: events.feedback,
             stats: Arc::clone(&shared.ingest),
         };
-        let peer = Session::start(shared, connection, events.states, move || {
-            ingest::run(ingest)
-        });
+        let work = move || ingest::run(ingest);
+        let peer = Session::start(&mut self.tasks(), shared, connection, events.states, work);
         Ok(Accepted {
             answer: self.finish(sdp, &offer, &answer),
             video_codecs: kinds(&offer),
@@ -203,9 +209,8 @@ impl Core {
             }),
             cname,
         };
-        let peer = Session::start(shared, connection, events.states, move || {
-            egress::run(egress)
-        });
+        let work = move || egress::run(egress);
+        let peer = Session::start(&mut self.tasks(), shared, connection, events.states, work);
         Ok(Accepted {
             answer: self.finish(sdp, &offer, &answer),
             video_codecs: kinds(&offer),
@@ -225,8 +230,20 @@ impl Core {
         let (ufrag, password) = (random(16), random(32));
         let (connection, events) =
             Connection::open(&self.mux, (&ufrag, &password), offer, purpose).await?;
-        let shared = Shared::new(random(16), offer.ufrag.clone());
+        let shared = Shared::new(random(16), offer.ufrag.clone(), self.connect_max);
         Ok((shared, connection, events))
+    }
+
+    /// The tasks of the peers, without those that ended.
+    fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {
+        // A set of tasks cannot be left half changed.
+        let mut tasks = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(ended) = tasks.try_join_next() {
+            if let Err(error) = ended {
+                tracing::error!(%error, "the task of a peer failed; only that peer is closed");
+            }
+        }
+        tasks
     }
 
     fn finish(&self, offered: &str, offer: &Offer, answer: &str) -> String {

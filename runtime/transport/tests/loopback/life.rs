@@ -1,10 +1,14 @@
+use std::time::Duration;
+
 use lockgate_media::VideoCodec;
 use lockgate_ports::{
     SignalError, Signaller,
     signaller::{CloseReason, PeerState},
 };
-use lockgate_transport::Transport;
-use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
+use lockgate_transport::{Config, Transport};
+use rtc::{
+    peer_connection::transport::RTCDtlsTransportState, rtp_transceiver::rtp_sender::RtpCodecKind,
+};
 
 use crate::{
     client::{Client, within},
@@ -72,6 +76,55 @@ async fn closing_frees_the_peer_and_its_tracks() {
             .await,
         Err(SignalError::Closed)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn goodbyes_are_said_and_heard() {
+    let transport = transport().await;
+    let broadcast = broadcast();
+    let (client, mut video, _audio, accepted) =
+        published(&transport, &broadcast, VideoCodec::H264).await;
+    let mut changes = broadcast.changes();
+    video.send(0, &picture(VideoCodec::H264, true, 0)).await;
+    within(changes.changed()).await.unwrap();
+    client.pc.close().await.unwrap();
+    let mut state = accepted.peer.state();
+    within(state.wait_for(|state| *state == PeerState::Closed(CloseReason::Left)))
+        .await
+        .unwrap();
+    within(empty(&transport)).await;
+
+    let (client, _video, _audio, accepted) =
+        published(&transport, &broadcast, VideoCodec::H264).await;
+    drop(accepted);
+    within(async {
+        let transceivers = client.pc.get_transceivers().await;
+        let sender = transceivers[0].sender().await.unwrap().unwrap();
+        let dtls = sender.transport().await.unwrap().unwrap();
+        while dtls.state().await.unwrap() != RTCDtlsTransportState::Closed {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    within(empty(&transport)).await;
+}
+
+#[tokio::test]
+async fn a_peer_that_never_comes_is_closed() {
+    let transport = Transport::bind(Config {
+        udp_listen: "127.0.0.1:0".parse().unwrap(),
+        connect_max: Duration::from_millis(50),
+        ..Config::default()
+    })
+    .await
+    .unwrap();
+    let offer = include_str!("../offers/obs.sdp").to_owned();
+    let accepted = transport.publish(offer, broadcast()).await.unwrap();
+    let mut state = accepted.peer.state();
+    within(state.wait_for(|state| *state == PeerState::Closed(CloseReason::NeverConnected)))
+        .await
+        .unwrap();
+    within(empty(&transport)).await;
 }
 
 async fn empty(transport: &Transport) {
