@@ -192,6 +192,7 @@ fn settings(ufrag: &str, password: &str, offer: &Offer) -> SettingEngine {
             Some(ICE_KEEPALIVE),
         )
         .with_answering_dtls_role(role)
+        .with_srtp_replay_protection_window(REPLAY_WINDOW)
         .build()
 }
 
@@ -207,8 +208,7 @@ fn media_engine(offer: &Offer) -> Result<MediaEngine, SignalError> {
         engine
             .register_codec(video(codec), RtpCodecKind::Video)
             .map_err(internal)?;
-        // The library cannot tell which layer a retransmission of a simulcast layer belongs to, so none is asked for.
-        if let Some(rtx) = codec.rtx.filter(|_| !offer.simulcast) {
+        if let Some(rtx) = codec.rtx {
             let rtx = RTCRtpCodecParameters {
                 rtp_codec: RTCRtpCodec {
                     mime_type: MIME_TYPE_RTX.to_owned(),
@@ -322,6 +322,8 @@ impl BandwidthEstimator for Estimator {
     }
 }
 
+/// Packets sent again come late by a few hundred others; a smaller window would take them for replays.
+const REPLAY_WINDOW: usize = 4096;
 /// Audio, video, and room for one that is replaced.
 const TRACKS_MAX: usize = 4;
 /// Host candidates are there at once; this is a guard, not a wait.

@@ -126,7 +126,12 @@ where
 
 impl Core {
     async fn publish(&self, sdp: &str, broadcast: Broadcast) -> Result<Accepted, SignalError> {
-        let offer = Offer::check(sdp, Purpose::Publish)?;
+        let mut offer = Offer::check(sdp, Purpose::Publish)?;
+        // The library's NACKs do not see what comes back in a stream of its own (RFC 4588): it would ask for the same
+        // packets again and again. Without that stream a publisher sends them again where they were missed.
+        for codec in &mut offer.video {
+            codec.rtx = None;
+        }
         let (shared, connection, mut events) = self.open(&offer, Purpose::Publish).await?;
         let answer = connection.negotiate(sdp, &mut events).await?;
         let ingest = Ingest {

@@ -235,16 +235,22 @@ impl State {
     fn drain(&mut self, now: Instant) {
         let mut ready = Vec::new();
         for (ssrc, source) in &mut self.sources {
+            let mut latest: Option<Instant> = None;
             while let Some(event) = source.assembler.poll(now) {
                 match event {
-                    Event::Unit(unit) => ready.push((*ssrc, source.coding, source.stream, unit)),
+                    Event::Unit(unit) => {
+                        // A unit that was sent again came after those that waited for it, and yet is before them.
+                        let came = latest.map_or(unit.arrived, |latest| latest.max(unit.arrived));
+                        latest = Some(came);
+                        ready.push((came, *ssrc, source.coding, source.stream, unit));
+                    }
                     Event::KeyframeWanted => source.keyframes.want(),
                 }
             }
         }
-        // Several sources in one wake-up: into the order in which they came.
-        ready.sort_by_key(|(_, _, _, unit)| unit.arrived);
-        for (ssrc, coding, stream, unit) in ready {
+        // Several sources in one wake-up: into the order in which they came, each keeping its own.
+        ready.sort_by_key(|(came, ..)| *came);
+        for (_, ssrc, coding, stream, unit) in ready {
             let arrived = self.broadcast.origin().pts_at(unit.arrived);
             let place = self.sync.place(stream, unit.timestamp, arrived);
             match coding {

@@ -24,8 +24,6 @@ pub(crate) struct Offer {
     pub(crate) audio: Option<OfferedCodec<()>>,
     /// The video codecs we can use, best first; empty without a video section.
     pub(crate) video: Vec<OfferedCodec<VideoCodec>>,
-    /// Whether the video section has simulcast layers (RFC 8853).
-    pub(crate) simulcast: bool,
     /// The peer's ICE ufrag; another one in a fragment means a restart.
     pub(crate) ufrag: String,
     /// Whether the peer wants to be the DTLS client (`a=setup:active`), so that we must be the server.
@@ -106,11 +104,10 @@ impl Offer {
             .find_map(|section| attribute(&session, section, "ice-ufrag"))
             .unwrap_or_default()
             .to_owned();
-        let (audio, video, simulcast) = choose(audio, video, purpose)?;
+        let (audio, video) = choose(audio, video, purpose)?;
         Ok(Self {
             audio,
             video,
-            simulcast,
             ufrag,
             peer_is_dtls_client,
         })
@@ -195,11 +192,7 @@ fn check_section(
     }
 }
 
-type Chosen = (
-    Option<OfferedCodec<()>>,
-    Vec<OfferedCodec<VideoCodec>>,
-    bool,
-);
+type Chosen = (Option<OfferedCodec<()>>, Vec<OfferedCodec<VideoCodec>>);
 
 fn choose(
     audio: Option<&MediaDescription>,
@@ -210,7 +203,6 @@ fn choose(
         .map(codecs::audio)
         .transpose()
         .map_err(|offered| no_codec("audio", &offered, "Opus"))?;
-    let simulcast = video.is_some_and(|section| section.has_attribute("simulcast"));
     let video = match video {
         None => Vec::new(),
         Some(section) => codecs::video(section, purpose).map_err(|offered| {
@@ -224,7 +216,7 @@ fn choose(
             )
         })?,
     };
-    Ok((audio, video, simulcast))
+    Ok((audio, video))
 }
 
 fn no_codec(kind: &str, offered: &str, taken: &str) -> SignalError {

@@ -42,7 +42,7 @@ fn offers_of_real_publishers_are_taken() {
         (obs.video[0].payload_type, obs.video[0].rtx),
         (96, Some(97))
     );
-    assert!(!obs.simulcast && !obs.peer_is_dtls_client);
+    assert!(!obs.peer_is_dtls_client);
     assert_eq!(obs.ufrag, "oBsU");
 
     let ffmpeg = publish(FFMPEG).unwrap();

@@ -26,7 +26,7 @@ use rtc::{
         RTCRtpTransceiverDirection, RTCRtpTransceiverInit,
         rtp_sender::{
             RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters,
-            RTCRtpEncodingParameters, RtpCodecKind,
+            RTCRtpEncodingParameters, RTCRtpRtxParameters, RtpCodecKind,
         },
     },
 };
@@ -192,6 +192,9 @@ impl Client {
             vec![RTCRtpEncodingParameters {
                 rtp_coding_parameters: RTCRtpCodingParameters {
                     ssrc: Some(ssrc),
+                    rtx: (kind == RtpCodecKind::Video).then(|| RTCRtpRtxParameters {
+                        ssrc: rand::random(),
+                    }),
                     ..Default::default()
                 },
                 codec,

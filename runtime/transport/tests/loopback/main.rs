@@ -10,6 +10,8 @@ mod client;
 #[cfg(test)]
 mod life;
 #[cfg(test)]
+mod loss;
+#[cfg(test)]
 mod publish;
 #[cfg(test)]
 mod units;
