@@ -74,7 +74,10 @@ impl Listener {
             }
         }
         drop(self.tcp);
-        if tokio::time::timeout(GRACE, graceful.shutdown()).await.is_err() {
+        if tokio::time::timeout(GRACE, graceful.shutdown())
+            .await
+            .is_err()
+        {
             tracing::info!("some connections did not finish in time and are cut");
         }
         connections.shutdown().await;

@@ -82,9 +82,8 @@ pub fn run() -> ExitCode {
     match execute(cli.command) {
         Ok(code) => code,
         Err(error) => {
-            let mut stderr = std::io::stderr().lock();
             // Nobody is left to tell if even this fails.
-            let _ = writeln!(stderr, "lockgate: {error:#}");
+            drop(writeln!(std::io::stderr(), "lockgate: {error:#}"));
             ExitCode::from(1)
         }
     }

@@ -193,7 +193,8 @@ impl Picture {
             (ms / 3_600_000, ms / 60_000 % 60, ms / 1000 % 60, ms % 1000)
         };
         // Small enough for the longest counter beside the clock: 27 letters in fifteen sixteenths of the width.
-        let dot = (self.width * 15 / 16 / (27 * (font::COLUMNS + 1))).clamp(1, (self.height / 72).max(1));
+        let dot =
+            (self.width * 15 / 16 / (27 * (font::COLUMNS + 1))).clamp(1, (self.height / 72).max(1));
         let clock = format!("{hours:02}:{minutes:02}:{seconds:02}.{ms:03} UTC");
         text(frame, &clock, self.width / 16, self.height * 62 / 100, dot);
         let left = self.width / 16 + 17 * (font::COLUMNS + 1) * dot;

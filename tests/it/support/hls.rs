@@ -38,9 +38,8 @@ impl Playlist {
             .await;
         assert!(answer.status.is_success(), "{rung}: {}", answer.text());
         let text = answer.text();
-        let parsed = match m3u8_rs::parse_media_playlist(&answer.body) {
-            Ok((_, parsed)) => parsed,
-            Err(_) => panic!("no playlist: {text}"),
+        let Ok((_, parsed)) = m3u8_rs::parse_media_playlist(&answer.body) else {
+            panic!("no playlist: {text}");
         };
         Self { text, parsed }
     }

@@ -11,7 +11,6 @@ use std::{
 };
 
 pub(crate) use hls::{Playlist, variants};
-pub(crate) use http::Answer;
 pub(crate) use server::{Server, lockgate};
 
 /// Asks again and again until there is an answer; panics with `what` when there is none in time.

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::Read as _,
+    io::{Read as _, Write as _},
     ops::Deref,
     path::Path,
     process::{Child, Command, Stdio},
@@ -138,11 +138,13 @@ impl Drop for Server {
             if let Ok(mut file) = fs::File::open(self.folder.path().join("stderr")) {
                 drop(file.read_to_string(&mut log));
             }
-            let tail: Vec<&str> = log.lines().rev().take(60).collect();
-            eprintln!("--- the server's log ends:");
-            for line in tail.iter().rev() {
-                eprintln!("{line}");
-            }
+            let skipped = log.lines().count().saturating_sub(60);
+            let tail: Vec<&str> = log.lines().skip(skipped).collect();
+            drop(writeln!(
+                std::io::stderr(),
+                "--- the server's log ends:\n{}",
+                tail.join("\n")
+            ));
         }
     }
 }

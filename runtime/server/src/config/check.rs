@@ -94,7 +94,7 @@ impl Config {
                     "ladder.rungs: the name {name} is kept for a track of the source"
                 ));
             }
-            let even = |side: u32| (16..=8192).contains(&side) && side % 2 == 0;
+            let even = |side: u32| (16..=8192).contains(&side) && side.is_multiple_of(2);
             if !even(rung.width) || !even(rung.height) {
                 return Err(format!(
                     "ladder.rungs: {name} must have even sides within 16 to 8192"
