@@ -213,7 +213,7 @@ impl From<Error> for Problem {
             Error::Full { .. } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "/problems/full",
-                "No room for another viewer",
+                "No room for another peer",
                 detail,
             )
             .with_header(header::RETRY_AFTER, "10"),

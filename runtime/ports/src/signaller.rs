@@ -115,6 +115,9 @@ pub enum SignalError {
     /// The SDP is sound but asks for what we do not do.
     #[error("{0}")]
     Unsupported(String),
+    /// There are as many peers as the configuration allows.
+    #[error("the server has all the peers it takes")]
+    Full,
     /// The peer is gone already.
     #[error("the session is closed")]
     Closed,

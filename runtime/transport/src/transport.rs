@@ -229,7 +229,7 @@ impl Core {
         purpose: Purpose,
     ) -> Result<(Arc<Shared>, Connection, crate::connection::Events), SignalError> {
         if self.mux.occupancy().0 >= self.peers_max {
-            return Err(internal("there are as many peers as are allowed"));
+            return Err(SignalError::Full);
         }
         // RFC 8445 §5.3 asks for 24 and 128 random bits; these are 95 and 190.
         let (ufrag, password) = (random(16), random(32));

@@ -180,7 +180,7 @@ impl Estimate {
 }
 
 /// Enough for 720p at once; a link that carries less objects within a second.
-const START_BPS: f64 = 3_000_000.0;
+const START_BPS: f64 = 4_000_000.0;
 const MIN_BPS: f64 = 100_000.0;
 const MAX_BPS: f64 = 60_000_000.0;
 /// The estimate may be this many times what is carried: the step from one rung to the next but one.

@@ -87,7 +87,16 @@ pub(super) fn video(
             Some((rank, offered))
         })
         .collect();
-    usable.sort_by_key(|(rank, _)| *rank);
+    // A publisher's order between codecs is kept (RFC 3264 §6.1): it knows what it encodes well. Among the forms of one
+    // codec, and for viewers, the order is ours.
+    let offered: Vec<VideoCodec> = usable.iter().map(|(_, codec)| codec.codec).collect();
+    let place = |codec: VideoCodec| offered.iter().position(|other| *other == codec);
+    usable.sort_by_key(|(rank, codec)| {
+        (
+            place(codec.codec).filter(|_| purpose == Purpose::Publish),
+            *rank,
+        )
+    });
     let mut usable: Vec<_> = usable.into_iter().map(|(_, codec)| codec).collect();
     if purpose == Purpose::View {
         // One payload type per codec is enough to send with.
@@ -107,8 +116,7 @@ pub(super) fn video(
 
 /// Whether we can use a codec, and how gladly: less is better.
 ///
-/// H.264 comes before VP8 because it passes through to HLS without being encoded again; among its profiles the
-/// simplest comes first, because what plays it is least known.
+/// For viewers H.264 comes before VP8, because it is what rungs are encoded in; among its profiles the simplest comes first, because what plays it is least known.
 fn rank(codec: &Codec, purpose: Purpose) -> Option<(u32, VideoCodec)> {
     if codec.name.eq_ignore_ascii_case("VP8") {
         return Some((100, VideoCodec::Vp8));

@@ -53,6 +53,22 @@ fn offers_of_real_publishers_are_taken() {
 }
 
 #[test]
+fn a_publisher_keeps_its_order_of_codecs() {
+    let kinds = |offer: Offer| {
+        offer
+            .video
+            .iter()
+            .map(|codec| codec.codec)
+            .collect::<Vec<_>>()
+    };
+    // The same sections as a viewer's, sent the other way: VP8 stands first in them.
+    let publisher = VIEWER.replace("recvonly", "sendonly");
+    let offered = kinds(publish(&publisher).unwrap());
+    assert_eq!(offered.first(), Some(&VideoCodec::Vp8));
+    assert!(offered.contains(&VideoCodec::H264), "{offered:?}");
+}
+
+#[test]
 fn a_viewers_codecs_are_one_each_and_h264_first() {
     let viewer = Offer::check(VIEWER, Purpose::View).unwrap();
     let codecs: Vec<_> = viewer

@@ -153,7 +153,7 @@ async fn a_simulcast_publisher_is_answered() {
     a=ice-lite
     a=extmap-allow-mixed
     a=group:BUNDLE 0
-    m=video 9 UDP/TLS/RTP/SAVPF 102 96
+    m=video 9 UDP/TLS/RTP/SAVPF 96 102
     c=IN IP4 0.0.0.0
     a=setup:active
     a=mid:0
