@@ -109,7 +109,8 @@ test("the watch page plays by HLS, with every rung on offer", async () => {
 
   await page.locator("#quality").selectOption("360p30");
   await heightBecomes(page, 360, 20_000);
-  assert.equal(await page.evaluate(() => window.lockgate.rung), "360p30");
+  // The picture changes first, its name with the fragment that is then playing.
+  await until("the page to name the rung", async () => (await page.evaluate(() => window.lockgate.rung)) === "360p30");
   assert.deepEqual(page.complaints, []);
 });
 
