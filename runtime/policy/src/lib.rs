@@ -6,4 +6,15 @@
 #![forbid(unsafe_code)]
 
 pub mod abr;
+pub mod auth;
+pub mod builtin;
+pub mod column;
+pub mod engine;
+mod kind;
 pub mod ladder;
+pub mod manifest;
+
+pub use builtin::Builtin;
+pub use engine::{Answer, Artifact, Batch, Fault, Limits, LoadError, Policy, Spent, Tick};
+pub use kind::Kind;
+pub use manifest::Manifest;

@@ -11,6 +11,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("broadcast", &["media"]),
     ("ports", &["broadcast", "media"]),
     ("policy", &["media"]),
+    ("policy-luau", &["policy"]),
+    ("policy-wasm", &["policy"]),
     ("hls", &["media"]),
     ("transcode", &["broadcast", "media", "ports"]),
     ("transport", &["broadcast", "media", "ports"]),

@@ -1,0 +1,2 @@
+//! policy-luau
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! policy-wasm
+#![forbid(unsafe_code)]

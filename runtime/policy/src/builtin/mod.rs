@@ -1,0 +1,159 @@
+//! The built-in policies: the reference rules in Rust. They decide when no script does, and they are what the Luau and
+//! Wasm editions of the reference are held to, number for number. So each is written in plain steps of `f64`.
+
+mod abr;
+mod ladder;
+mod optimize;
+mod score;
+
+use serde_json::Value;
+
+use crate::{
+    Kind, Manifest,
+    auth::{self, Request, Verdict},
+    column::{self, Column},
+    engine::{Answer, Artifact, Batch, Fault, Policy, Spent},
+    manifest::Wants,
+};
+
+/// The reference rules as one policy that answers every kind.
+#[derive(Debug)]
+pub struct Builtin {
+    manifest: Manifest,
+}
+
+/// An instance with its configuration.
+#[derive(Debug, Clone, Copy, Default)]
+struct Instance {
+    abr: abr::Config,
+    ladder: ladder::Config,
+    optimize: optimize::Config,
+}
+
+impl Default for Builtin {
+    fn default() -> Self {
+        let wants = |kind: Kind| {
+            let (memo, reasons) = match kind {
+                Kind::Abr => (abr::MEMO, abr::REASONS),
+                Kind::Optimize => (0, optimize::REASONS),
+                Kind::Score => (0, score::REASONS),
+                Kind::Ladder => (0, ladder::REASONS),
+                Kind::Auth => (0, &[][..]),
+            };
+            Wants {
+                memo,
+                reasons: reasons.iter().map(|&reason| reason.to_owned()).collect(),
+                ..Wants::default()
+            }
+        };
+        let kinds = Kind::ALL
+            .into_iter()
+            .map(|kind| (kind, wants(kind)))
+            .collect();
+        let mut manifest = Manifest::plain("builtin", &[]);
+        manifest.kinds = kinds;
+        env!("CARGO_PKG_VERSION").clone_into(&mut manifest.version);
+        Self { manifest }
+    }
+}
+
+impl Artifact for Builtin {
+    fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    fn digest(&self) -> &'static str {
+        "builtin"
+    }
+
+    fn instantiate(&self, config: &Value) -> Result<Box<dyn Policy>, Fault> {
+        let number = |key: &str, default: f64| match config.get(key) {
+            None => Ok(default),
+            Some(value) => value
+                .as_f64()
+                .filter(|number| number.is_finite() && *number >= 0.0)
+                .ok_or_else(|| {
+                    Fault::Configuration(format!("{key} must be a number from 0 on, not {value}"))
+                }),
+        };
+        Ok(Box::new(Instance {
+            abr: abr::Config {
+                up_after_ms: number("up_after_s", 5.0)? * 1000.0,
+                start_kbps: number("start_kbps", 2500.0)?,
+            },
+            ladder: ladder::Config {
+                megapixel_cost: number("megapixel_cost", 0.0065)?,
+            },
+            optimize: optimize::Config {
+                fec_loss_pct: number("fec_loss_pct", 2.0)?,
+            },
+        }))
+    }
+}
+
+impl Policy for Instance {
+    fn decide(&mut self, kind: Kind, batch: &Batch, answer: &mut Answer) -> Result<Spent, Fault> {
+        let columns = Columns {
+            rows: kind.inputs(),
+            rungs: column::RUNG,
+        };
+        let width = column::width(columns.rows);
+        if batch.rows.len() != width * batch.row_count
+            || batch.rungs.len() != column::width(columns.rungs) * batch.rung_count
+        {
+            return Err(Fault::Trap(
+                "the batch does not have the columns of the contract".to_owned(),
+            ));
+        }
+        answer.rows.clear();
+        answer.memo.clear();
+        answer.memo.extend_from_slice(&batch.memo);
+        match kind {
+            Kind::Abr => abr::decide(&self.abr, batch, answer),
+            Kind::Optimize => optimize::decide(&self.optimize, batch, answer),
+            Kind::Score => score::decide(batch, answer),
+            Kind::Ladder => ladder::decide(&self.ladder, batch, answer),
+            Kind::Auth => return Err(Fault::NotAnswered(kind)),
+        }
+        Ok(Spent::default())
+    }
+
+    fn authorize(&mut self, request: &Request) -> Result<(Verdict, Spent), Fault> {
+        auth::reference(request).map(|verdict| (verdict, Spent::default()))
+    }
+}
+
+struct Columns {
+    rows: &'static [Column],
+    rungs: &'static [Column],
+}
+
+/// Reads one column of rows of the whole contract: `None` where it is absent.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    numbers: &'a [f64],
+    width: usize,
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn new(numbers: &'a [f64], columns: &[Column], name: &str) -> Self {
+        // Only names of the contract are asked for; a wrong one would read beyond the row and be absent.
+        Self {
+            numbers,
+            width: column::width(columns),
+            at: column::place(columns, name).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn get(self, row: usize) -> Option<f64> {
+        let at = (row * self.width).checked_add(self.at)?;
+        self.numbers
+            .get(at)
+            .copied()
+            .filter(|number| number.is_finite())
+    }
+}
+
+#[cfg(test)]
+mod tests;
