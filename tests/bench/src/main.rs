@@ -1,2 +1,109 @@
-//! The benchmark tables.
-fn main() {}
+//! The benchmark tables: what Lockgate costs and how long it takes, measured from outside on the real binary.
+//!
+//! ```sh
+//! make bench                                  # everything
+//! lockgate-bench ladder --json ladder.json    # one table, and its figures in a file
+//! ```
+//!
+//! Every figure is a ratio of two things measured in turn in one run, or a distribution with its count: the machine
+//! this runs on is nobody's reference, so no time passes or fails. `LOCKGATE_BIN` names the server (with cargo's
+//! `examples/` beside it) and `LOCKGATE_FIXTURES` the folder of `make fixtures`. All traffic stays on 127.0.0.1.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "printing is what this program is for"
+)]
+
+mod clip;
+mod delay;
+mod frames;
+mod ladder;
+mod memory;
+mod peer;
+mod process;
+mod publisher;
+mod server;
+mod socket;
+mod table;
+mod viewer;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use anyhow::{Context as _, bail};
+use serde_json::{Map, Value};
+
+use table::Report;
+
+const TABLES: [&str; 3] = ["ladder", "delay", "memory"];
+/// A table that takes longer is given up: what it waits for does not come.
+const TABLE_WITHIN: Duration = Duration::from_secs(240);
+
+fn main() -> ExitCode {
+    let outcome = Arguments::parse(std::env::args().skip(1)).and_then(|arguments| {
+        let runtime = tokio::runtime::Runtime::new()?;
+        let outcome = runtime.block_on(run(&arguments));
+        // The library leaves tasks of its own behind; they end with the process.
+        runtime.shutdown_background();
+        outcome
+    });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lockgate-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let mut figures = Map::new();
+    for name in &arguments.tables {
+        eprintln!("measuring {name} …");
+        let measuring = async {
+            match name.as_str() {
+                "ladder" => ladder::measure().await,
+                "delay" => delay::measure().await,
+                _ => memory::measure().await,
+            }
+        };
+        let report: Report = tokio::time::timeout(TABLE_WITHIN, Box::pin(measuring))
+            .await
+            .with_context(|| format!("{name} did not end in {TABLE_WITHIN:?}"))?
+            .with_context(|| format!("{name} cannot be measured"))?;
+        println!("{report}");
+        figures.insert(name.clone(), report.figures);
+    }
+    if let Some(path) = &arguments.json {
+        let text = serde_json::to_string_pretty(&Value::Object(figures))?;
+        std::fs::write(path, text + "\n")
+            .with_context(|| format!("{} cannot be written", path.display()))?;
+    }
+    Ok(())
+}
+
+struct Arguments {
+    tables: Vec<String>,
+    json: Option<PathBuf>,
+}
+
+impl Arguments {
+    fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<Self> {
+        let (mut tables, mut json) = (Vec::new(), None);
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--json" => json = Some(words.next().context("--json needs a file")?.into()),
+                "all" => tables.extend(TABLES.map(str::to_owned)),
+                name if TABLES.contains(&name) => tables.push(word),
+                _ => bail!(
+                    "usage: lockgate-bench [all | {}] [--json FILE]",
+                    TABLES.join(" | ")
+                ),
+            }
+        }
+        if tables.is_empty() {
+            tables.extend(TABLES.map(str::to_owned));
+        }
+        Ok(Self { tables, json })
+    }
+}

@@ -1,0 +1,38 @@
+//! What a publisher sends: H.264 at 720p30 without B-frames, in access units.
+
+use bytes::Bytes;
+use lockgate_media::h264::{NAL_AUD, nal_type, nals};
+
+use crate::process;
+
+/// Makes ten seconds out of real pictures, to be sent again and again: about 1.4 Mbit/s, a keyframe every two seconds.
+pub(crate) async fn make() -> anyhow::Result<Vec<Bytes>> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("clip.h264");
+    let mut making = process::ffmpeg("-stream_loop -1 -i");
+    making.arg(process::bunny()?).args(
+        "-t 10 -an -vf scale=1280:720,fps=30,format=yuv420p -c:v libx264 -preset superfast -tune zerolatency \
+         -profile:v baseline -bf 0 -g 60 -b:v 1400k -maxrate 1400k -bufsize 700k -threads 1 \
+         -x264-params aud=1:scenecut=0:repeat-headers=1 -f h264"
+            .split_ascii_whitespace(),
+    );
+    process::output(making.arg(&file)).await?;
+    Ok(units(&std::fs::read(file)?))
+}
+
+/// Splits Annex B at its access unit delimiters, which are left out.
+fn units(stream: &[u8]) -> Vec<Bytes> {
+    let mut units: Vec<Vec<u8>> = Vec::new();
+    for nal in nals(stream) {
+        if nal_type(nal) == NAL_AUD {
+            units.push(Vec::new());
+        } else if let Some(unit) = units.last_mut() {
+            unit.extend_from_slice(&START_CODE);
+            unit.extend_from_slice(nal);
+        }
+    }
+    units.into_iter().map(Bytes::from).collect()
+}
+
+/// Between NAL units (H.264 annex B).
+pub(crate) const START_CODE: [u8; 4] = [0, 0, 0, 1];

@@ -1,0 +1,163 @@
+//! The sockets of our peers, which note when the last packet of each frame passes them.
+//!
+//! SRTP leaves the RTP header in clear (RFC 3711 §3.1), so the marker bit and the timestamp can be read here, below the
+//! WebRTC library: what that library itself takes to send or to receive can be told apart from what the server takes.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    future::Future,
+    io::{self, IoSliceMut},
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use webrtc::runtime::{
+    AsyncInterval, AsyncTcpListener, AsyncTcpStream, AsyncUdpSocket, JoinHandle, RecvMeta, Runtime,
+    TokioRuntime, Transmit,
+};
+
+/// When the last packet of a frame passed, by the frame's RTP timestamp.
+#[derive(Default)]
+pub(crate) struct Stamps(Mutex<HashMap<u32, Instant>>);
+
+impl Stamps {
+    /// The moment for a timestamp.
+    pub(crate) fn at(&self, timestamp: u32) -> Option<Instant> {
+        let stamps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        stamps.get(&timestamp).copied()
+    }
+
+    fn note(&self, datagrams: &[u8], stride: usize, now: Instant) {
+        for datagram in datagrams.chunks(stride.max(1)) {
+            let [0x80..=0xbf, LAST_OF_FRAME, _, _, a, b, c, d, ..] = *datagram else {
+                continue;
+            };
+            let timestamp = u32::from_be_bytes([a, b, c, d]);
+            // A retransmission comes later and does not count.
+            let mut stamps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            stamps.entry(timestamp).or_insert(now);
+        }
+    }
+}
+
+/// Tokio, with watched sockets.
+pub(crate) struct Watched {
+    pub(crate) sent: Arc<Stamps>,
+    pub(crate) received: Arc<Stamps>,
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watched")
+    }
+}
+
+impl Runtime for Watched {
+    fn spawn(&self, future: Pin<Box<dyn Future<Output = ()> + Send>>) -> Box<dyn JoinHandle> {
+        TokioRuntime.spawn(future)
+    }
+
+    fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+        Ok(Arc::new(Socket {
+            inner: TokioRuntime.wrap_udp_socket(socket)?,
+            sent: Arc::clone(&self.sent),
+            received: Arc::clone(&self.received),
+        }))
+    }
+
+    fn wrap_tcp_listener(
+        &self,
+        listener: std::net::TcpListener,
+    ) -> io::Result<Arc<dyn AsyncTcpListener>> {
+        TokioRuntime.wrap_tcp_listener(listener)
+    }
+
+    fn connect_tcp<'a>(
+        &'a self,
+        remote: SocketAddr,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Arc<dyn AsyncTcpStream>>> + Send + 'a>> {
+        TokioRuntime.connect_tcp(remote)
+    }
+
+    fn resolve_host<'a>(
+        &'a self,
+        host: &'a str,
+    ) -> Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'a>> {
+        TokioRuntime.resolve_host(host)
+    }
+
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        TokioRuntime.sleep(duration)
+    }
+
+    fn interval(&self, period: Duration) -> Box<dyn AsyncInterval> {
+        TokioRuntime.interval(period)
+    }
+
+    fn block_on(&self, future: Pin<Box<dyn Future<Output = ()> + '_>>) {
+        TokioRuntime.block_on(future);
+    }
+}
+
+struct Socket {
+    inner: Arc<dyn AsyncUdpSocket>,
+    sent: Arc<Stamps>,
+    received: Arc<Stamps>,
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl AsyncUdpSocket for Socket {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+
+    fn max_gso_segments(&self) -> usize {
+        self.inner.max_gso_segments()
+    }
+
+    fn max_gro_segments(&self) -> usize {
+        self.inner.max_gro_segments()
+    }
+
+    fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        // Before the call: on loopback it returns when the receiver already has the packet.
+        let now = Instant::now();
+        let sent = self.inner.poll_send(cx, transmit);
+        if let Poll::Ready(Ok(_)) = sent {
+            let stride = transmit.segment_size.unwrap_or(transmit.contents.len());
+            self.sent.note(transmit.contents, stride, now);
+        }
+        sent
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        let received = self.inner.poll_recv(cx, bufs, meta);
+        if let Poll::Ready(Ok(count)) = received {
+            let now = Instant::now();
+            for (buf, meta) in bufs.iter().zip(&*meta).take(count) {
+                let datagrams = buf.get(..meta.len).unwrap_or_default();
+                self.received.note(datagrams, meta.stride, now);
+            }
+        }
+        received
+    }
+}
+
+/// The payload type of video in our offers.
+pub(crate) const H264: u8 = 102;
+/// The second byte of an RTP header: marker bit and payload type.
+const LAST_OF_FRAME: u8 = 0x80 | H264;
