@@ -7,12 +7,16 @@
 
 pub mod abr;
 pub mod auth;
+pub mod breaker;
 pub mod builtin;
 pub mod column;
+pub mod conformance;
 pub mod engine;
 mod kind;
 pub mod ladder;
 pub mod manifest;
+pub mod project;
+pub mod slot;
 
 pub use builtin::Builtin;
 pub use engine::{Answer, Artifact, Batch, Fault, Limits, LoadError, Policy, Spent, Tick};

@@ -67,13 +67,13 @@ pub(super) fn decide(config: &Config, batch: &Batch, answer: &mut Answer) {
         };
         let mut cost = 0.0;
         let mut kept = 0;
-        for rung in 0..batch.rung_count {
-            if keep[rung] {
+        for (rung, kept_here) in keep.iter_mut().enumerate() {
+            if *kept_here {
                 cost += cost_of(rung);
                 // The lowest is always affordable where nothing else would be left.
                 let is_last_resort = kept == 0 && passthrough == 0.0;
                 if budget.is_some_and(|budget| cost > budget) && !is_last_resort {
-                    keep[rung] = false;
+                    *kept_here = false;
                     reason = 2.0;
                 } else {
                     kept += 1;

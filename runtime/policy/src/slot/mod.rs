@@ -1,0 +1,403 @@
+//! The place of a kind: which policy decides, what happens when it fails, and how it is swapped.
+//!
+//! The chain is: active → the policy before it → built-in. A swap is one assignment after every check; within its watch
+//! window a policy that fails too often is rolled back by itself. A value: `now_ms` is an argument, and instances
+//! belong to whichever thread owns the slot.
+
+mod seat;
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    Artifact, Batch, Builtin, Fault, Kind,
+    auth::{Request, Verdict},
+    breaker::BreakerState,
+    conformance::{self, Broken},
+};
+use seat::Seat;
+
+pub use seat::Counters;
+
+/// The policies of one kind.
+pub struct Slot {
+    kind: Kind,
+    builtin: Seat,
+    /// Oldest first; the last one is active.
+    seats: Vec<Seat>,
+    shadow: Option<Seat>,
+    disagreements: u64,
+    generation: u64,
+    rollbacks: u64,
+}
+
+/// Which link of the chain answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// The active policy.
+    Active,
+    /// The one before it.
+    LastGood,
+    /// The built-in.
+    Builtin,
+}
+
+/// A decided batch.
+#[derive(Debug, Clone)]
+pub struct Decided {
+    /// `output_width` numbers for each row.
+    pub rows: Vec<f64>,
+    /// Who answered.
+    pub level: Level,
+    /// Its generation.
+    pub generation: u64,
+    /// Its digest.
+    pub digest: String,
+    /// What its reasons mean.
+    pub artifact: Arc<dyn Artifact>,
+    /// What went wrong on the way down the chain: generation and fault.
+    pub faults: Vec<(u64, Fault)>,
+    /// Rows that were refused and answered by the built-in instead.
+    pub refused: Vec<usize>,
+    /// A rollback happened, from this generation.
+    pub rolled_back: Option<u64>,
+}
+
+/// Why a swap was refused. What was active stays so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SwapError {
+    /// It does not answer this kind.
+    #[error("{name} does not answer {kind}; it answers {answers}")]
+    OtherKind {
+        /// The policy.
+        name: String,
+        /// The kind wanted.
+        kind: Kind,
+        /// What it answers.
+        answers: String,
+    },
+    /// It could not be started.
+    #[error("it could not be started: {0}")]
+    Start(Fault),
+    /// It breaks a rule.
+    #[error("it breaks a rule of the contract: {0}")]
+    Broken(Broken),
+    /// There is nothing to go back to.
+    #[error("there is no policy before this one")]
+    NothingBefore,
+}
+
+/// A policy in the slot, as people see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct SeatInfo {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Its digest.
+    pub digest: String,
+    /// Its generation; the built-in has 0.
+    pub generation: u64,
+    /// Since when it is there, on the slot's clock in ms.
+    pub since_ms: u64,
+    /// What its breaker stands at.
+    pub breaker: BreakerState,
+    /// What it has done.
+    pub counters: Counters,
+}
+
+/// A slot as people see it.
+#[derive(Debug, Clone, Serialize)]
+pub struct SlotInfo {
+    /// Its kind.
+    pub kind: Kind,
+    /// Who decides.
+    pub active: SeatInfo,
+    /// Who decided before, newest first.
+    pub before: Vec<SeatInfo>,
+    /// Who decides beside it without effect.
+    pub shadow: Option<SeatInfo>,
+    /// Rows on which the shadow differed.
+    pub shadow_disagreements: u64,
+    /// Rollbacks that happened by themselves.
+    pub rollbacks: u64,
+}
+
+impl Slot {
+    /// A slot where the built-in decides, with its parameters.
+    pub fn new(kind: Kind, builtin_config: Value) -> Self {
+        let builtin = Seat::new(Arc::new(Builtin::default()), builtin_config, kind, 0, 0);
+        Self {
+            kind,
+            builtin,
+            seats: Vec::new(),
+            shadow: None,
+            disagreements: 0,
+            generation: 0,
+            rollbacks: 0,
+        }
+    }
+
+    /// Puts a policy in charge, after every check. Returns its generation.
+    pub fn swap(
+        &mut self,
+        artifact: Arc<dyn Artifact>,
+        config: Value,
+        now_ms: u64,
+    ) -> Result<u64, SwapError> {
+        let mut seat = self.admit(artifact, config, now_ms)?;
+        if let Some(active) = self.seats.last_mut() {
+            seat.inherit(active);
+        }
+        self.generation += 1;
+        seat.generation = self.generation;
+        self.seats.push(seat);
+        if self.seats.len() > GENERATIONS_KEPT {
+            self.seats.remove(0);
+        }
+        Ok(self.generation)
+    }
+
+    /// Goes back to the policy before the active one, or to the built-in.
+    pub fn rollback(&mut self) -> Result<(), SwapError> {
+        let mut gone = self.seats.pop().ok_or(SwapError::NothingBefore)?;
+        if let Some(active) = self.seats.last_mut() {
+            active.inherit(&mut gone);
+        }
+        Ok(())
+    }
+
+    /// Lets a candidate decide beside the active policy, without effect.
+    pub fn set_shadow(
+        &mut self,
+        artifact: Arc<dyn Artifact>,
+        config: Value,
+        now_ms: u64,
+    ) -> Result<(), SwapError> {
+        self.shadow = Some(self.admit(artifact, config, now_ms)?);
+        self.disagreements = 0;
+        Ok(())
+    }
+
+    /// Ends the shadow.
+    pub fn drop_shadow(&mut self) {
+        self.shadow = None;
+    }
+
+    fn admit(
+        &self,
+        artifact: Arc<dyn Artifact>,
+        config: Value,
+        now_ms: u64,
+    ) -> Result<Seat, SwapError> {
+        let manifest = artifact.manifest();
+        if !manifest.kinds.contains_key(&self.kind) {
+            let answers: Vec<&str> = manifest.kinds.keys().map(|kind| kind.name()).collect();
+            let (name, answers) = (manifest.name.clone(), answers.join(", "));
+            return Err(SwapError::OtherKind {
+                name,
+                kind: self.kind,
+                answers,
+            });
+        }
+        artifact.instantiate(&config).map_err(SwapError::Start)?;
+        conformance::check(&*artifact, &config, VECTORS).map_err(SwapError::Broken)?;
+        Ok(Seat::new(artifact, config, self.kind, 0, now_ms))
+    }
+
+    /// Decides a batch with whole-contract rows. `keys` name the rows from call to call. Never fails: at the end of
+    /// the chain stands the built-in.
+    pub fn decide(&mut self, full: &Batch, keys: &[u64], now_ms: u64) -> Decided {
+        let kind = self.kind;
+        let mut faults = Vec::new();
+        let mut answered: Option<(Vec<f64>, Vec<usize>, usize)> = None;
+        for at in (0..self.seats.len()).rev().take(2) {
+            let seat = &mut self.seats[at];
+            if !seat.is_open_to(now_ms) {
+                continue;
+            }
+            match seat.ask(kind, full, keys, now_ms) {
+                Ok((rows, refused)) => {
+                    answered = Some((rows.to_vec(), refused, at));
+                    break;
+                }
+                Err(fault) => faults.push((seat.generation, fault)),
+            }
+        }
+        let rolled_back = self.roll_back_if_bad(now_ms);
+        let (mut decided, at) = match answered {
+            Some((rows, refused, at)) => {
+                let level = if at + 1 >= self.seats.len() {
+                    Level::Active
+                } else {
+                    Level::LastGood
+                };
+                let seat = &self.seats[at.min(self.seats.len().saturating_sub(1))];
+                (
+                    Decided::of(seat, rows, level, faults, refused, rolled_back),
+                    Some(at),
+                )
+            }
+            None => {
+                let rows = self.builtin_rows(full, keys, now_ms);
+                (
+                    Decided::of(
+                        &self.builtin,
+                        rows,
+                        Level::Builtin,
+                        faults,
+                        Vec::new(),
+                        rolled_back,
+                    ),
+                    None,
+                )
+            }
+        };
+        if at.is_some() && !decided.refused.is_empty() {
+            let instead = self.builtin_rows(full, keys, now_ms);
+            let width = kind.output_width(full.rung_count);
+            for row in &decided.refused {
+                let range = row * width..(row + 1) * width;
+                if let (Some(bad), Some(good)) =
+                    (decided.rows.get_mut(range.clone()), instead.get(range))
+                {
+                    bad.copy_from_slice(good);
+                }
+            }
+        }
+        self.ask_shadow(full, keys, now_ms, &decided.rows);
+        decided
+    }
+
+    /// Decides about a request. A policy that fails denies: `Err` holds the fault.
+    pub fn authorize(&mut self, request: &Request, now_ms: u64) -> Result<Verdict, Fault> {
+        match self.seats.last_mut() {
+            Some(seat) => seat.authorize(request, now_ms),
+            None => self.builtin.authorize(request, now_ms),
+        }
+    }
+
+    fn builtin_rows(&mut self, full: &Batch, keys: &[u64], now_ms: u64) -> Vec<f64> {
+        match self.builtin.ask(self.kind, full, keys, now_ms) {
+            Ok((rows, _)) => rows.to_vec(),
+            // Only a batch that is not of the contract; whoever made it gets "nothing to say" for each row.
+            Err(_) => vec![f64::NAN; self.kind.output_width(full.rung_count) * full.row_count],
+        }
+    }
+
+    fn roll_back_if_bad(&mut self, now_ms: u64) -> Option<u64> {
+        let active = self.seats.last()?;
+        let is_watched = now_ms.saturating_sub(active.since_ms) < WATCH_MS;
+        if !is_watched
+            || active.breaker.state(now_ms) == BreakerState::Closed
+            || self.seats.len() < 2
+        {
+            return None;
+        }
+        let generation = active.generation;
+        self.rollback().ok()?;
+        self.rollbacks += 1;
+        Some(generation)
+    }
+
+    fn ask_shadow(&mut self, full: &Batch, keys: &[u64], now_ms: u64, decided: &[f64]) {
+        let width = self.kind.output_width(full.rung_count).max(1);
+        let Some(shadow) = self.shadow.as_mut() else {
+            return;
+        };
+        if !shadow.is_open_to(now_ms) {
+            return;
+        }
+        if let Ok((rows, _)) = shadow.ask(self.kind, full, keys, now_ms) {
+            let differs = |(a, b): &(&[f64], &[f64])| {
+                a.first().map(|n| n.to_bits()) != b.first().map(|n| n.to_bits())
+            };
+            let count = rows
+                .chunks_exact(width)
+                .zip(decided.chunks_exact(width))
+                .filter(differs)
+                .count();
+            self.disagreements += count as u64;
+        }
+    }
+
+    /// The slot as people see it.
+    pub fn info(&self, now_ms: u64) -> SlotInfo {
+        let info = |seat: &Seat| seat_info(seat, now_ms);
+        let active = self.seats.last().unwrap_or(&self.builtin);
+        SlotInfo {
+            kind: self.kind,
+            active: info(active),
+            before: self.seats.iter().rev().skip(1).map(info).collect(),
+            shadow: self.shadow.as_ref().map(info),
+            shadow_disagreements: self.disagreements,
+            rollbacks: self.rollbacks,
+        }
+    }
+
+    /// What the active policy was asked with last, for the decision log.
+    pub fn memo_asked(&self) -> &[f64] {
+        self.seats.last().unwrap_or(&self.builtin).memo()
+    }
+}
+
+impl Decided {
+    fn of(
+        seat: &Seat,
+        rows: Vec<f64>,
+        level: Level,
+        faults: Vec<(u64, Fault)>,
+        refused: Vec<usize>,
+        rolled_back: Option<u64>,
+    ) -> Self {
+        Self {
+            rows,
+            level,
+            generation: seat.generation,
+            digest: seat.artifact.digest().to_owned(),
+            artifact: Arc::clone(&seat.artifact),
+            faults,
+            refused,
+            rolled_back,
+        }
+    }
+}
+
+impl std::fmt::Debug for dyn Artifact {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} {} ({})",
+            self.manifest().name,
+            self.manifest().version,
+            self.digest()
+        )
+    }
+}
+
+fn seat_info(seat: &Seat, now_ms: u64) -> SeatInfo {
+    let manifest = seat.artifact.manifest();
+    SeatInfo {
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        digest: seat.artifact.digest().to_owned(),
+        generation: seat.generation,
+        since_ms: seat.since_ms,
+        breaker: seat.breaker.state(now_ms),
+        counters: seat.counters.clone(),
+    }
+}
+
+/// Vectors a policy is tried on before it may decide.
+const VECTORS: usize = 60;
+/// How long after a swap a policy that fails too often is rolled back.
+const WATCH_MS: u64 = 30_000;
+/// Policies kept to go back to, the active one included.
+const GENERATIONS_KEPT: usize = 4;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,225 @@
+//! One policy in its place: its instance, its breaker, what it carries, and what it has cost.
+
+use std::{collections::HashMap, sync::Arc};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    Answer, Artifact, Batch, Fault, Kind, Policy, Spent,
+    auth::{Request, Verdict},
+    breaker::Breaker,
+    conformance,
+    project::Projection,
+};
+
+/// What a policy has done since it was swapped in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Counters {
+    /// Calls.
+    pub calls: u64,
+    /// Rows decided.
+    pub decisions: u64,
+    /// Rows whose answer made no sense and was refused.
+    pub rows_refused: u64,
+    /// Faults by word.
+    pub faults: HashMap<&'static str, u64>,
+    /// Steps used.
+    pub steps: u64,
+    /// Memory high-water mark in bytes.
+    pub memory_bytes: u64,
+    /// The last fault, in words.
+    pub last_fault: Option<String>,
+}
+
+pub(super) struct Seat {
+    pub(super) artifact: Arc<dyn Artifact>,
+    pub(super) config: Value,
+    pub(super) generation: u64,
+    pub(super) since_ms: u64,
+    pub(super) breaker: Breaker,
+    pub(super) counters: Counters,
+    projection: Projection,
+    instance: Option<Box<dyn Policy>>,
+    carried: HashMap<u64, Carried>,
+    asked: Batch,
+    answer: Answer,
+}
+
+struct Carried {
+    memo: Vec<f64>,
+    seen_ms: u64,
+}
+
+impl Seat {
+    pub(super) fn new(
+        artifact: Arc<dyn Artifact>,
+        config: Value,
+        kind: Kind,
+        generation: u64,
+        since_ms: u64,
+    ) -> Self {
+        let projection = Projection::new(artifact.manifest(), kind);
+        Self {
+            artifact,
+            config,
+            generation,
+            since_ms,
+            breaker: Breaker::default(),
+            counters: Counters::default(),
+            projection,
+            instance: None,
+            carried: HashMap::new(),
+            asked: conformance::empty(),
+            answer: Answer::default(),
+        }
+    }
+
+    /// Takes over what another policy of the same name carried: a new version goes on where the old one was.
+    pub(super) fn inherit(&mut self, from: &mut Self) {
+        let same = self.artifact.manifest().name == from.artifact.manifest().name;
+        if same && self.projection.memo() == from.projection.memo() {
+            self.carried = from.carried.drain().collect();
+        }
+    }
+
+    /// Whether it may be asked now.
+    pub(super) fn is_open_to(&mut self, now_ms: u64) -> bool {
+        self.breaker.lets_through(now_ms)
+    }
+
+    /// Asks it about every row. Good rows are carried on; the numbers of refused rows are returned.
+    pub(super) fn ask(
+        &mut self,
+        kind: Kind,
+        full: &Batch,
+        keys: &[u64],
+        now_ms: u64,
+    ) -> Result<(&[f64], Vec<usize>), Fault> {
+        let asked = self.try_ask(kind, full, keys);
+        let spent = match asked {
+            Ok(spent) => spent,
+            Err(fault) => return Err(self.fail(fault, now_ms)),
+        };
+        self.count(spent, full.row_count);
+        self.breaker.succeeded();
+        let width = kind.output_width(full.rung_count).max(1);
+        let memo = self.projection.memo();
+        let mut refused = Vec::new();
+        for (at, row) in self.answer.rows.chunks_exact(width).enumerate() {
+            let carried = self
+                .answer
+                .memo
+                .get(at * memo..(at + 1) * memo)
+                .unwrap_or_default();
+            let is_finite = carried.iter().all(|number| !number.is_infinite());
+            match conformance::sensible(kind, row, full.rung_count) {
+                Ok(()) if is_finite => {
+                    if let Some(key) = keys.get(at).filter(|_| memo > 0) {
+                        self.carried.insert(
+                            *key,
+                            Carried {
+                                memo: carried.to_vec(),
+                                seen_ms: now_ms,
+                            },
+                        );
+                    }
+                }
+                Ok(()) => refused.push(at),
+                Err(what) => {
+                    self.counters.last_fault = Some(what);
+                    refused.push(at);
+                }
+            }
+        }
+        self.counters.rows_refused += refused.len() as u64;
+        if now_ms % FORGET_EVERY_MS < 1000 {
+            self.carried
+                .retain(|_, carried| now_ms.saturating_sub(carried.seen_ms) < FORGET_AFTER_MS);
+        }
+        Ok((&self.answer.rows, refused))
+    }
+
+    fn try_ask(&mut self, kind: Kind, full: &Batch, keys: &[u64]) -> Result<Spent, Fault> {
+        self.projection.apply(full, &mut self.asked);
+        let memo = self.projection.memo();
+        self.asked.memo.clear();
+        for at in 0..full.row_count {
+            match keys.get(at).and_then(|key| self.carried.get(key)) {
+                Some(carried) => self.asked.memo.extend_from_slice(&carried.memo),
+                None => self.asked.memo.extend(std::iter::repeat_n(f64::NAN, memo)),
+            }
+        }
+        let policy = instance(&mut self.instance, &*self.artifact, &self.config)?;
+        let spent = policy.decide(kind, &self.asked, &mut self.answer)?;
+        let (rows, carried) = (self.answer.rows.len(), self.answer.memo.len());
+        let wanted = (
+            kind.output_width(full.rung_count) * full.row_count,
+            memo * full.row_count,
+        );
+        if (rows, carried) != wanted {
+            let what = format!(
+                "{rows} and {carried} numbers where {} and {} were due",
+                wanted.0, wanted.1
+            );
+            return Err(Fault::BadOutput(what));
+        }
+        Ok(spent)
+    }
+
+    /// Asks it about a request.
+    pub(super) fn authorize(&mut self, request: &Request, now_ms: u64) -> Result<Verdict, Fault> {
+        // A fresh instance for each request: nothing leaks from one caller to the next.
+        let asked = self
+            .artifact
+            .instantiate(&self.config)
+            .and_then(|mut policy| policy.authorize(request));
+        match asked {
+            Ok((verdict, spent)) => {
+                self.count(spent, 1);
+                self.breaker.succeeded();
+                Ok(verdict)
+            }
+            Err(fault) => Err(self.fail(fault, now_ms)),
+        }
+    }
+
+    /// The memo that a row would be asked with: what a decision log needs.
+    pub(super) fn memo(&self) -> &[f64] {
+        &self.asked.memo
+    }
+
+    fn fail(&mut self, fault: Fault, now_ms: u64) -> Fault {
+        // What has trapped may be in any state.
+        self.instance = None;
+        self.counters.calls += 1;
+        *self.counters.faults.entry(fault.word()).or_default() += 1;
+        self.counters.last_fault = Some(fault.to_string());
+        self.breaker.failed(now_ms);
+        fault
+    }
+
+    fn count(&mut self, spent: Spent, rows: usize) {
+        self.counters.calls += 1;
+        self.counters.decisions += rows as u64;
+        self.counters.steps += spent.steps;
+        self.counters.memory_bytes = self.counters.memory_bytes.max(spent.memory_bytes);
+    }
+}
+
+fn instance<'a>(
+    slot: &'a mut Option<Box<dyn Policy>>,
+    artifact: &dyn Artifact,
+    config: &Value,
+) -> Result<&'a mut Box<dyn Policy>, Fault> {
+    if slot.is_none() {
+        *slot = Some(artifact.instantiate(config)?);
+    }
+    slot.as_mut()
+        .ok_or_else(|| Fault::Trap("there is no instance".to_owned()))
+}
+
+/// A viewer not seen for so long is gone.
+const FORGET_AFTER_MS: u64 = 60_000;
+/// How often that is looked at.
+const FORGET_EVERY_MS: u64 = 30_000;
