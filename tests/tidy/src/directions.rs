@@ -11,6 +11,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("broadcast", &["media"]),
     ("ports", &["broadcast", "media"]),
     ("policy", &["media"]),
+    ("simulate", &["media", "policy"]),
     ("policy-luau", &["policy"]),
     ("policy-wasm", &["policy"]),
     ("hls", &["media"]),
