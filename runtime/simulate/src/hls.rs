@@ -382,6 +382,7 @@ impl<'a> Player<'a> {
             Delivery::Live { .. } => played_s,
         };
         Outcome {
+            mode: self.config.mode(),
             qoe_sum: self.qoe,
             qoe: self.qoe / self.config.segments.max(1) as f64,
             stalled_pct: 100.0 * self.stalls_s / lasted_s.max(f64::MIN_POSITIVE),

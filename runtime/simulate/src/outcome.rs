@@ -1,8 +1,12 @@
 //! What came of a session.
 
+use crate::Mode;
+
 /// A session's score and its course.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
+    /// How it was delivered.
+    pub mode: Mode,
     /// Quality of experience over the whole session.
     pub qoe_sum: f64,
     /// The same for each segment (HLS) or second (WebRTC).

@@ -219,6 +219,7 @@ impl<'a> Session<'a> {
         let length_s = seconds.max(1) as f64;
         let sent: f64 = self.rungs.iter().map(|rung| kbps[*rung]).sum();
         Outcome {
+            mode: Mode::Rtc,
             qoe_sum,
             qoe: qoe_sum / length_s,
             stalled_pct: 100.0 * (shown.gaps_s / length_s).min(1.0),

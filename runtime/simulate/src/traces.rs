@@ -166,4 +166,27 @@ mod tests {
             .to_string();
         assert!(error.starts_with("no/such/folder: "), "{error}");
     }
+
+    #[test]
+    fn an_error_names_file_and_line() {
+        let source = Trace::parse("t_s,kbps\n0,1\nx,2\n").unwrap_err();
+        let path = PathBuf::from("fcc/fcc_000.csv");
+        assert_eq!(
+            Error::Parse { path, source }.to_string(),
+            "fcc/fcc_000.csv: line 3: t_s is \"x\", not a number from 0 up"
+        );
+    }
+
+    #[test]
+    fn a_folder_of_folders_is_sets_by_name() {
+        let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/traces");
+        let sets = load(&shipped, 1).unwrap();
+        let names: Vec<&str> = sets.iter().map(|set| set.name.as_str()).collect();
+        let expected = "fcc fcc_step_hd fcc_step_sd ghent4g norway3g puffer_211017";
+        assert_eq!(names.join(" "), expected);
+        assert!(sets.iter().all(|set| set.traces.len() == 1));
+        assert_eq!(load(&shipped.join("fcc"), 9).unwrap()[0].name, "fcc");
+        let none = load(&shipped, 0).unwrap_err().to_string();
+        assert!(none.contains("no traces here"), "{none}");
+    }
 }

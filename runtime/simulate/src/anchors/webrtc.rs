@@ -278,7 +278,8 @@ impl<'a> Fluid<'a> {
         for (rung, quality) in self.quality.iter().enumerate() {
             let bits = self.bits(step, rung) * 1.03;
             for backlog in 0..GRID {
-                let backlog_s = backlog as f64 / (GRID - 1) as f64;
+                // Two plans are often worth the same, and then the last bit decides: so not `backlog / (GRID - 1)`.
+                let backlog_s = backlog as f64 * (1.0 / (GRID - 1) as f64);
                 let left = (backlog_s * rate + bits - self.carried[step]).max(0.0);
                 let frozen_s = (left / next_rate - 0.15).clamp(0.0, rtc::GOP_S);
                 let place = (left / next_rate).min(1.0) * (GRID - 1) as f64;
