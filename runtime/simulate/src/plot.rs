@@ -195,20 +195,21 @@ impl<'a> Plot<'a> {
 
     fn lower(&self, out: &mut String) {
         let mut path = String::new();
-        for step in &self.steps {
-            let value = match self.outcome.mode {
-                Mode::Vod | Mode::Live => step.buffer_s,
-                Mode::Rtc => step.queue_ms,
-            };
+        let mut to = |at_s: f64, value: f64| {
             let begin = if path.is_empty() { 'M' } else { 'L' };
-            put(
-                &mut path,
-                format_args!(
-                    "{begin}{:.1} {:.1}",
-                    self.x(step.end_s),
-                    self.y_lower(value)
-                ),
-            );
+            let (x, y) = (self.x(at_s), self.y_lower(value));
+            put(&mut path, format_args!("{begin}{x:.1} {y:.1}"));
+        };
+        for step in &self.steps {
+            if self.outcome.mode == Mode::Rtc {
+                to(step.end_s, step.queue_ms);
+                continue;
+            }
+            if step.stalled_s > 0.0 {
+                to(step.end_s - step.stalled_s, 0.0);
+                to(step.end_s, 0.0);
+            }
+            to(step.end_s, step.buffer_s);
         }
         shape(out, "lower", &path);
         put(
