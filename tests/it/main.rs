@@ -4,11 +4,13 @@
 //! - `source`    files: looped, passed through, missing, broken
 //! - `publish`   FFmpeg's WHIP muxer publishes; names are taken and given back
 //! - `worker`    a worker that is killed
+//! - `policies`  scripts that decide: swapped by file and by API, broken, hostile, rolled back
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
 //!
 //! What a browser must see is in `tests/browser`.
 
 mod demo;
+mod policies;
 mod publish;
 mod refused;
 mod source;

@@ -24,7 +24,7 @@ pub(crate) async fn open_to_all_origins(request: Request, next: Next) -> Respons
         set(
             headers,
             header::ACCESS_CONTROL_ALLOW_METHODS,
-            "GET, HEAD, POST, PATCH, DELETE, OPTIONS",
+            "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS",
         );
         set(
             headers,

@@ -11,6 +11,7 @@ mod headers;
 mod hls;
 pub mod listen;
 mod pages;
+mod policies;
 pub mod problem;
 mod router;
 pub mod scope;
@@ -21,6 +22,7 @@ mod whip;
 
 pub use door::Door;
 pub use listen::Listener;
+pub use policies::PolicyStore;
 pub use problem::Problem;
 pub use router::{App, IceServer, router};
 pub use scope::{Scope, Scopes};

@@ -6,17 +6,21 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, post, put},
 };
-use lockgate_session::{Joined, Streams};
+use lockgate_session::{Desk, Joined, Streams};
 
-use crate::{Door, Problem, headers, hls, pages, streams, whep, whip};
+use crate::{Door, PolicyStore, Problem, headers, hls, pages, policies, streams, whep, whip};
 
 /// What handlers work on. Cheap to clone.
 #[derive(Clone)]
 pub struct App {
     /// The core.
     pub streams: Streams,
+    /// Where policies decide.
+    pub desk: Desk,
+    /// Loads and keeps policies.
+    pub policies: std::sync::Arc<dyn PolicyStore>,
     /// Who may do what.
     pub door: std::sync::Arc<Door>,
     /// STUN and TURN servers handed to peers.
@@ -62,6 +66,14 @@ pub fn router(app: App) -> Router {
             get(streams::one).delete(streams::stop),
         )
         .route("/api/streams/{stream}/sessions", get(streams::sessions))
+        .route("/api/policies", get(policies::list))
+        .route("/api/policies/{kind}", put(policies::swap))
+        .route("/api/policies/{kind}/rollback", post(policies::rollback))
+        .route(
+            "/api/policies/{kind}/shadow",
+            put(policies::shadow).delete(policies::end_shadow),
+        )
+        .route("/api/policies/{kind}/decisions", get(policies::decisions))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(|| async { "ready\n" }))
         .fallback(|request: Request| async move { Problem::no_route(request.uri().path()) })

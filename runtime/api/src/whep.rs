@@ -115,7 +115,9 @@ pub(crate) async fn layer(
             "send {{\"encodingId\": \"TRACK\"}} or null: {error}"
         ))
     })?;
-    app.streams.choose(&name, session, layer.encoding_id)?;
+    app.streams
+        .choose(&name, session, layer.encoding_id)
+        .await?;
     Ok(StatusCode::OK)
 }
 

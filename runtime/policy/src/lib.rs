@@ -2,10 +2,10 @@
 //!
 //! Here stand the built-in policies, which decide when no script does. Nothing here reads a clock, does I/O or knows
 //! a session: `now_ms` is an argument, and the same input and memo always give the same decision. Start reading at
-//! [`abr::recommend`].
+//! [`engine`], what every policy is
+//! to its host, then [`slot::Slot`], where one decides, and `builtin`, the reference rules.
 #![forbid(unsafe_code)]
 
-pub mod abr;
 pub mod auth;
 pub mod breaker;
 pub mod builtin;
@@ -13,7 +13,6 @@ pub mod column;
 pub mod conformance;
 pub mod engine;
 mod kind;
-pub mod ladder;
 pub mod manifest;
 pub mod project;
 pub mod slot;

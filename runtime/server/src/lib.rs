@@ -6,6 +6,7 @@
 mod announce;
 pub mod cli;
 pub mod config;
+mod policies;
 mod secret;
 mod server;
 

@@ -1,22 +1,30 @@
 //! Composition: what is put together, in which order, and how it goes down again.
 
-use std::{collections::HashMap, num::NonZero, path::Path, sync::Arc, time::Duration};
+use std::{num::NonZero, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use lockgate_api::{App, Door, IceServer, Listener, Scope, Scopes, token};
 use lockgate_media::BroadcastName;
-use lockgate_policy::abr;
+use lockgate_ports::task::Task;
 use lockgate_ports::transcoder::{Input, Settings};
-use lockgate_session::{Container, HlsConfig, LadderConfig, SegmentConfig, Streams};
+use lockgate_session::{Container, Desk, HlsConfig, LadderConfig, SegmentConfig, Streams};
 use lockgate_transport::Transport;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::{Config, announce::Announcement, cli::unix_now, config, secret::secret};
+use crate::{
+    Config,
+    announce::Announcement,
+    cli::unix_now,
+    config,
+    policies::{self, Policies},
+    secret::secret,
+};
 
 /// A server that has bound its ports and started its sources.
 pub struct Server {
     listener: Listener,
     app: App,
+    _watch: Task,
 }
 
 impl Server {
@@ -38,8 +46,16 @@ impl Server {
         let workers = lockgate_transcode::Config::this_program()
             .context("the program file cannot be found")?;
         let transcoder = lockgate_transcode::Ladders::new(workers);
+        let parameters = config.clone();
+        let desk = Desk::start(
+            Duration::from_millis(config.policies.deadline_ms),
+            move |kind| policies::builtin_parameters(&parameters, kind),
+        )
+        .context("the thread of the policies cannot be started")?;
+        let policies = Policies::start(&config, &desk).await?;
         let streams = Streams::new(
             session_config(&config, demo),
+            desk.clone(),
             transport,
             Arc::new(transcoder),
         );
@@ -93,9 +109,12 @@ impl Server {
             listener,
             app: App {
                 streams,
+                desk,
+                policies: policies.store(),
                 door: Arc::new(door),
                 ice_servers,
             },
+            _watch: policies.watch(),
         })
     }
 
@@ -121,12 +140,6 @@ impl Server {
 
 fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let kbps: HashMap<&str, u32> = config
-        .ladder
-        .rungs
-        .iter()
-        .map(|rung| (rung.name.as_str(), rung.kbps))
-        .collect();
     // The demo shows the whole ladder at work, watched or not.
     let on_demand = config.ladder.on_demand && !demo;
     lockgate_session::Config {
@@ -145,13 +158,6 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
             aac_bps: config.ladder.aac_kbps * 1000,
             protocols: config.ingest.protocols.clone(),
         },
-        abr: abr::Config {
-            up_after_s: config.policies.abr_parameters.up_after_s,
-            start_kbps: kbps
-                .get(config.ladder.default_quality.as_str())
-                .copied()
-                .map_or(2500.0, f64::from),
-        },
         hls: HlsConfig {
             segments: SegmentConfig {
                 container: match config.hls.container {
@@ -165,6 +171,7 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
             keep_alive: Duration::from_secs(config.hls.keep_alive_s),
         },
         viewers_max: config.webrtc.viewers_max,
+        linger: Duration::from_secs(30),
     }
 }
 

@@ -4,10 +4,15 @@ use std::{collections::HashMap, time::Duration};
 
 use lockgate_broadcast::track::{Role, Track};
 use lockgate_media::{TrackId, VideoCodec, stats::LinkStats};
-use lockgate_policy::abr;
+use lockgate_policy::{
+    Batch, Kind, Tick,
+    column::{self, Column},
+    conformance,
+    slot::Decided,
+};
 use tokio::time::Instant;
 
-use crate::viewer::{Carried, Verdict};
+use crate::viewer::Verdict;
 
 /// What is known of the renditions of a broadcast from one step to the next.
 #[derive(Debug, Default)]
@@ -31,10 +36,24 @@ pub struct Rendition {
     pub codec: VideoCodec,
     /// What it is to its broadcast.
     pub role: Role,
-    /// Pixels in a picture; 0 while unknown.
-    pub pixels: u64,
+    /// Width in pixels; 0 while unknown.
+    pub width: u32,
+    /// Height in pixels; 0 while unknown.
+    pub height: u32,
+    /// Frames a second, where known.
+    pub fps: Option<f64>,
+    /// Declared bitrate in kbit/s.
+    pub declared_kbps: Option<f64>,
+    /// Measured bitrate in kbit/s, while it flows.
+    pub measured_kbps: Option<f64>,
     /// The higher of declared and measured bitrate, in kbit/s.
     pub kbps: f64,
+}
+
+impl Rendition {
+    fn pixels(&self) -> u64 {
+        u64::from(self.width) * u64::from(self.height)
+    }
 }
 
 impl Renditions {
@@ -54,7 +73,11 @@ impl Renditions {
                 id: track.id().clone(),
                 codec: video.codec,
                 role: track.role(),
-                pixels: u64::from(video.width) * u64::from(video.height),
+                width: video.width,
+                height: video.height,
+                fps: video.frame_rate.map(|rate| rate.fps()),
+                declared_kbps: declared,
+                measured_kbps: (measured > 0.0).then_some(measured),
                 kbps: match declared {
                     Some(declared) => measured.max(declared),
                     None if measured > 0.0 => measured,
@@ -101,55 +124,175 @@ pub fn choices<'a>(renditions: &'a [Rendition], codecs: &[VideoCodec]) -> Vec<&'
             .filter(|rendition| codecs.contains(&rendition.codec))
     };
     let source =
-        playable().find(|rendition| rendition.role == Role::Ingest && rendition.pixels > 0);
+        playable().find(|rendition| rendition.role == Role::Ingest && rendition.pixels() > 0);
     playable()
         .filter(|rendition| match source {
-            Some(source) => rendition.role != Role::Rung || rendition.pixels < source.pixels,
+            Some(source) => rendition.role != Role::Rung || rendition.pixels() < source.pixels(),
             None => true,
         })
         .collect()
 }
 
-/// Decides for one viewer. What it chose itself wins as long as it exists and can be decoded.
-pub(crate) fn decide(
-    config: &abr::Config,
+/// The viewers that choose from the same renditions, and the question about them.
+pub(crate) struct Group {
+    /// What they choose from, lowest bitrate first: a rung's number is its place here.
+    pub(crate) rungs: Vec<TrackId>,
+    /// The question.
+    pub(crate) batch: Batch,
+    /// Names the rows from call to call.
+    pub(crate) keys: Vec<u64>,
+    /// Places of the rows' viewers in the list they came from.
+    pub(crate) viewers: Vec<usize>,
+}
+
+/// What is known of a viewer at a step.
+pub(crate) struct Known<'a> {
+    pub(crate) key: u64,
+    pub(crate) codecs: &'a [VideoCodec],
+    pub(crate) wanted: Option<TrackId>,
+    pub(crate) link: LinkStats,
+}
+
+/// Gathers plain numbers: one batch for all viewers that can decode the same.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "pixels and counts are far below 2⁵³"
+)]
+pub(crate) fn questions(renditions: &[Rendition], viewers: &[Known<'_>], tick: Tick) -> Vec<Group> {
+    let mut groups: Vec<(Vec<VideoCodec>, Group)> = Vec::new();
+    for (at, viewer) in viewers.iter().enumerate() {
+        let known = groups
+            .iter()
+            .position(|(codecs, _)| codecs == viewer.codecs);
+        let place = known.unwrap_or_else(|| {
+            groups.push((
+                viewer.codecs.to_vec(),
+                group(renditions, viewer.codecs, tick),
+            ));
+            groups.len() - 1
+        });
+        let Some((_, group)) = groups.get_mut(place) else {
+            continue;
+        };
+        let current = viewer
+            .wanted
+            .as_ref()
+            .and_then(|id| group.rungs.iter().position(|rung| rung == id));
+        let link = &viewer.link;
+        append(
+            &mut group.batch.rows,
+            column::VIEWER,
+            &[
+                ("bandwidth_kbps", link.bandwidth_kbps),
+                ("goodput_kbps", link.sent_kbps),
+                ("loss_pct", link.loss_pct),
+                ("jitter_ms", link.jitter_ms),
+                ("rtt_ms", link.rtt_ms),
+                ("buffer_s", link.buffer_s),
+                ("current", current.map(|current| current as f64)),
+                ("dropped_frames", Some(link.units_skipped as f64)),
+            ],
+        );
+        group.batch.row_count += 1;
+        group.keys.push(viewer.key);
+        group.viewers.push(at);
+    }
+    groups.into_iter().map(|(_, group)| group).collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "pixels are far below 2⁵³")]
+fn group(renditions: &[Rendition], codecs: &[VideoCodec], tick: Tick) -> Group {
+    let mut rungs = choices(renditions, codecs);
+    rungs.sort_by(|a, b| a.kbps.total_cmp(&b.kbps).then_with(|| a.id.cmp(&b.id)));
+    let mut batch = Batch {
+        tick,
+        rung_count: rungs.len(),
+        ..conformance::empty()
+    };
+    for rung in &rungs {
+        batch.rung_names.push(rung.id.as_str().into());
+        append(
+            &mut batch.rungs,
+            column::RUNG,
+            &[
+                ("need_kbps", Some(rung.kbps)),
+                ("kbps", rung.declared_kbps),
+                ("measured_kbps", rung.measured_kbps),
+                ("width", Some(f64::from(rung.width))),
+                ("height", Some(f64::from(rung.height))),
+                ("fps", rung.fps),
+                (
+                    "codec",
+                    Some(if rung.codec == VideoCodec::H264 {
+                        0.0
+                    } else {
+                        1.0
+                    }),
+                ),
+                (
+                    "active",
+                    Some(if rung.measured_kbps.is_some() {
+                        1.0
+                    } else {
+                        0.0
+                    }),
+                ),
+            ],
+        );
+    }
+    let rungs = rungs.into_iter().map(|rung| rung.id.clone()).collect();
+    Group {
+        rungs,
+        batch,
+        keys: Vec::new(),
+        viewers: Vec::new(),
+    }
+}
+
+/// Appends a row of the whole contract; what is not named is absent.
+pub(crate) fn append(rows: &mut Vec<f64>, columns: &[Column], values: &[(&str, Option<f64>)]) {
+    let from = rows.len();
+    rows.resize(from + column::width(columns), f64::NAN);
+    for (name, value) in values {
+        if let (Some(value), Some(at)) = (
+            value.filter(|value| value.is_finite()),
+            column::place(columns, name),
+        ) && let Some(number) = rows.get_mut(from + at)
+        {
+            *number = value;
+        }
+    }
+}
+
+/// The verdict in a row of the answer to `abr`; `None` pauses video. A rung that does not exist was refused before.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be a rung's number"
+)]
+pub(crate) fn verdict(group: &Group, decided: &Decided, row: &[f64]) -> Option<Verdict> {
+    let at = row.first().copied().filter(|rung| *rung >= 0.0)? as usize;
+    let code = row.get(1).copied().unwrap_or(f64::NAN);
+    Some(Verdict {
+        rung: group.rungs.get(at)?.clone(),
+        automatic: true,
+        reason: decided.artifact.manifest().reason(Kind::Abr, code),
+    })
+}
+
+/// What the viewer chose itself, as long as it exists and can be decoded.
+pub(crate) fn chosen(
     renditions: &[Rendition],
     codecs: &[VideoCodec],
-    link: &LinkStats,
-    wanted: Option<&TrackId>,
-    carried: &mut Carried,
-    now_ms: u64,
+    chosen: Option<&TrackId>,
 ) -> Option<Verdict> {
-    if let Some(chosen) = &carried.chosen
-        && renditions
-            .iter()
-            .any(|rendition| rendition.id == *chosen && codecs.contains(&rendition.codec))
-    {
-        carried.memo = abr::Memo::default();
-        let reason = "chosen by the viewer".to_owned();
-        return Some(Verdict {
-            rung: chosen.clone(),
-            automatic: false,
-            reason,
-        });
-    }
-    let choices: Vec<abr::Choice> = choices(renditions, codecs)
-        .into_iter()
-        .map(|rendition| abr::Choice {
-            id: rendition.id.clone(),
-            kbps: rendition.kbps,
-        })
-        .collect();
-    let decision = abr::recommend(config, &choices, link, wanted, &mut carried.memo, now_ms)?;
-    // Never trust a policy: an answer that is no choice leaves the viewer where it is.
-    if !choices.iter().any(|choice| choice.id == decision.rung) {
-        tracing::warn!(rung = %decision.rung, "the abr policy named a rendition that does not exist");
-        return None;
-    }
-    Some(Verdict {
-        rung: decision.rung,
-        automatic: true,
-        reason: decision.reason,
+    let chosen = chosen?;
+    let is_there =
+        |rendition: &Rendition| rendition.id == *chosen && codecs.contains(&rendition.codec);
+    renditions.iter().any(is_there).then(|| Verdict {
+        rung: chosen.clone(),
+        automatic: false,
+        reason: "chosen by the viewer".to_owned(),
     })
 }
 
@@ -164,23 +307,29 @@ const UNKNOWN_KBPS: f64 = 1500.0;
 
 #[cfg(test)]
 mod tests {
+    use lockgate_policy::engine::{Cause, Mode};
+
     use super::*;
 
-    fn rendition(id: &str, codec: VideoCodec, role: Role, pixels: u64, kbps: f64) -> Rendition {
+    fn rendition(id: &str, codec: VideoCodec, role: Role, height: u32, kbps: f64) -> Rendition {
         Rendition {
             id: TrackId::new(id).unwrap(),
             codec,
             role,
-            pixels,
+            width: height * 16 / 9,
+            height,
+            fps: None,
+            declared_kbps: Some(kbps),
+            measured_kbps: None,
             kbps,
         }
     }
 
     fn ladder(source: VideoCodec) -> Vec<Rendition> {
         vec![
-            rendition("source", source, Role::Ingest, 1280 * 720, 1700.0),
-            rendition("720p60", VideoCodec::H264, Role::Rung, 1280 * 720, 2500.0),
-            rendition("480p30", VideoCodec::H264, Role::Rung, 854 * 480, 1000.0),
+            rendition("source", source, Role::Ingest, 720, 1700.0),
+            rendition("720p60", VideoCodec::H264, Role::Rung, 720, 2500.0),
+            rendition("480p30", VideoCodec::H264, Role::Rung, 480, 1000.0),
         ]
     }
 
@@ -209,32 +358,50 @@ mod tests {
     }
 
     #[test]
-    fn what_the_viewer_chose_wins_while_it_exists() {
+    fn what_the_viewer_chose_counts_while_it_exists() {
         let mut renditions = ladder(VideoCodec::H264);
-        let chosen = TrackId::new("720p60").unwrap();
-        let mut carried = Carried {
-            chosen: Some(chosen.clone()),
-            ..Carried::default()
-        };
-        let mut step = |renditions: &[Rendition]| {
-            decide(
-                &abr::Config::default(),
-                renditions,
-                &[VideoCodec::H264],
-                &LinkStats {
-                    bandwidth_kbps: Some(300.0),
-                    ..LinkStats::default()
-                },
-                None,
-                &mut carried,
-                0,
-            )
-            .unwrap()
-        };
-        let verdict = step(&renditions);
-        assert_eq!((verdict.rung, verdict.automatic), (chosen, false));
+        let id = TrackId::new("720p60").unwrap();
+        let ask = |renditions: &[Rendition]| chosen(renditions, &[VideoCodec::H264], Some(&id));
+        assert!(ask(&renditions).is_some_and(|verdict| verdict.rung == id && !verdict.automatic));
+        assert!(chosen(&renditions, &[VideoCodec::Vp8], Some(&id)).is_none());
         renditions.remove(1);
-        let verdict = step(&renditions);
-        assert_eq!((verdict.rung.as_str(), verdict.automatic), ("480p30", true));
+        assert!(ask(&renditions).is_none());
+    }
+
+    #[test]
+    fn viewers_that_decode_the_same_share_a_batch_whose_rungs_rise() {
+        let renditions = ladder(VideoCodec::Vp8);
+        let (h264, both) = ([VideoCodec::H264], [VideoCodec::H264, VideoCodec::Vp8]);
+        let known = |key, codecs| Known {
+            key,
+            codecs,
+            wanted: TrackId::new("480p30").ok(),
+            link: LinkStats::default(),
+        };
+        let viewers = [
+            known(1, &h264[..]),
+            known(2, &both[..]),
+            known(3, &h264[..]),
+        ];
+        let tick = Tick {
+            now_ms: 0,
+            seed: 0,
+            mode: Mode::Webrtc,
+            cause: Cause::Tick,
+        };
+        let groups = questions(&renditions, &viewers, tick);
+        assert_eq!(groups.len(), 2);
+        assert_eq!(
+            (&groups[0].keys, &groups[0].viewers),
+            (&vec![1, 3], &vec![0, 2])
+        );
+        let named: Vec<&str> = groups[0].rungs.iter().map(TrackId::as_str).collect();
+        assert_eq!(named, ["480p30", "720p60"]);
+        let current = column::place(column::VIEWER, "current").unwrap();
+        assert_eq!(groups[0].batch.rows[current], 0.0);
+        assert_eq!(
+            groups[0].batch.rows.len(),
+            2 * column::width(column::VIEWER)
+        );
     }
 }

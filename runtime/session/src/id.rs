@@ -14,6 +14,12 @@ impl SessionId {
     pub fn random() -> Self {
         Self(rand::rng().random())
     }
+
+    /// Half of it: enough to tell sessions apart inside, too little to be used outside.
+    #[expect(clippy::cast_possible_truncation, reason = "half is meant")]
+    pub(crate) fn key(self) -> u64 {
+        self.0 as u64
+    }
 }
 
 impl fmt::Display for SessionId {

@@ -8,7 +8,10 @@ use lockgate_media::{
 use lockgate_ports::transcoder::Status;
 use serde::Serialize;
 
-use crate::{SessionId, viewer::Verdict};
+use crate::{
+    SessionId,
+    viewer::{Judged, Verdict},
+};
 
 /// A live or just ended broadcast.
 #[derive(Debug, Clone, Serialize)]
@@ -73,6 +76,9 @@ pub struct ViewerInfo {
     pub playing: Option<TrackId>,
     /// The last decision about it.
     pub decision: Option<Verdict>,
+    /// What the other policies said of it.
+    #[serde(flatten)]
+    pub judged: Judged,
     /// Its link.
     pub link: LinkStats,
 }

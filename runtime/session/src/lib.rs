@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod control;
+pub mod desk;
 mod error;
 mod hls;
 mod id;
@@ -17,10 +18,12 @@ mod viewer;
 #[cfg(test)]
 mod tests;
 
+pub use desk::{Desk, DeskError};
 pub use error::Error;
 pub use hls::{Hls, HlsConfig, MediaFile};
 pub use id::SessionId;
 pub use info::{StreamInfo, TrackInfo, ViewerInfo};
+pub use lockgate_policy::{Artifact, Kind, LoadError};
 pub use lockgate_hls::{Config as SegmentConfig, Container};
 pub use streams::{Config, HlsOf, Joined, LadderConfig, Streams};
-pub use viewer::Verdict;
+pub use viewer::{Judged, Verdict};

@@ -7,7 +7,11 @@ use std::{
 
 use lockgate_broadcast::Broadcast;
 use lockgate_media::{AudioCodec, BroadcastName, TrackId};
-use lockgate_policy::abr;
+use lockgate_policy::{
+    Kind, Tick,
+    engine::{Cause, Mode},
+    slot::Decided,
+};
 use lockgate_ports::{
     Peer, Transcode,
     signaller::PeerState,
@@ -20,7 +24,8 @@ use tokio::{
 
 use crate::{
     Error, Hls, SessionId, StreamInfo, TrackInfo, ViewerInfo,
-    control::{self, Renditions},
+    control::{self, Group, Known, Renditions},
+    desk::{About, Desk, DeskError, named},
     viewer::Viewer,
 };
 
@@ -32,7 +37,7 @@ pub(crate) struct Stream {
     ladder: Mutex<Option<Arc<dyn Transcode>>>,
     viewers: Mutex<HashMap<SessionId, Arc<Viewer>>>,
     renditions: Mutex<Renditions>,
-    abr: abr::Config,
+    desk: Desk,
     started: Instant,
     ended: watch::Sender<bool>,
 }
@@ -50,7 +55,7 @@ impl Stream {
         hls: Hls,
         origin: Origin,
         ladder: Arc<dyn Transcode>,
-        abr: abr::Config,
+        desk: Desk,
     ) -> Self {
         Self {
             broadcast,
@@ -59,7 +64,7 @@ impl Stream {
             ladder: Mutex::new(Some(ladder)),
             viewers: Mutex::default(),
             renditions: Mutex::default(),
-            abr,
+            desk,
             started: Instant::now(),
             ended: watch::Sender::new(false),
         }
@@ -106,7 +111,7 @@ impl Stream {
         let mut changes = self.broadcast.changes();
         let mut ended = self.ended.subscribe();
         loop {
-            self.step();
+            self.step().await;
             tokio::select! {
                 _ = tick.tick() => {}
                 _ = changes.changed() => {}
@@ -139,8 +144,8 @@ impl Stream {
         self.ladder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Decides for every viewer, and forgets those that are gone.
-    pub(crate) fn step(&self) {
+    /// Decides for every viewer, and forgets those that are gone. Where the policies are late, all stay as they are.
+    pub(crate) async fn step(&self) {
         let tracks = self.broadcast.tracks();
         let renditions = self
             .renditions
@@ -154,24 +159,85 @@ impl Stream {
                 .is_some_and(|audio| audio.codec == AudioCodec::Opus)
         });
         let audio: Option<TrackId> = opus.map(|track| track.id().clone());
-        let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.viewers().retain(|_, viewer| {
-            if matches!(*viewer.peer.state().borrow(), PeerState::Closed(_)) {
-                return false;
+        let viewers: Vec<Arc<Viewer>> = {
+            let mut viewers = self.viewers();
+            viewers
+                .retain(|_, viewer| !matches!(*viewer.peer.state().borrow(), PeerState::Closed(_)));
+            viewers.values().cloned().collect()
+        };
+        let known: Vec<Known<'_>> = viewers
+            .iter()
+            .map(|viewer| Known {
+                key: viewer.key(),
+                codecs: &viewer.video_codecs,
+                wanted: viewer.wanted(),
+                link: viewer.peer.link(),
+            })
+            .collect();
+        let now_ms = self.desk.now_ms();
+        let tick = Tick {
+            now_ms,
+            seed: rand::random(),
+            mode: Mode::Webrtc,
+            cause: Cause::Tick,
+        };
+        for group in control::questions(&renditions, &known, tick) {
+            let members: Vec<&Arc<Viewer>> = group
+                .viewers
+                .iter()
+                .filter_map(|at| viewers.get(*at))
+                .collect();
+            self.judge(&group, &members).await;
+            let decided = match self.ask(Kind::Abr, &group, &members).await {
+                Ok(decided) => decided,
+                Err(error) => {
+                    tracing::warn!(broadcast = %self.name(), %error, "the last decisions hold");
+                    continue;
+                }
+            };
+            let width = Kind::Abr.output_width(group.batch.rung_count);
+            for (viewer, row) in members.iter().zip(decided.rows.chunks_exact(width)) {
+                let chosen =
+                    control::chosen(&renditions, &viewer.video_codecs, viewer.chosen().as_ref());
+                viewer.apply(
+                    chosen.or_else(|| control::verdict(&group, &decided, row)),
+                    audio.clone(),
+                );
             }
-            let wanted = viewer.wanted();
-            let verdict = control::decide(
-                &self.abr,
-                &renditions,
-                &viewer.video_codecs,
-                &viewer.peer.link(),
-                wanted.as_ref(),
-                &mut viewer.carried(),
-                now_ms,
-            );
-            viewer.apply(verdict, audio.clone());
-            true
-        });
+        }
+    }
+
+    async fn ask(
+        &self,
+        kind: Kind,
+        group: &Group,
+        members: &[&Arc<Viewer>],
+    ) -> Result<Decided, DeskError> {
+        let rows = members.iter().map(|viewer| viewer.id.to_string()).collect();
+        let about = About {
+            stream: self.name().as_str().into(),
+            rows,
+        };
+        self.desk
+            .decide(kind, group.batch.clone(), group.keys.clone(), about)
+            .await
+    }
+
+    /// Asks the kinds that describe a viewer rather than decide what it is sent.
+    async fn judge(&self, group: &Group, members: &[&Arc<Viewer>]) {
+        for kind in [Kind::Score, Kind::Optimize] {
+            let Ok(decided) = self.ask(kind, group, members).await else {
+                continue;
+            };
+            let width = kind.output_width(group.batch.rung_count);
+            for (viewer, row) in members.iter().zip(decided.rows.chunks_exact(width)) {
+                let said = Some(named(&decided, kind, row));
+                match kind {
+                    Kind::Score => viewer.judged().score = said,
+                    _ => viewer.judged().optimize = said,
+                }
+            }
+        }
     }
 
     async fn source_over(&self) -> &'static str {

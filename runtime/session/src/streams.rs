@@ -8,7 +8,10 @@ use std::{
 
 use lockgate_broadcast::{Broadcast, Limits, Origin as Timeline};
 use lockgate_media::{BroadcastName, Rung, TrackId};
-use lockgate_policy::{abr, ladder};
+use lockgate_policy::{
+    Kind, Tick, column, conformance,
+    engine::{Cause, Mode},
+};
 use lockgate_ports::{
     Peer, Selection, Signaller, Transcode, Transcoder, ViewerFeed,
     task::{Task, own},
@@ -17,7 +20,8 @@ use lockgate_ports::{
 use tokio::sync::watch;
 
 use crate::{
-    Error, Hls, HlsConfig, SessionId, StreamInfo, ViewerInfo,
+    Error, Hls, HlsConfig, SessionId, StreamInfo, ViewerInfo, control,
+    desk::{About, Desk},
     stream::{Origin, Stream},
     viewer::{Verdict, Viewer},
 };
@@ -35,12 +39,12 @@ pub struct Config {
     pub ladder: LadderConfig,
     /// How to encode them.
     pub encode: Settings,
-    /// The built-in `abr` policy.
-    pub abr: abr::Config,
     /// HLS.
     pub hls: HlsConfig,
     /// Most WebRTC viewers of one broadcast.
     pub viewers_max: usize,
+    /// How long the last playlists of an ended broadcast stay, so that players come to its end.
+    pub linger: Duration,
 }
 
 /// The operator's limits on the ladder.
@@ -69,6 +73,7 @@ pub struct Joined {
 
 struct Inner {
     config: Config,
+    desk: Desk,
     signaller: Arc<dyn Signaller>,
     transcoder: Arc<dyn Transcoder>,
     live: Mutex<Live>,
@@ -94,12 +99,14 @@ impl Streams {
     /// Nothing live yet.
     pub fn new(
         config: Config,
+        desk: Desk,
         signaller: Arc<dyn Signaller>,
         transcoder: Arc<dyn Transcoder>,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 config,
+                desk,
                 signaller,
                 transcoder,
                 live: Mutex::default(),
@@ -185,7 +192,7 @@ impl Streams {
             stream.viewers().remove(&session);
             return Err(Error::NotLive(name.clone()));
         }
-        stream.step();
+        stream.step().await;
         Ok(joined)
     }
 
@@ -221,7 +228,7 @@ impl Streams {
     }
 
     /// A viewer picks a rendition itself, or leaves the choice to the policy again (`None`).
-    pub fn choose(
+    pub async fn choose(
         &self,
         name: &BroadcastName,
         session: SessionId,
@@ -240,8 +247,8 @@ impl Streams {
                 track: track.clone(),
             });
         }
-        viewer.carried().chosen = choice;
-        stream.step();
+        *viewer.chosen() = choice;
+        stream.step().await;
         Ok(())
     }
 
@@ -352,7 +359,7 @@ impl Streams {
     ) -> Result<Arc<dyn Transcode>, Error> {
         let config = &self.inner.config;
         let job = Job {
-            planner: planner(config, &input),
+            planner: planner(config, &self.inner.desk, broadcast.name(), &input),
             input,
             settings: config.encode.clone(),
         };
@@ -371,14 +378,14 @@ impl Streams {
             hls,
             origin,
             ladder,
-            self.inner.config.abr.clone(),
+            self.inner.desk.clone(),
         ))
     }
 
     /// Tends a stream to its end, leaves its last playlists for a while, then forgets it.
     async fn tend(self, stream: Arc<Stream>) {
         stream.tend().await;
-        tokio::time::sleep(LINGER).await;
+        tokio::time::sleep(self.inner.config.linger).await;
         let mut live = self.lock();
         if matches!(live.streams.get(stream.name()), Some(Slot::Taken(current, _)) if Arc::ptr_eq(current, &stream))
         {
@@ -444,53 +451,127 @@ async fn wait_for_tracks(broadcast: &Broadcast) -> Result<(), Error> {
         .map_err(|_| Error::NotReady(broadcast.name().clone()))
 }
 
-fn planner(config: &Config, input: &Input) -> Planner {
-    let config = config.clone();
-    let from_peer = matches!(input, Input::Peer);
-    Arc::new(move |source: &SourceInfo| plan(&config, source, from_peer))
+fn planner(config: &Config, desk: &Desk, name: &BroadcastName, input: &Input) -> Planner {
+    let (ladder, gop_s, desk) = (config.ladder.clone(), config.encode.gop_s, desk.clone());
+    let (name, from_peer) = (name.clone(), matches!(input, Input::Peer));
+    Arc::new(move |source: &SourceInfo| plan(&ladder, gop_s, &desk, &name, source, from_peer))
 }
 
-/// Asks the `ladder` policy, in its words.
-fn plan(config: &Config, source: &SourceInfo, from_peer: bool) -> Plan {
+/// Asks the `ladder` policy. Where it is late, every rung that may be is encoded.
+fn plan(
+    ladder: &LadderConfig,
+    gop_s: u32,
+    desk: &Desk,
+    name: &BroadcastName,
+    source: &SourceInfo,
+    from_peer: bool,
+) -> Plan {
     let Some(video) = &source.video else {
         return Plan::default();
     };
-    let gop_s = f64::from(config.encode.gop_s);
-    // A peer's own coding is in the hub already as `source`; its keyframes come when asked for, not every segment.
-    let passable = !from_peer
-        && video.codec == "h264"
-        && !video.b_frames
-        && video.gop_max_s.is_some_and(|gop| gop <= gop_s + 0.1);
-    let decision = ladder::plan(
-        &ladder::Source {
-            width: video.width,
-            height: video.height,
-            fps: video.frame_rate.map_or(30.0, |rate| rate.fps()),
-            kbps: video.bitrate_bps.map(|bps| bps as f64 / 1000.0),
-            passable,
-        },
-        &ladder::Limits {
-            rungs: config.ladder.rungs.clone(),
-            max_quality: config.ladder.max_quality.clone(),
-            passthrough: config.ladder.passthrough,
-            cpu_budget: config.ladder.cpu_budget,
-            preset: config.encode.preset.clone(),
-        },
-    );
-    tracing::info!(
-        source = %format_args!("{} {}×{}", video.codec, video.width, video.height),
-        rungs = ?decision.rungs.iter().map(|rung| rung.name.as_str()).collect::<Vec<_>>(),
-        reason = %decision.reason,
-        "the ladder is planned"
-    );
-    Plan {
-        rungs: decision.rungs,
-        passthrough: decision.passthrough,
+    let mut rungs = ladder.allowed();
+    // Lowest first, as policies count them.
+    rungs.sort_by_key(|rung| (rung.kbps, rung.name.clone()));
+    let number = |value: u32| Some(f64::from(value));
+    let mut batch = conformance::empty();
+    batch.tick = Tick {
+        now_ms: desk.now_ms(),
+        seed: rand::random(),
+        mode: Mode::Webrtc,
+        cause: Cause::Tick,
+    };
+    for rung in &rungs {
+        control::append(
+            &mut batch.rungs,
+            column::RUNG,
+            &[
+                ("need_kbps", number(rung.kbps)),
+                ("kbps", number(rung.kbps)),
+                ("width", number(rung.width)),
+                ("height", number(rung.height)),
+                ("fps", number(rung.fps)),
+                ("codec", Some(0.0)),
+            ],
+        );
+        batch.rung_names.push(rung.name.as_str().into());
     }
+    batch.rung_count = rungs.len();
+    // A peer's own coding is in the hub already as `source`; its keyframes come when asked for, not every segment.
+    let regular = video
+        .gop_max_s
+        .is_some_and(|gop| gop <= f64::from(gop_s) + 0.1);
+    let passable =
+        ladder.passthrough && !from_peer && video.codec == "h264" && !video.b_frames && regular;
+    control::append(
+        &mut batch.rows,
+        column::SOURCE,
+        &[
+            ("width", number(video.width)),
+            ("height", number(video.height)),
+            ("fps", video.frame_rate.map(|rate| rate.fps())),
+            ("kbps", video.bitrate_bps.map(|bps| bps as f64 / 1000.0)),
+            ("passable", Some(if passable { 1.0 } else { 0.0 })),
+            ("cpu_budget", Some(ladder.cpu_budget)),
+        ],
+    );
+    batch.row_count = 1;
+    let about = About {
+        stream: name.as_str().into(),
+        rows: vec!["source".to_owned()],
+    };
+    let plan = match desk.decide_here(Kind::Ladder, batch, about) {
+        Ok(decided) => {
+            let keep = decided
+                .rows
+                .get(column::width(column::PLAN)..)
+                .unwrap_or_default();
+            let kept = rungs.iter().zip(keep).filter(|(_, keep)| **keep == 1.0);
+            let passthrough = passable && decided.rows.first() == Some(&1.0);
+            let code = decided.rows.get(2).copied().unwrap_or(f64::NAN);
+            let reason = decided.artifact.manifest().reason(Kind::Ladder, code);
+            // Best first, as encoders cascade.
+            let rungs: Vec<Rung> = kept.rev().map(|(rung, _)| rung.clone()).collect();
+            tracing::info!(
+                broadcast = %name,
+                source = %format_args!("{} {}×{}", video.codec, video.width, video.height),
+                rungs = ?rungs.iter().map(|rung| rung.name.as_str()).collect::<Vec<_>>(),
+                passthrough,
+                %reason,
+                "the ladder is planned"
+            );
+            Plan { rungs, passthrough }
+        }
+        Err(error) => {
+            tracing::warn!(broadcast = %name, %error, "the ladder policy gave no answer");
+            Plan::default()
+        }
+    };
+    if plan.rungs.is_empty() && !plan.passthrough {
+        // A policy that encodes nothing would leave HLS without anything: the lowest rung is always worth it.
+        return Plan {
+            rungs: rungs.into_iter().take(1).collect(),
+            passthrough: false,
+        };
+    }
+    plan
 }
 
-/// How long the last playlists of an ended broadcast stay, so that players come to its end.
-const LINGER: Duration = Duration::from_secs(30);
+impl LadderConfig {
+    /// The rungs up to the best one allowed.
+    fn allowed(&self) -> Vec<Rung> {
+        let best = self
+            .max_quality
+            .as_ref()
+            .and_then(|max| self.rungs.iter().find(|rung| rung.name.as_str() == max));
+        let pixels = |rung: &Rung| u64::from(rung.width) * u64::from(rung.height);
+        let most = best.map_or((u64::MAX, u32::MAX), |best| (pixels(best), best.kbps));
+        self.rungs
+            .iter()
+            .filter(|rung| (pixels(rung), rung.kbps) <= most)
+            .cloned()
+            .collect()
+    }
+}
 
 /// How long a viewer waits for a broadcast that has just started to have media.
 const TRACKS_WITHIN: Duration = Duration::from_secs(5);

@@ -1,4 +1,4 @@
-//! The use cases with WebRTC and FFmpeg in memory, in virtual time.
+//! The use cases with WebRTC and FFmpeg in memory, as values.
 
 use std::{
     sync::{
@@ -18,7 +18,6 @@ use lockgate_media::{
     ladder::default_rungs,
     stats::{IngestStats, LinkStats},
 };
-use lockgate_policy::abr;
 use lockgate_ports::{
     Accepted, BoxFuture, Peer, Selection, SignalError, Signaller, Transcode, TranscodeError,
     Transcoder, ViewerFeed,
@@ -27,7 +26,7 @@ use lockgate_ports::{
 };
 use tokio::sync::watch;
 
-use crate::{Config, Error, HlsConfig, LadderConfig, SegmentConfig, Streams};
+use crate::{Config, Desk, Error, HlsConfig, LadderConfig, SegmentConfig, Streams};
 
 /// A peer whose link and state the test sets.
 struct FakePeer {
@@ -203,16 +202,22 @@ fn house() -> House {
             aac_bps: 128_000,
             protocols: Vec::new(),
         },
-        abr: abr::Config::default(),
         hls: HlsConfig {
             segments: SegmentConfig::default(),
             on_demand: true,
             keep_alive: Duration::from_secs(30),
         },
         viewers_max: 2,
+        linger: Duration::from_millis(200),
     };
+    let desk = Desk::start(
+        Duration::from_secs(5),
+        |_| serde_json::json!({ "up_after_s": 1.5 }),
+    )
+    .unwrap();
     let streams = Streams::new(
         config,
+        desk,
         Arc::clone(&signaller) as Arc<dyn Signaller>,
         Arc::new(transcoder),
     );
@@ -232,7 +237,7 @@ fn offer() -> String {
     "offer".to_owned()
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_name_is_taken_until_its_publisher_leaves() {
     let house = house();
     let first = house.streams.publish(name("cam"), offer()).await.unwrap();
@@ -257,7 +262,7 @@ async fn a_name_is_taken_until_its_publisher_leaves() {
     assert!(house.streams.info(&name("other")).is_ok());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_refused_offer_gives_the_name_back() {
     let house = house();
     let refused = house
@@ -272,7 +277,7 @@ async fn a_refused_offer_gives_the_name_back() {
     assert!(house.streams.publish(name("cam"), offer()).await.is_ok());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_publisher_that_goes_silent_ends_its_broadcast_and_frees_everything() {
     let house = house();
     house.streams.publish(name("cam"), offer()).await.unwrap();
@@ -294,14 +299,14 @@ async fn a_publisher_that_goes_silent_ends_its_broadcast_and_frees_everything() 
         .unwrap();
     // Its last playlists stay a while; then nothing is left, the ladder included.
     while !house.streams.list().is_empty() {
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
     while house.running.load(Ordering::SeqCst) > 0 {
         tokio::task::yield_now().await;
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn viewers_of_nothing_and_viewers_too_many_are_refused() {
     let house = house();
     assert_eq!(
@@ -352,7 +357,7 @@ async fn viewers_of_nothing_and_viewers_too_many_are_refused() {
     assert!(house.streams.subscribe(&name("cam"), offer()).await.is_ok());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn each_viewer_gets_what_its_link_carries_and_may_choose_itself() {
     let house = house();
     house
@@ -392,32 +397,37 @@ async fn each_viewer_gets_what_its_link_carries_and_may_choose_itself() {
     let before = tokio::time::Instant::now();
     selection.wait_for(wanted("720p60")).await.unwrap();
     assert!(
-        before.elapsed() >= Duration::from_secs(5),
-        "up only after it has fitted for five seconds"
+        before.elapsed() >= Duration::from_millis(1500),
+        "up only after it has fitted for its time"
     );
 
-    let choose = |id: Option<&str>| {
-        house.streams.choose(
-            &name("cam"),
-            joined.session,
-            id.map(|id| TrackId::new(id).unwrap()),
-        )
+    let choose = async |id: Option<&str>| {
+        let id = id.map(|id| TrackId::new(id).unwrap());
+        house.streams.choose(&name("cam"), joined.session, id).await
     };
-    choose(Some("360p30")).unwrap();
+    choose(Some("360p30")).await.unwrap();
     selection.wait_for(wanted("360p30")).await.unwrap();
     assert!(matches!(
-        choose(Some("8k")).unwrap_err(),
+        choose(Some("8k")).await.unwrap_err(),
         Error::NoTrack { .. }
     ));
     assert!(matches!(
-        choose(Some("opus")).unwrap_err(),
+        choose(Some("opus")).await.unwrap_err(),
         Error::NoTrack { .. }
     ));
-    choose(None).unwrap();
+    choose(None).await.unwrap();
     selection.wait_for(wanted("720p60")).await.unwrap();
+    // The other kinds have described it.
+    let infos = house.streams.sessions(&name("cam")).unwrap();
+    let score = infos[0].judged.score.as_ref().unwrap();
+    assert!(
+        score["score"].as_f64().is_some_and(|score| score > 0.0),
+        "{score:?}"
+    );
+    assert!(infos[0].judged.optimize.is_some());
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_source_that_ends_or_fails_ends_its_broadcast() {
     let house = house();
     for (at, state) in [State::Ended, State::Failed].into_iter().enumerate() {
@@ -439,7 +449,7 @@ async fn a_source_that_ends_or_fails_ends_its_broadcast() {
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_ended_name_is_free_at_once_and_nobody_enters_a_server_going_down() {
     let house = house();
     house

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lockgate_media::{TrackId, VideoCodec};
-use lockgate_policy::abr;
 use lockgate_ports::{Peer, Selection};
 use serde::Serialize;
 use tokio::sync::watch;
@@ -27,15 +26,18 @@ pub(crate) struct Viewer {
     pub(crate) video_codecs: Vec<VideoCodec>,
     selection: watch::Sender<Selection>,
     verdict: watch::Sender<Option<Verdict>>,
-    carried: Mutex<Carried>,
+    /// What the viewer chose itself; `None` leaves it to the policy.
+    chosen: Mutex<Option<TrackId>>,
+    judged: Mutex<Judged>,
 }
 
-/// What is carried from one decision to the next.
-#[derive(Debug, Default)]
-pub(crate) struct Carried {
-    pub(crate) memo: abr::Memo,
-    /// What the viewer chose itself; `None` leaves it to the policy.
-    pub(crate) chosen: Option<TrackId>,
+/// What the other kinds last said of a viewer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Judged {
+    /// Network quality, 0 to 100, and what took how much off it.
+    pub score: Option<serde_json::Map<String, serde_json::Value>>,
+    /// What `optimize` would save.
+    pub optimize: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
 impl Viewer {
@@ -51,12 +53,22 @@ impl Viewer {
             video_codecs,
             selection,
             verdict: watch::Sender::new(None),
-            carried: Mutex::default(),
+            chosen: Mutex::default(),
+            judged: Mutex::default(),
         }
     }
 
-    pub(crate) fn carried(&self) -> MutexGuard<'_, Carried> {
-        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Names it to policies from call to call.
+    pub(crate) fn key(&self) -> u64 {
+        self.id.key()
+    }
+
+    pub(crate) fn chosen(&self) -> MutexGuard<'_, Option<TrackId>> {
+        self.chosen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn judged(&self) -> MutexGuard<'_, Judged> {
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The track last decided on, whether it plays yet or not.
@@ -85,6 +97,7 @@ impl Viewer {
             id: self.id,
             playing: self.peer.playing().borrow().clone(),
             decision: self.verdict.borrow().clone(),
+            judged: self.judged().clone(),
             link: self.peer.link(),
         }
     }

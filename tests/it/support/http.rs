@@ -116,6 +116,21 @@ impl Http {
             .await
     }
 
+    /// Sends a method with a token of its own and a body.
+    pub(crate) async fn send_as(
+        &self,
+        token: &str,
+        method: Method,
+        path: &str,
+        body: impl Into<Bytes>,
+    ) -> Answer {
+        let request = self
+            .request(method, path)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"));
+        self.send(request.body(Full::from(body.into())).expect("a request"))
+            .await
+    }
+
     /// Sends a method with the token and no body.
     pub(crate) async fn call(&self, method: Method, path: &str) -> Answer {
         let request = self

@@ -35,7 +35,19 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `serve` with a configuration and further arguments, and waits until it is ready.
     pub(crate) async fn start(config: &str, arguments: &[&str]) -> Self {
+        Self::start_with(config, arguments, &[]).await
+    }
+
+    /// The same with files in its folder.
+    pub(crate) async fn start_with(
+        config: &str,
+        arguments: &[&str],
+        files: &[(&str, &str)],
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
+        for (name, text) in files {
+            fs::write(folder.path().join(name), text).expect("a file is written");
+        }
         let at = |name: &str| folder.path().join(name);
         let ports = "[http]\nlisten = \"127.0.0.1:0\"\n[webrtc]\nudp_listen = \"127.0.0.1:0\"\n";
         fs::write(at("lockgate.toml"), format!("{ports}{config}"))
@@ -101,6 +113,36 @@ impl Server {
                 .flatten()
         })
         .await
+    }
+
+    /// A token made by the command line from the server's own secret.
+    pub(crate) fn mint(&self, scope: &str) -> String {
+        let output = lockgate(self.folder.path())
+            .args([
+                "token",
+                "mint",
+                "--config",
+                "lockgate.toml",
+                "--scope",
+                scope,
+            ])
+            .output()
+            .expect("the binary runs");
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
+    /// A file in the server's folder, written whole.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.folder.path().join(name);
+        let draft = path.with_extension("draft");
+        fs::write(&draft, text)
+            .and_then(|()| fs::rename(&draft, &path))
+            .expect("the file is written");
     }
 
     /// Asks it to go down, and returns its exit code.

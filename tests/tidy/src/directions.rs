@@ -28,6 +28,8 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "hls",
             "media",
             "policy",
+        "policy-luau",
+        "policy-wasm",
             "ports",
             "session",
             "transcode",

@@ -36,10 +36,10 @@ impl Config {
             512.0,
         )?;
         within(
-            "policies.abr_parameters.up_after_s",
-            self.policies.abr_parameters.up_after_s,
-            0.0,
-            3600.0,
+            "policies.deadline_ms",
+            self.policies.deadline_ms as f64,
+            1.0,
+            1000.0,
         )?;
         within(
             "http.connections_max",

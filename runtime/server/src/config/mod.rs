@@ -3,10 +3,11 @@
 mod check;
 mod load;
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use lockgate_api::Scope;
 use lockgate_media::{BroadcastName, Rung, ladder::default_rungs};
+use lockgate_policy::Kind;
 use serde::{Deserialize, Serialize};
 
 pub use load::{Error, Loader};
@@ -156,20 +157,53 @@ pub struct Auth {
     pub anonymous: Vec<Scope>,
 }
 
-/// The judgements.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Policies {
-    /// Parameters of the built-in `abr` policy.
-    pub abr_parameters: AbrParameters,
-}
-
-/// Parameters of the built-in `abr` policy.
+/// The judgements: the file that decides each kind, a Luau script or a Wasm component; the built-in where none is named.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct AbrParameters {
-    /// How long a higher rung must have fitted before it is taken, in s.
-    pub up_after_s: f64,
+pub struct Policies {
+    /// How long media waits for a decision, in ms; then the last one holds.
+    pub deadline_ms: u64,
+    /// Which rendition a viewer gets.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub abr: Option<PathBuf>,
+    /// What is saved for a poor link.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub optimize: Option<PathBuf>,
+    /// How good a network is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub score: Option<PathBuf>,
+    /// What is worth encoding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ladder: Option<PathBuf>,
+    /// Parameters, a table for each kind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub parameters: BTreeMap<Kind, toml::Table>,
+}
+
+impl Policies {
+    /// The file that decides a kind.
+    pub fn file(&self, kind: Kind) -> Option<&PathBuf> {
+        match kind {
+            Kind::Abr => self.abr.as_ref(),
+            Kind::Optimize => self.optimize.as_ref(),
+            Kind::Score => self.score.as_ref(),
+            Kind::Ladder => self.ladder.as_ref(),
+            Kind::Auth => None,
+        }
+    }
+}
+
+impl Default for Policies {
+    fn default() -> Self {
+        Self {
+            deadline_ms: 20,
+            abr: None,
+            optimize: None,
+            score: None,
+            ladder: None,
+            parameters: BTreeMap::new(),
+        }
+    }
 }
 
 /// Where the server keeps its own files.
@@ -247,12 +281,6 @@ impl Default for Auth {
             secret: None,
             anonymous: play.into_iter().collect(),
         }
-    }
-}
-
-impl Default for AbrParameters {
-    fn default() -> Self {
-        Self { up_after_s: 5.0 }
     }
 }
 

@@ -1,0 +1,187 @@
+//! `/api/policies`: what decides, swaps, and the decision log.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, Request, State},
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use lockgate_session::{Artifact, DeskError, Kind, LoadError};
+use serde_json::{Value, json};
+
+use crate::{App, Problem, extract::bounded, scope::Action};
+
+/// Loads policies that come by the API, and keeps the last good ones.
+pub trait PolicyStore: Send + Sync + 'static {
+    /// Loads and checks a policy; may take a while, so never on a runtime worker.
+    fn load(&self, name: &str, bytes: &[u8]) -> Result<Arc<dyn Artifact>, LoadError>;
+
+    /// What a kind's policy is configured with.
+    fn parameters(&self, kind: Kind) -> Value;
+
+    /// Remembers what decides a kind now, for the next start.
+    fn keep(&self, kind: Kind, bytes: &[u8]);
+}
+
+/// `GET /api/policies`.
+pub(crate) async fn list(
+    State(app): State<App>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Json<Value>, Problem> {
+    app.door.admit(&headers, &uri, Action::Admin)?;
+    let slots = app.desk.info().await.map_err(refused)?;
+    Ok(Json(json!({ "policies": slots, "late": app.desk.late() })))
+}
+
+/// `PUT /api/policies/{kind}`: the body is a Luau script or a Wasm component; it decides from the next tick on.
+pub(crate) async fn swap(
+    State(app): State<App>,
+    Path(kind): Path<String>,
+    request: Request,
+) -> Result<Json<Value>, Problem> {
+    app.door
+        .admit(request.headers(), request.uri(), Action::Admin)?;
+    let kind = parse(&kind)?;
+    let (bytes, artifact) = load(&app, kind, request).await?;
+    let manifest = artifact.manifest();
+    let (name, version, digest) = (
+        manifest.name.clone(),
+        manifest.version.clone(),
+        artifact.digest().to_owned(),
+    );
+    let generation = app
+        .desk
+        .swap(kind, artifact, app.policies.parameters(kind))
+        .await
+        .map_err(refused)?;
+    let store = Arc::clone(&app.policies);
+    let kept = tokio::task::spawn_blocking(move || store.keep(kind, &bytes)).await;
+    if let Err(error) = kept {
+        tracing::error!(%error, "keeping a policy for the next start failed");
+    }
+    tracing::info!(%kind, generation, %digest, "a policy that came by the API decides from now on");
+    Ok(Json(
+        json!({ "kind": kind, "generation": generation, "name": name, "version": version, "digest": digest }),
+    ))
+}
+
+/// `POST /api/policies/{kind}/rollback`: the policy before the active one decides again.
+pub(crate) async fn rollback(
+    State(app): State<App>,
+    Path(kind): Path<String>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<StatusCode, Problem> {
+    app.door.admit(&headers, &uri, Action::Admin)?;
+    app.desk.rollback(parse(&kind)?).await.map_err(refused)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `PUT /api/policies/{kind}/shadow`: a candidate decides beside the active policy, without effect.
+pub(crate) async fn shadow(
+    State(app): State<App>,
+    Path(kind): Path<String>,
+    request: Request,
+) -> Result<StatusCode, Problem> {
+    app.door
+        .admit(request.headers(), request.uri(), Action::Admin)?;
+    let kind = parse(&kind)?;
+    let (_, artifact) = load(&app, kind, request).await?;
+    app.desk
+        .shadow(kind, Some((artifact, app.policies.parameters(kind))))
+        .await
+        .map_err(refused)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `DELETE /api/policies/{kind}/shadow`.
+pub(crate) async fn end_shadow(
+    State(app): State<App>,
+    Path(kind): Path<String>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<StatusCode, Problem> {
+    app.door.admit(&headers, &uri, Action::Admin)?;
+    app.desk
+        .shadow(parse(&kind)?, None)
+        .await
+        .map_err(refused)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `GET /api/policies/{kind}/decisions`: the decision log, one JSON object a line, oldest first.
+pub(crate) async fn decisions(
+    State(app): State<App>,
+    Path(kind): Path<String>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    app.door.admit(&headers, &uri, Action::Admin)?;
+    let entries = app.desk.decisions(parse(&kind)?).await.map_err(refused)?;
+    let mut lines = Vec::new();
+    for entry in entries {
+        if serde_json::to_writer(&mut lines, &*entry).is_ok() {
+            lines.push(b'\n');
+        }
+    }
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+}
+
+fn parse(kind: &str) -> Result<Kind, Problem> {
+    kind.parse().map_err(|what: String| {
+        Problem::new(
+            StatusCode::NOT_FOUND,
+            "/problems/not-found",
+            "No such kind of policy",
+            what,
+        )
+    })
+}
+
+async fn load(
+    app: &App,
+    kind: Kind,
+    request: Request,
+) -> Result<(Vec<u8>, Arc<dyn Artifact>), Problem> {
+    let bytes = bounded(request.into_body(), POLICY_LEN_MAX).await?.to_vec();
+    let (store, body) = (Arc::clone(&app.policies), bytes.clone());
+    let loaded =
+        tokio::task::spawn_blocking(move || store.load(&format!("{kind}, by the API"), &body))
+            .await;
+    let artifact = loaded
+        .map_err(|_| Problem::internal())?
+        .map_err(|error| bad(error.to_string()))?;
+    Ok((bytes, artifact))
+}
+
+fn bad(detail: String) -> Problem {
+    let title = "The policy cannot be used";
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "/problems/bad-policy",
+        title,
+        detail,
+    )
+}
+
+fn refused(error: DeskError) -> Problem {
+    match error {
+        DeskError::Swap(error) => bad(error.to_string()),
+        other => {
+            tracing::error!(error = %other, "the policies did not answer the API");
+            Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "/problems/busy",
+                "Try again",
+                other.to_string(),
+            )
+            .with_header(header::RETRY_AFTER, "1")
+        }
+    }
+}
+
+/// As large as a Rust component may be.
+const POLICY_LEN_MAX: usize = 2 << 20;

@@ -1,0 +1,261 @@
+//! Policy files: loaded at the start, watched while serving, and what was last good kept in the store.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use anyhow::Context as _;
+use lockgate_api::PolicyStore;
+use lockgate_policy::{Artifact, Kind, Limits, LoadError};
+use lockgate_policy_luau::Luau;
+use lockgate_ports::task::{Task, own};
+use lockgate_session::Desk;
+use serde_json::Value;
+
+use crate::Config;
+
+/// The policy files of a server.
+pub(crate) struct Policies {
+    files: HashMap<Kind, PathBuf>,
+    store: Arc<Store>,
+    desk: Desk,
+}
+
+/// Loads policies and keeps the last good ones.
+struct Store {
+    folder: PathBuf,
+    parameters: HashMap<Kind, Value>,
+}
+
+impl Policies {
+    /// Loads every configured file. A bad one is told and the last good one, or the built-in, decides instead.
+    pub(crate) async fn start(config: &Config, desk: &Desk) -> anyhow::Result<Self> {
+        let folder = config.store.path.join("policies");
+        tokio::fs::create_dir_all(&folder)
+            .await
+            .with_context(|| format!("{} cannot be made; set store.path", folder.display()))?;
+        let store = Arc::new(Store {
+            folder,
+            parameters: Kind::ALL
+                .into_iter()
+                .map(|kind| (kind, parameters(config, kind)))
+                .collect(),
+        });
+        let files: HashMap<Kind, PathBuf> = Kind::ALL
+            .into_iter()
+            .filter_map(|kind| Some((kind, config.policies.file(kind)?.clone())))
+            .collect();
+        let policies = Self {
+            files,
+            store,
+            desk: desk.clone(),
+        };
+        for (kind, path) in &policies.files {
+            if !policies.swap_to(*kind, path).await {
+                policies.fall_back(*kind).await;
+            }
+        }
+        Ok(policies)
+    }
+
+    /// What the API needs.
+    pub(crate) fn store(&self) -> Arc<dyn PolicyStore> {
+        Arc::clone(&self.store) as Arc<dyn PolicyStore>
+    }
+
+    /// Looks at the files several times a second, and swaps to what has changed.
+    pub(crate) fn watch(self) -> Task {
+        own(async move {
+            let mut seen: HashMap<Kind, Option<(SystemTime, u64)>> = HashMap::new();
+            for (kind, path) in &self.files {
+                seen.insert(*kind, stamp(path).await);
+            }
+            let mut tick = tokio::time::interval(LOOK_EVERY);
+            loop {
+                tick.tick().await;
+                for (kind, path) in &self.files {
+                    let now = stamp(path).await;
+                    let Some(before) = seen.insert(*kind, now) else {
+                        continue;
+                    };
+                    match (before, now) {
+                        (before, now) if before == now => {}
+                        (_, Some(_)) => {
+                            self.swap_to(*kind, path).await;
+                        }
+                        (_, None) => {
+                            tracing::warn!(%kind, path = %path.display(), "the policy file is gone; what it said still decides");
+                        }
+                    }
+                }
+            }
+        })
+    }
+
+    async fn swap_to(&self, kind: Kind, path: &Path) -> bool {
+        let told = path.display();
+        let bytes = match tokio::fs::read(path).await {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                tracing::error!(%kind, path = %told, %error, "the policy file cannot be read; the old policy stays");
+                return false;
+            }
+        };
+        let manifest = tokio::fs::read_to_string(path.with_extension("toml"))
+            .await
+            .ok();
+        match self
+            .admit(kind, &path.display().to_string(), bytes, manifest)
+            .await
+        {
+            Ok((generation, digest)) => {
+                tracing::info!(%kind, path = %told, generation, %digest, "a policy decides from now on");
+                true
+            }
+            Err(error) => {
+                tracing::error!(%kind, path = %told, %error, "the policy is refused; the old one stays");
+                false
+            }
+        }
+    }
+
+    async fn fall_back(&self, kind: Kind) {
+        for path in self.store.kept(kind) {
+            if path.is_file() && self.swap_to(kind, &path).await {
+                tracing::warn!(%kind, path = %path.display(), "the policy that was last good decides");
+                return;
+            }
+        }
+        tracing::warn!(%kind, "the built-in policy decides");
+    }
+
+    async fn admit(
+        &self,
+        kind: Kind,
+        name: &str,
+        bytes: Vec<u8>,
+        manifest: Option<String>,
+    ) -> anyhow::Result<(u64, String)> {
+        let (store, name) = (Arc::clone(&self.store), name.to_owned());
+        let kept = bytes.clone();
+        let artifact =
+            tokio::task::spawn_blocking(move || load(&name, &bytes, manifest.as_deref())).await??;
+        let digest = artifact.digest().to_owned();
+        let generation = self
+            .desk
+            .swap(kind, artifact, store.parameters(kind))
+            .await?;
+        store.keep(kind, &kept);
+        Ok((generation, digest))
+    }
+}
+
+impl PolicyStore for Store {
+    fn load(&self, name: &str, bytes: &[u8]) -> Result<Arc<dyn Artifact>, LoadError> {
+        load(name, bytes, None)
+    }
+
+    fn parameters(&self, kind: Kind) -> Value {
+        self.parameters.get(&kind).cloned().unwrap_or(Value::Null)
+    }
+
+    fn keep(&self, kind: Kind, bytes: &[u8]) {
+        let [script, component] = self.kept(kind);
+        let (path, other) = if is_wasm(bytes) {
+            (component, script)
+        } else {
+            (script, component)
+        };
+        let draft = path.with_extension("new");
+        let written = std::fs::write(&draft, bytes).and_then(|()| std::fs::rename(&draft, &path));
+        if let Err(error) = written {
+            tracing::warn!(%kind, path = %path.display(), %error, "the policy cannot be kept for the next start");
+        } else if other.exists() {
+            // The other form is not the last good one any more.
+            drop(std::fs::remove_file(other));
+        }
+    }
+}
+
+impl Store {
+    fn kept(&self, kind: Kind) -> [PathBuf; 2] {
+        ["luau", "wasm"].map(|form| self.folder.join(format!("{kind}.{form}")))
+    }
+}
+
+/// Loads a policy of either form.
+pub(crate) fn load(
+    name: &str,
+    bytes: &[u8],
+    manifest: Option<&str>,
+) -> Result<Arc<dyn Artifact>, LoadError> {
+    if is_wasm(bytes) {
+        return Err(LoadError::new(
+            "Wasm components are not taken by this build",
+        ));
+    }
+    let artifact = Luau::load(name, bytes, manifest, Limits::default())?;
+    Ok(Arc::new(artifact))
+}
+
+/// What a policy that a file or the API brings is configured with: the operator's table and nothing else.
+fn parameters(config: &Config, kind: Kind) -> Value {
+    let table = config.policies.parameters.get(&kind);
+    table
+        .and_then(|table| serde_json::to_value(table).ok())
+        .unwrap_or_else(|| serde_json::json!({}))
+}
+
+/// What a built-in is configured with: the operator's table, completed from the rest of the configuration.
+pub(crate) fn builtin_parameters(config: &Config, kind: Kind) -> Value {
+    let mut value = parameters(config, kind);
+    if let Value::Object(map) = &mut value {
+        match kind {
+            Kind::Abr => {
+                let start = config
+                    .ladder
+                    .rungs
+                    .iter()
+                    .find(|rung| rung.name.as_str() == config.ladder.default_quality);
+                if let Some(start) = start {
+                    map.entry("start_kbps")
+                        .or_insert_with(|| f64::from(start.kbps).into());
+                }
+            }
+            Kind::Ladder => {
+                map.entry("megapixel_cost")
+                    .or_insert_with(|| megapixel_cost(&config.ladder.preset).into());
+            }
+            _ => {}
+        }
+    }
+    value
+}
+
+/// CPU seconds that a million pixels cost: libx264, zerolatency, one thread, measured.
+fn megapixel_cost(preset: &str) -> f64 {
+    match preset {
+        "ultrafast" => 0.0037,
+        "superfast" => 0.0065,
+        "veryfast" => 0.0087,
+        "faster" => 0.013,
+        "fast" => 0.018,
+        "medium" => 0.022,
+        _ => 0.03,
+    }
+}
+
+fn is_wasm(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\0asm")
+}
+
+async fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = tokio::fs::metadata(path).await.ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+/// A change takes effect within a second.
+const LOOK_EVERY: Duration = Duration::from_millis(250);

@@ -1,0 +1,236 @@
+//! The desk where policies decide: one thread of its own that owns every instance, and a handle to ask it.
+//!
+//! Nobody on a runtime worker ever runs a policy, and nobody waits for one beyond the deadline: then the last decision
+//! holds. Dropping the last handle ends the thread once its current call is over, which its budget bounds.
+
+mod log;
+mod thread;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{SyncSender, TrySendError, sync_channel},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use lockgate_policy::{
+    Artifact, Batch, Kind,
+    auth::{Request, Verdict},
+    slot::{Decided, SlotInfo, SwapError},
+};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+pub use log::Entry;
+pub(crate) use log::reading as named;
+use thread::Ask;
+
+/// The desk. Cheap to clone; all clones are the same.
+#[derive(Clone)]
+pub struct Desk {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    asks: Option<SyncSender<Ask>>,
+    thread: Option<JoinHandle<()>>,
+    deadline: Duration,
+    late: AtomicU64,
+    started: Instant,
+}
+
+/// Why the desk gave no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeskError {
+    /// It did not answer within its deadline, or too many wait already.
+    #[error("the policies did not answer in time")]
+    Late,
+    /// The swap was refused.
+    #[error(transparent)]
+    Swap(#[from] SwapError),
+    /// The policy failed; for `auth` that means no.
+    #[error("the auth policy failed: {0}")]
+    Auth(String),
+    /// The desk is gone.
+    #[error("the policies have been shut down")]
+    Gone,
+}
+
+/// What a batch is about, for the log.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// The broadcast.
+    pub stream: Arc<str>,
+    /// The name of each row.
+    pub rows: Vec<String>,
+}
+
+impl Desk {
+    /// A desk where the built-ins decide, each with its parameters. The thread starts at once.
+    pub fn start(deadline: Duration, parameters: impl Fn(Kind) -> Value) -> std::io::Result<Self> {
+        let (asks, inbox) = sync_channel(ASKS_MAX);
+        let slots = Kind::ALL.map(|kind| (kind, parameters(kind)));
+        let thread = std::thread::Builder::new()
+            .name("policies".to_owned())
+            .spawn(move || thread::run(&inbox, slots))?;
+        let inner = Inner {
+            asks: Some(asks),
+            thread: Some(thread),
+            deadline,
+            late: AtomicU64::new(0),
+            started: Instant::now(),
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+        })
+    }
+
+    /// The desk's clock in ms: what policies see as `now_ms`.
+    pub fn now_ms(&self) -> u64 {
+        u64::try_from(self.inner.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// How many batches were not answered in time.
+    pub fn late(&self) -> u64 {
+        self.inner.late.load(Ordering::Relaxed)
+    }
+
+    /// Decides a batch within the deadline.
+    pub async fn decide(
+        &self,
+        kind: Kind,
+        batch: Batch,
+        keys: Vec<u64>,
+        about: About,
+    ) -> Result<Decided, DeskError> {
+        let (reply, answer) = oneshot::channel();
+        self.post(Ask::Decide {
+            kind,
+            batch,
+            keys,
+            about,
+            reply,
+        })?;
+        match tokio::time::timeout(self.inner.deadline, answer).await {
+            Ok(Ok(decided)) => Ok(decided),
+            Ok(Err(_)) => Err(DeskError::Gone),
+            Err(_) => Err(self.is_late()),
+        }
+    }
+
+    /// Decides a batch from a thread that may wait a moment.
+    pub fn decide_here(
+        &self,
+        kind: Kind,
+        batch: Batch,
+        about: About,
+    ) -> Result<Decided, DeskError> {
+        let (reply, answer) = sync_channel(1);
+        self.post(Ask::DecideHere {
+            kind,
+            batch,
+            about,
+            reply,
+        })?;
+        answer
+            .recv_timeout(self.inner.deadline.max(PLAN_WITHIN))
+            .map_err(|_| self.is_late())
+    }
+
+    /// Asks whether a request is let in. Anything but a clear answer is an error, and an error means no.
+    pub async fn authorize(&self, request: Request) -> Result<Verdict, DeskError> {
+        let answer = self.call(|reply| Ask::Authorize { request, reply }).await?;
+        answer.map_err(|fault| DeskError::Auth(fault.to_string()))
+    }
+
+    /// Puts a policy in charge of a kind, after every check. Returns its generation.
+    pub async fn swap(
+        &self,
+        kind: Kind,
+        artifact: Arc<dyn Artifact>,
+        config: Value,
+    ) -> Result<u64, DeskError> {
+        Ok(self
+            .call(|reply| Ask::Swap {
+                kind,
+                artifact,
+                config,
+                reply,
+            })
+            .await??)
+    }
+
+    /// Goes back to the policy before the active one.
+    pub async fn rollback(&self, kind: Kind) -> Result<(), DeskError> {
+        Ok(self.call(|reply| Ask::Rollback { kind, reply }).await??)
+    }
+
+    /// Lets a candidate decide beside the active policy without effect; `None` ends it.
+    pub async fn shadow(
+        &self,
+        kind: Kind,
+        candidate: Option<(Arc<dyn Artifact>, Value)>,
+    ) -> Result<(), DeskError> {
+        Ok(self
+            .call(|reply| Ask::Shadow {
+                kind,
+                candidate,
+                reply,
+            })
+            .await??)
+    }
+
+    /// All slots as people see them.
+    pub async fn info(&self) -> Result<Vec<SlotInfo>, DeskError> {
+        self.call(|reply| Ask::Info { reply }).await
+    }
+
+    /// The last decisions of a kind that were logged, oldest first.
+    pub async fn decisions(&self, kind: Kind) -> Result<Vec<Arc<Entry>>, DeskError> {
+        self.call(|reply| Ask::Decisions { kind, reply }).await
+    }
+
+    async fn call<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, DeskError> {
+        let (reply, answer) = oneshot::channel();
+        self.post(ask(reply))?;
+        match tokio::time::timeout(CALL_WITHIN, answer).await {
+            Ok(answer) => answer.map_err(|_| DeskError::Gone),
+            Err(_) => Err(DeskError::Late),
+        }
+    }
+
+    fn post(&self, ask: Ask) -> Result<(), DeskError> {
+        let asks = self.inner.asks.as_ref().ok_or(DeskError::Gone)?;
+        asks.try_send(ask).map_err(|error| match error {
+            TrySendError::Full(_) => self.is_late(),
+            TrySendError::Disconnected(_) => DeskError::Gone,
+        })
+    }
+
+    fn is_late(&self) -> DeskError {
+        self.inner.late.fetch_add(1, Ordering::Relaxed);
+        DeskError::Late
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        drop(self.asks.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of the policies had panicked");
+        }
+    }
+}
+
+/// Batches waiting: a second of a few hundred broadcasts.
+const ASKS_MAX: usize = 512;
+/// Swaps try a policy on its vectors first; several may wait for each other.
+const CALL_WITHIN: Duration = Duration::from_secs(10);
+/// A ladder is planned once a publication; a moment more does no harm.
+const PLAN_WITHIN: Duration = Duration::from_millis(200);

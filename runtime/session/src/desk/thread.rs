@@ -1,0 +1,192 @@
+//! The desk's thread: it owns the slots and answers one ask after the other.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, mpsc},
+    time::Instant,
+};
+
+use lockgate_policy::{
+    Artifact, Batch, Fault, Kind,
+    auth::{Request, Verdict},
+    slot::{Decided, Slot, SlotInfo, SwapError},
+};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::{
+    About,
+    log::{Entry, Log},
+};
+
+/// What can be asked of the desk.
+pub(super) enum Ask {
+    Decide {
+        kind: Kind,
+        batch: Batch,
+        keys: Vec<u64>,
+        about: About,
+        reply: oneshot::Sender<Decided>,
+    },
+    DecideHere {
+        kind: Kind,
+        batch: Batch,
+        about: About,
+        reply: mpsc::SyncSender<Decided>,
+    },
+    Authorize {
+        request: Request,
+        reply: oneshot::Sender<Result<Verdict, Fault>>,
+    },
+    Swap {
+        kind: Kind,
+        artifact: Arc<dyn Artifact>,
+        config: Value,
+        reply: oneshot::Sender<Result<u64, SwapError>>,
+    },
+    Rollback {
+        kind: Kind,
+        reply: oneshot::Sender<Result<(), SwapError>>,
+    },
+    Shadow {
+        kind: Kind,
+        candidate: Option<(Arc<dyn Artifact>, Value)>,
+        reply: oneshot::Sender<Result<(), SwapError>>,
+    },
+    Info {
+        reply: oneshot::Sender<Vec<SlotInfo>>,
+    },
+    Decisions {
+        kind: Kind,
+        reply: oneshot::Sender<Vec<Arc<Entry>>>,
+    },
+}
+
+struct Place {
+    slot: Slot,
+    log: Log,
+}
+
+/// Answers until the last handle is gone.
+pub(super) fn run(inbox: &mpsc::Receiver<Ask>, slots: [(Kind, Value); 5]) {
+    let started = Instant::now();
+    let mut places: HashMap<Kind, Place> = slots
+        .into_iter()
+        .map(|(kind, config)| {
+            (
+                kind,
+                Place {
+                    slot: Slot::new(kind, config),
+                    log: Log::default(),
+                },
+            )
+        })
+        .collect();
+    while let Ok(ask) = inbox.recv() {
+        let now_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        answer(&mut places, ask, now_ms);
+    }
+}
+
+// A reply that nobody waits for any more is no error: it came late, and the asker has gone on.
+fn answer(places: &mut HashMap<Kind, Place>, ask: Ask, now_ms: u64) {
+    match ask {
+        Ask::Decide {
+            kind,
+            batch,
+            keys,
+            about,
+            reply,
+        } => {
+            if let Some(place) = places.get_mut(&kind) {
+                drop(reply.send(place.decide(kind, &batch, &keys, &about, now_ms)));
+            }
+        }
+        Ask::DecideHere {
+            kind,
+            batch,
+            about,
+            reply,
+        } => {
+            if let Some(place) = places.get_mut(&kind) {
+                drop(reply.try_send(place.decide(kind, &batch, &[], &about, now_ms)));
+            }
+        }
+        Ask::Authorize { request, reply } => {
+            if let Some(place) = places.get_mut(&Kind::Auth) {
+                drop(reply.send(place.slot.authorize(&request, now_ms)));
+            }
+        }
+        Ask::Swap {
+            kind,
+            artifact,
+            config,
+            reply,
+        } => {
+            if let Some(place) = places.get_mut(&kind) {
+                drop(reply.send(place.slot.swap(artifact, config, now_ms)));
+            }
+        }
+        Ask::Rollback { kind, reply } => {
+            if let Some(place) = places.get_mut(&kind) {
+                drop(reply.send(place.slot.rollback()));
+            }
+        }
+        Ask::Shadow {
+            kind,
+            candidate,
+            reply,
+        } => {
+            if let Some(place) = places.get_mut(&kind) {
+                drop(reply.send(match candidate {
+                    Some((artifact, config)) => place.slot.set_shadow(artifact, config, now_ms),
+                    None => {
+                        place.slot.drop_shadow();
+                        Ok(())
+                    }
+                }));
+            }
+        }
+        Ask::Info { reply } => {
+            let infos = Kind::ALL.iter().filter_map(|kind| places.get(kind));
+            drop(reply.send(infos.map(|place| place.slot.info(now_ms)).collect()));
+        }
+        Ask::Decisions { kind, reply } => {
+            if let Some(place) = places.get(&kind) {
+                drop(reply.send(place.log.entries()));
+            }
+        }
+    }
+}
+
+impl Place {
+    fn decide(
+        &mut self,
+        kind: Kind,
+        batch: &Batch,
+        keys: &[u64],
+        about: &About,
+        now_ms: u64,
+    ) -> Decided {
+        let began = Instant::now();
+        let decided = self.slot.decide(batch, keys, now_ms);
+        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        for (generation, fault) in &decided.faults {
+            tracing::warn!(%kind, generation, %fault, "a policy failed; the next in the chain decides");
+        }
+        if let Some(generation) = decided.rolled_back {
+            tracing::warn!(%kind, generation, "a new policy failed too often and was rolled back");
+        }
+        self.log.append(
+            kind,
+            batch,
+            keys,
+            about,
+            &decided,
+            self.slot.memo_asked(),
+            took_us,
+            now_ms,
+        );
+        decided
+    }
+}

@@ -1,0 +1,196 @@
+//! Policies swapped while somebody watches.
+
+use std::time::Duration;
+
+use hyper::Method;
+use serde_json::Value;
+
+use crate::{
+    refused::OFFER,
+    support::{Playlist, Server, until},
+};
+
+/// A script that always picks the same rung, and says so.
+fn always(rung: u32, reason: &str) -> String {
+    format!(
+        "--!strict\nlocal policy = {{}}\nfunction policy.recommend(viewer, ladder, tick)\n\
+         \tif #ladder == 0 then return nil, \"{reason}\" end\n\
+         \treturn math.min({rung}, #ladder), \"{reason}\"\nend\nreturn policy\n"
+    )
+}
+
+/// A server with the demo, a script that decides, and somebody who watches; and an administrator's token.
+async fn watched(script: &str) -> (Server, String) {
+    let config = "[policies]\nabr = \"abr.luau\"\n";
+    let server = Server::start_with(config, &["--demo"], &[("abr.luau", script)]).await;
+    server.running("demo").await;
+    let offer = OFFER.replace("sendonly", "recvonly");
+    let watching = server.offer("/whep/demo", &offer).await;
+    assert_eq!(watching.status, 201, "{}", watching.text());
+    let token = server.mint("admin");
+    (server, token)
+}
+
+/// What decides `abr`, as the API shows it.
+async fn slot(server: &Server, token: &str) -> Value {
+    let answer = server
+        .send_as(token, Method::GET, "/api/policies", "")
+        .await;
+    assert!(answer.status.is_success(), "{}", answer.text());
+    let slots = answer.json()["policies"].clone();
+    let abr = slots
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|slot| slot["kind"] == "abr")
+        .cloned();
+    abr.unwrap_or_else(|| panic!("no abr in {slots}"))
+}
+
+/// Waits until the newest logged decision has this reason.
+async fn decided(server: &Server, token: &str, reason: &str) -> Value {
+    until(reason, Duration::from_secs(10), || async {
+        let log = server
+            .send_as(token, Method::GET, "/api/policies/abr/decisions", "")
+            .await
+            .text();
+        let newest: Value =
+            serde_json::from_str(log.lines().last()?).expect("the log is JSON lines");
+        (newest["reason"] == reason).then_some(newest)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_script_is_swapped_by_saving_it_and_a_broken_one_never_takes_effect() {
+    let (server, token) = watched(&always(1, "first")).await;
+    let first = decided(&server, &token, "first").await;
+    assert_eq!(
+        (&first["stream"], &first["level"], &first["output"]["rung"]),
+        (&"demo".into(), &"active".into(), &0.0.into())
+    );
+    server.write("abr.luau", &always(2, "second"));
+    let second = decided(&server, &token, "second").await;
+    assert_ne!(first["digest"], second["digest"]);
+
+    server.write(
+        "abr.luau",
+        "local policy = {}\nfunction policy.recommend(\nreturn policy\n",
+    );
+    until(
+        "the refusal to be told",
+        Duration::from_secs(10),
+        || async {
+            server
+                .log()
+                .lines()
+                .any(|line| line.contains("refused") && line.contains("abr.luau:"))
+                .then_some(())
+        },
+    )
+    .await;
+    server.write(
+        "abr.luau",
+        "local policy = {}\nfunction policy.recommend()\nwhile true do end\nend\nreturn policy\n",
+    );
+    until(
+        "the endless one to be refused",
+        Duration::from_secs(10),
+        || async {
+            server
+                .log()
+                .lines()
+                .any(|line| line.contains("refused") && line.contains("steps"))
+                .then_some(())
+        },
+    )
+    .await;
+    assert_eq!(
+        slot(&server, &token).await["active"]["digest"],
+        second["digest"]
+    );
+    // The one who watches never noticed.
+    assert_eq!(server.stream("demo").await["viewers"], 1);
+}
+
+#[tokio::test]
+async fn a_policy_comes_by_the_api_and_is_rolled_back() {
+    let (server, token) = watched(&always(1, "first")).await;
+    decided(&server, &token, "first").await;
+    let path = "/api/policies/abr";
+    server
+        .send_as(&server.token, Method::PUT, path, always(2, "second"))
+        .await
+        .problem(403);
+    let put = server
+        .send_as(&token, Method::PUT, path, always(2, "second"))
+        .await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    decided(&server, &token, "second").await;
+    let rolled = server
+        .send_as(&token, Method::POST, "/api/policies/abr/rollback", "")
+        .await;
+    assert_eq!(rolled.status, 204, "{}", rolled.text());
+    decided(&server, &token, "first").await;
+
+    let shadow = server
+        .send_as(
+            &token,
+            Method::PUT,
+            "/api/policies/abr/shadow",
+            always(3, "third"),
+        )
+        .await;
+    assert_eq!(shadow.status, 204, "{}", shadow.text());
+    until("the shadow to differ", Duration::from_secs(10), || async {
+        slot(&server, &token).await["shadow_disagreements"]
+            .as_u64()
+            .filter(|count| *count > 0)
+    })
+    .await;
+    assert_eq!(slot(&server, &token).await["active"]["generation"], 1);
+
+    for (what, body) in [
+        ("empty", ""),
+        ("no table", "return 1"),
+        ("another kind", "return { score = function() end }"),
+    ] {
+        let detail = server
+            .send_as(&token, Method::PUT, path, body)
+            .await
+            .problem(422);
+        assert!(!detail.is_empty(), "{what}");
+    }
+    server
+        .send_as(&token, Method::PUT, "/api/policies/luck", "x")
+        .await
+        .problem(404);
+}
+
+#[tokio::test]
+async fn a_policy_that_fails_while_serving_is_rolled_back_and_media_goes_on() {
+    let (server, token) = watched(&always(1, "first")).await;
+    decided(&server, &token, "first").await;
+    // Good through every check, and then no more.
+    let traitor = "local policy = {}\nlocal calls = 0\nfunction policy.recommend(viewer, ladder)\n\
+                   \tcalls += 1\n\tif calls > 1 and #ladder == 3 and ladder[1].kbps == 600 then error(\"betrayed\") end\n\
+                   \tif #ladder == 0 then return nil, \"well\" end\n\treturn 1, \"well\"\nend\nreturn policy\n";
+    let before = Playlist::with_segments(&server, "demo", "360p30", 2).await;
+    let put = server
+        .send_as(&token, Method::PUT, "/api/policies/abr", traitor)
+        .await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    until("the rollback", Duration::from_secs(20), || async {
+        (slot(&server, &token).await["rollbacks"] == 1).then_some(())
+    })
+    .await;
+    let held = decided(&server, &token, "first").await;
+    assert_eq!(held["level"], "active");
+    let newest = before.segments().last().expect("a segment").0;
+    until("segments to go on", Duration::from_secs(20), || async {
+        let now = Playlist::fetch(&server, "demo", "360p30").await;
+        (now.segments().last()?.0 > newest + 1 && !now.text.contains("DISCONTINUITY\n"))
+            .then_some(())
+    })
+    .await;
+}
