@@ -54,11 +54,17 @@ impl Luau {
     /// it returns and its reasons are the texts that stand in it, in their order.
     ///
     /// Blocks for some milliseconds; not to be called on a thread that media waits for.
-    pub fn load(name: &str, source: &[u8], manifest: Option<&str>, limits: Limits) -> Result<LuauArtifact, LoadError> {
+    pub fn load(
+        name: &str,
+        source: &[u8],
+        manifest: Option<&str>,
+        limits: Limits,
+    ) -> Result<LuauArtifact, LoadError> {
         let manifest = manifest
             .map(|text| {
-                toml::from_str::<Manifest>(text)
-                    .map_err(|error| LoadError::new(format!("the manifest of {name} cannot be read: {error}")))
+                toml::from_str::<Manifest>(text).map_err(|error| {
+                    LoadError::new(format!("the manifest of {name} cannot be read: {error}"))
+                })
             })
             .transpose()?;
         Self::load_with(name, source, manifest, limits)
@@ -88,7 +94,9 @@ impl Luau {
         let script = Script {
             name: name.to_owned(),
             bytecode: compiled,
-            manifest: manifest.clone().unwrap_or_else(|| Manifest::plain(name, &[])),
+            manifest: manifest
+                .clone()
+                .unwrap_or_else(|| Manifest::plain(name, &[])),
             limits,
         };
         let kinds = Instance::kinds(&script).map_err(|fault| match fault {
@@ -126,7 +134,10 @@ impl Artifact for LuauArtifact {
 fn checked<'a>(name: &str, source: &'a [u8], limits: &Limits) -> Result<&'a str, LoadError> {
     let most = SOURCE_MAX.min(limits.artifact_bytes);
     if source.len() > most {
-        let what = format!("{name} has {} bytes; a script may have {most}", source.len());
+        let what = format!(
+            "{name} has {} bytes; a script may have {most}",
+            source.len()
+        );
         return Err(LoadError::new(what));
     }
     if source.iter().all(u8::is_ascii_whitespace) {
@@ -142,6 +153,11 @@ fn checked<'a>(name: &str, source: &'a [u8], limits: &Limits) -> Result<&'a str,
         })
 }
 
+/// What scripts are compiled with. The VM answers calls of its built-ins itself, even of those that were removed.
+fn compiler() -> Compiler {
+    Compiler::new().add_disabled_builtin("rawset")
+}
+
 /// Compiles on a stack of its own, so that no source can run over the caller's.
 fn compile(name: &str, text: &str) -> Result<Vec<u8>, LoadError> {
     let compiled = thread::scope(|scope| {
@@ -150,7 +166,9 @@ fn compile(name: &str, text: &str) -> Result<Vec<u8>, LoadError> {
             .stack_size(COMPILER_STACK)
             .spawn_scoped(scope, || {
                 // An error of Luau stays on its thread; its words may go.
-                Compiler::new().compile(text).map_err(|error| syntax(name, &error))
+                compiler()
+                    .compile(text)
+                    .map_err(|error| syntax(name, &error))
             })
             .map(thread::ScopedJoinHandle::join)
     });
@@ -158,21 +176,30 @@ fn compile(name: &str, text: &str) -> Result<Vec<u8>, LoadError> {
         Ok(Ok(Ok(bytecode))) => Ok(bytecode),
         Ok(Ok(Err(error))) => Err(LoadError::new(error)),
         Ok(Err(_)) => Err(LoadError::new(format!("{name}: the compiler failed"))),
-        Err(error) => Err(LoadError::new(format!("{name}: no thread to compile on: {error}"))),
+        Err(error) => Err(LoadError::new(format!(
+            "{name}: no thread to compile on: {error}"
+        ))),
     }
 }
 
 /// The compiler says `:LINE: what`, with or without a name before it.
 fn syntax(name: &str, error: &Error) -> String {
     let words = fault::words(error, name);
-    match words.find(|char: char| char.is_ascii_digit()) {
-        Some(at) if words[..at].ends_with(':') => format!("{name}:{}", &words[at..]),
-        _ => format!("{name}: {words}"),
+    let words = words.trim_start_matches(':');
+    if words.starts_with(|first: char| first.is_ascii_digit()) {
+        format!("{name}:{words}")
+    } else {
+        format!("{name}: {words}")
     }
 }
 
 /// The manifest as the host will use it: given or made, with kinds that the script really answers.
-fn settle(name: &str, given: Option<Manifest>, kinds: &[Kind], texts: &[String]) -> Result<Manifest, LoadError> {
+fn settle(
+    name: &str,
+    given: Option<Manifest>,
+    kinds: &[Kind],
+    texts: &[String],
+) -> Result<Manifest, LoadError> {
     let functions = || Kind::ALL.map(function_of).join(", ");
     if kinds.is_empty() {
         return Err(LoadError::new(format!(

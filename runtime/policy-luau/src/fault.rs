@@ -14,7 +14,13 @@ pub(crate) struct Place<'a> {
 }
 
 /// The fault an error means.
-pub(crate) fn fault(error: &Error, count: &Count, steps: u64, limits: &Limits, place: &Place<'_>) -> Fault {
+pub(crate) fn fault(
+    error: &Error,
+    count: &Count,
+    steps: u64,
+    limits: &Limits,
+    place: &Place<'_>,
+) -> Fault {
     if count.is_late {
         return Fault::Late(u64::try_from(BACKSTOP.as_millis()).unwrap_or(u64::MAX));
     }
@@ -58,7 +64,10 @@ pub(crate) fn words(error: &Error, script: &str) -> String {
     // The address of a table or function differs from run to run.
     let text = match text.split_once(": 0x") {
         Some((kind, _)) if !kind.contains(' ') => {
-            format!("an error that is a {} and no text", kind.trim_start_matches('<'))
+            format!(
+                "an error that is a {} and no text",
+                kind.trim_start_matches('<')
+            )
         }
         _ => text.to_owned(),
     };

@@ -19,7 +19,13 @@ pub(crate) fn fill(columns: &[Column], memo: usize) -> String {
             at += 1;
             continue;
         }
-        line(&mut body, format_args!("t = v.{0} if t == nil then t = {{}} rawset(v, \"{0}\", t) end", column.name));
+        line(
+            &mut body,
+            format_args!(
+                "t = v.{0} if t == nil then t = {{}} rawset(v, \"{0}\", t) end",
+                column.name
+            ),
+        );
         for within in 0..column.width {
             let shift = column.name == "samples" && within % SAMPLE_WIDTH == SAMPLE_WIDTH - 1;
             place(&mut body, at, "t", &(within + 1).to_string(), shift);
@@ -35,7 +41,11 @@ pub(crate) fn fill(columns: &[Column], memo: usize) -> String {
 }
 
 fn place(body: &mut String, at: usize, table: &str, key: &str, is_rung: bool) {
-    let value = if is_rung { "if x % 1 == 0 then x + 1 else x" } else { "x" };
+    let value = if is_rung {
+        "if x % 1 == 0 then x + 1 else x"
+    } else {
+        "x"
+    };
     // A field that is there is set the fast way; one that is not would run into the guard of the table.
     let field = if key.starts_with('"') {
         format!("{table}.{}", key.trim_matches('"'))

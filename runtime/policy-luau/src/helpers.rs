@@ -11,19 +11,19 @@ const BYTES_A_STEP: usize = 64;
 /// Puts the helpers into the globals.
 pub(crate) fn install(lua: &Lua, globals: &Table) -> mlua::Result<()> {
     let starts_with = lua.create_function(|_, (text, beginning): (LuaString, LuaString)| {
-        pay(beginning.as_bytes().len());
+        pay(beginning.as_bytes().len())?;
         Ok(text.as_bytes().starts_with(&beginning.as_bytes()))
     })?;
     let ends_with = lua.create_function(|_, (text, end): (LuaString, LuaString)| {
-        pay(end.as_bytes().len());
+        pay(end.as_bytes().len())?;
         Ok(text.as_bytes().ends_with(&end.as_bytes()))
     })?;
     let lower = lua.create_function(|lua, text: LuaString| {
-        pay(text.as_bytes().len());
+        pay(text.as_bytes().len())?;
         lua.create_string(text.as_bytes().to_ascii_lowercase())
     })?;
     let sub = lua.create_function(|lua, (text, first, last): (LuaString, f64, Option<f64>)| {
-        pay(text.as_bytes().len());
+        pay(text.as_bytes().len())?;
         lua.create_string(part(&text.as_bytes(), first, last.unwrap_or(-1.0)))
     })?;
     let split = lua.create_function(
@@ -32,7 +32,7 @@ pub(crate) fn install(lua: &Lua, globals: &Table) -> mlua::Result<()> {
         },
     )?;
     let glob = lua.create_function(|_, (text, pattern): (LuaString, LuaString)| {
-        Ok(matches(&text.as_bytes(), &pattern.as_bytes()))
+        matches(&text.as_bytes(), &pattern.as_bytes())
     })?;
     globals.raw_set("starts_with", starts_with)?;
     globals.raw_set("ends_with", ends_with)?;
@@ -42,8 +42,8 @@ pub(crate) fn install(lua: &Lua, globals: &Table) -> mlua::Result<()> {
     globals.raw_set("glob", glob)
 }
 
-fn pay(bytes: usize) {
-    charge(u64::try_from(bytes / BYTES_A_STEP).unwrap_or(u64::MAX));
+fn pay(bytes: usize) -> mlua::Result<()> {
+    charge(u64::try_from(bytes / BYTES_A_STEP).unwrap_or(u64::MAX))
 }
 
 /// The bytes from `first` to `last`, counted from 1, or from the end where below zero.
@@ -68,7 +68,7 @@ fn split(lua: &Lua, text: &[u8], separator: &[u8], most: Option<f64>) -> mlua::R
         let what = "split(text, separator, most?) takes a separator of 1 to 16 bytes and at least one piece";
         return Err(Error::runtime(what));
     }
-    pay(text.len() * separator.len());
+    pay(text.len() * separator.len())?;
     let pieces = lua.create_table()?;
     let (mut rest, mut count) = (text, 1.0);
     while count < most {
@@ -76,7 +76,7 @@ fn split(lua: &Lua, text: &[u8], separator: &[u8], most: Option<f64>) -> mlua::R
             .windows(separator.len())
             .position(|window| window == separator);
         let Some(at) = found else { break };
-        charge(1);
+        charge(1)?;
         pieces.raw_push(lua.create_string(&rest[..at])?)?;
         rest = &rest[at + separator.len()..];
         count += 1.0;
@@ -86,7 +86,7 @@ fn split(lua: &Lua, text: &[u8], separator: &[u8], most: Option<f64>) -> mlua::R
 }
 
 /// Does a pattern with `*` for any bytes and `?` for one match the whole text?
-fn matches(text: &[u8], pattern: &[u8]) -> bool {
+fn matches(text: &[u8], pattern: &[u8]) -> mlua::Result<bool> {
     let (mut at, mut in_pattern) = (0, 0);
     // Where to go on after a mismatch: one byte further behind the last star.
     let mut retry: Option<(usize, usize)> = None;
@@ -116,8 +116,8 @@ fn matches(text: &[u8], pattern: &[u8]) -> bool {
             break false;
         }
     };
-    pay(work);
-    is_match
+    pay(work)?;
+    Ok(is_match)
 }
 
 const MATCH_WORK_MAX: usize = 1 << 20;
@@ -128,16 +128,29 @@ mod tests {
 
     #[test]
     fn patterns_match_whole_texts() {
-        let yes = [("", ""), ("", "*"), ("abc", "a*c"), ("abc", "a?c"), ("aXbXc", "*X*c"), ("live/a", "live/*")];
+        let yes = [
+            ("", ""),
+            ("", "*"),
+            ("abc", "a*c"),
+            ("abc", "a?c"),
+            ("aXbXc", "*X*c"),
+            ("live/a", "live/*"),
+        ];
         let no = [("abc", "ab"), ("", "?"), ("abc", "b*"), ("abc", "*b")];
         for (text, pattern) in yes {
-            assert!(matches(text.as_bytes(), pattern.as_bytes()), "{text} {pattern}");
+            assert!(
+                matches(text.as_bytes(), pattern.as_bytes()).unwrap(),
+                "{text} {pattern}"
+            );
         }
         for (text, pattern) in no {
-            assert!(!matches(text.as_bytes(), pattern.as_bytes()), "{text} {pattern}");
+            assert!(
+                !matches(text.as_bytes(), pattern.as_bytes()).unwrap(),
+                "{text} {pattern}"
+            );
         }
         let evil = "*a".repeat(500) + "b";
-        assert!(!matches("a".repeat(60_000).as_bytes(), evil.as_bytes()));
+        assert!(!matches("a".repeat(60_000).as_bytes(), evil.as_bytes()).unwrap());
     }
 
     #[test]
@@ -146,7 +159,12 @@ mod tests {
         assert_eq!(part(b"abc", 2.0, 2.0), b"b");
         assert_eq!(part(b"abc", -2.0, -1.0), b"bc");
         assert_eq!(part(b"abc", 1.0, -2.0), b"ab");
-        for (first, last) in [(3.0, 1.0), (9.0, 9.0), (1.0, -9.0), (f64::INFINITY, f64::INFINITY)] {
+        for (first, last) in [
+            (3.0, 1.0),
+            (9.0, 9.0),
+            (1.0, -9.0),
+            (f64::INFINITY, f64::INFINITY),
+        ] {
             assert_eq!(part(b"abc", first, last), b"");
         }
         assert_eq!(part(b"abc", f64::NEG_INFINITY, f64::INFINITY), b"abc");

@@ -52,11 +52,15 @@ impl Instance {
         let mut seats = Vec::new();
         let mut authorize = None;
         for kind in script.manifest.kinds.keys().copied() {
-            let judge = function(&policy, script, function_of(kind))?.ok_or(Fault::NotAnswered(kind))?;
+            let judge =
+                function(&policy, script, function_of(kind))?.ok_or(Fault::NotAnswered(kind))?;
             if kind == Kind::Auth {
                 authorize = Some(judge);
             } else {
-                seats.push(Seat::new(&state, &script.manifest, kind, &judge).map_err(|error| host(&error))?);
+                seats.push(
+                    Seat::new(&state, &script.manifest, kind, &judge)
+                        .map_err(|error| host(&error))?,
+                );
             }
         }
         Ok(Self {
@@ -68,13 +72,13 @@ impl Instance {
         })
     }
 
-    /// Runs `call` within the limits of a call about `rows` rows.
+    /// Runs `call` within the limits of a call about `rows` rows. With its result come the steps it took.
     fn within<T>(
         &mut self,
         kind: Kind,
         rows: usize,
         call: impl FnOnce(&mut Self) -> mlua::Result<T>,
-    ) -> Result<(T, Spent), Fault> {
+    ) -> Result<(T, u64), Fault> {
         let limits = self.script.limits;
         let budget = budget(&self.script, kind, rows);
         self.state.status.write_bytes(0, &[0; 16]);
@@ -91,12 +95,7 @@ impl Instance {
         // A call that was stopped while the prelude had the last word has still used up its steps.
         let error = match result {
             Ok(value) if !count.is_spent && !count.is_late => {
-                let used = self.state.lua.used_memory();
-                if used > limits.memory_bytes / 2 {
-                    self.state.lua.gc_collect().map_err(|error| host(&error))?;
-                }
-                let memory_bytes = count.peak_bytes.max(u64::try_from(used).unwrap_or(0));
-                return Ok((value, Spent { steps: count.steps, memory_bytes }));
+                return Ok((value, count.steps));
             }
             Ok(_) => mlua::Error::runtime("its steps"),
             Err(error) => error,
@@ -107,7 +106,9 @@ impl Instance {
 
     fn whole(&self) -> Result<(), Fault> {
         if self.is_broken {
-            return Err(Fault::Trap("this instance has failed before; make a new one".to_owned()));
+            return Err(Fault::Trap(
+                "this instance has failed before; make a new one".to_owned(),
+            ));
         }
         Ok(())
     }
@@ -125,8 +126,9 @@ impl Policy for Instance {
         self.seats[at]
             .show_ladder(&self.state.lua, batch)
             .map_err(|error| host(&error))?;
-        let judge = |instance: &mut Self| instance.seats[at].judge(batch, answer);
-        self.within(kind, batch.row_count, judge).map(|((), spent)| spent)
+        let judge = |instance: &mut Self| instance.seats[at].judge(&instance.state, batch, answer);
+        let (peak, steps) = self.within(kind, batch.row_count, judge)?;
+        Ok(spent(steps, peak))
     }
 
     fn authorize(&mut self, request: &Request) -> Result<(Verdict, Spent), Fault> {
@@ -135,9 +137,18 @@ impl Policy for Instance {
             return Err(Fault::NotAnswered(Kind::Auth));
         };
         let asked = request::to_luau(&self.state.lua, request).map_err(|error| host(&error))?;
-        let (said, spent) = self.within(Kind::Auth, 1, |_| authorize.call::<Value>(asked))?;
-        let verdict = request::verdict(&said).map_err(|what| Fault::BadOutput(format!("{}: {what}", self.script.name)))?;
-        Ok((verdict, spent))
+        let (said, steps) = self.within(Kind::Auth, 1, |_| authorize.call::<Value>(asked))?;
+        let verdict = request::verdict(&said)
+            .map_err(|what| Fault::BadOutput(format!("{}: {what}", self.script.name)))?;
+        let used = self.state.tidy().map_err(|error| host(&error))?;
+        Ok((verdict, spent(steps, used)))
+    }
+}
+
+fn spent(steps: u64, used: usize) -> Spent {
+    Spent {
+        steps,
+        memory_bytes: u64::try_from(used).unwrap_or(u64::MAX),
     }
 }
 
@@ -150,7 +161,10 @@ fn budget(script: &Script, kind: Kind, rows: usize) -> u64 {
         _ => most,
     };
     let call = least(limits.steps, wants.map(|wants| wants.budget));
-    let row = least(limits.steps_per_row, wants.map(|wants| wants.budget_per_row));
+    let row = least(
+        limits.steps_per_row,
+        wants.map(|wants| wants.budget_per_row),
+    );
     call.saturating_add(row.saturating_mul(u64::try_from(rows).unwrap_or(u64::MAX)))
 }
 
@@ -174,7 +188,12 @@ fn run(state: &State, script: &Script) -> Result<Table, Fault> {
     }
 }
 
-fn configure(state: &State, script: &Script, policy: &Table, config: &serde_json::Value) -> Result<(), Fault> {
+fn configure(
+    state: &State,
+    script: &Script,
+    policy: &Table,
+    config: &serde_json::Value,
+) -> Result<(), Fault> {
     let Some(configure) = function(policy, script, "configure")? else {
         return match config {
             serde_json::Value::Null => Ok(()),
@@ -199,25 +218,41 @@ fn configure(state: &State, script: &Script, policy: &Table, config: &serde_json
 }
 
 /// Runs a call before the first question, within the limits for that.
-fn guarded<T>(state: &State, script: &Script, call: impl FnOnce() -> mlua::Result<T>) -> Result<T, Fault> {
+fn guarded<T>(
+    state: &State,
+    script: &Script,
+    call: impl FnOnce() -> mlua::Result<T>,
+) -> Result<T, Fault> {
     let limits = &script.limits;
     limited(state, limits)?;
     let meter = Meter::start(limits.steps_configure);
     let result = call();
     let count = meter.count();
     drop(meter);
-    let place = Place { script: &script.name, status: None };
+    let place = Place {
+        script: &script.name,
+        status: None,
+    };
     let error = match result {
         Ok(value) if !count.is_spent && !count.is_late => return Ok(value),
         Ok(_) => mlua::Error::runtime("its steps"),
         Err(error) => error,
     };
-    Err(fault::fault(&error, &count, limits.steps_configure, limits, &place))
+    Err(fault::fault(
+        &error,
+        &count,
+        limits.steps_configure,
+        limits,
+        &place,
+    ))
 }
 
 /// A function of the policy's table; `None` without one. Metatables are not asked.
 fn function(policy: &Table, script: &Script, name: &str) -> Result<Option<Function>, Fault> {
-    match policy.raw_get::<Value>(name).map_err(|error| host(&error))? {
+    match policy
+        .raw_get::<Value>(name)
+        .map_err(|error| host(&error))?
+    {
         Value::Nil => Ok(None),
         Value::Function(function) => Ok(Some(function)),
         other => Err(Fault::BadOutput(format!(

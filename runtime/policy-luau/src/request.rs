@@ -57,7 +57,10 @@ pub(crate) fn to_luau(lua: &Lua, request: &Request) -> mlua::Result<Table> {
 /// What `authorize` has said. Anything but one clear verdict is refused.
 pub(crate) fn verdict(said: &Value) -> Result<Verdict, String> {
     let Value::Table(said) = said else {
-        return Err(format!("authorize returned a {}; {SHAPES}", said.type_name()));
+        return Err(format!(
+            "authorize returned a {}; {SHAPES}",
+            said.type_name()
+        ));
     };
     let field = |name: &str| said.raw_get::<Value>(name).unwrap_or(Value::Nil);
     let verdicts = [field("allow"), field("deny"), field("ask")];
@@ -83,7 +86,9 @@ pub(crate) fn verdict(said: &Value) -> Result<Verdict, String> {
             }
             Ok(Verdict::Ask { url })
         }
-        _ => Err(format!("authorize returned none or several verdicts; {SHAPES}")),
+        _ => Err(format!(
+            "authorize returned none or several verdicts; {SHAPES}"
+        )),
     }
 }
 
@@ -96,7 +101,9 @@ fn number(name: &str, value: &Value) -> Result<Option<u32>, String> {
             clippy::cast_sign_loss,
             reason = "it is whole and in range"
         )]
-        Value::Number(number) if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(number) => {
+        Value::Number(number)
+            if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(number) =>
+        {
             Some(*number as u32)
         }
         _ => None,

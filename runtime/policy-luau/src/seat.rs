@@ -11,7 +11,7 @@ use mlua::{Buffer, Function, Lua, Table};
 use crate::{fill, state::State};
 
 /// Rows that cross at once. Buffers count as the policy's memory, so they must not grow with the number of viewers.
-const ROWS: usize = 64;
+const ROWS: usize = 32;
 /// Rungs a ladder may have.
 const RUNGS_MAX: usize = 64;
 const NUMBER: usize = size_of::<f64>();
@@ -39,7 +39,12 @@ struct Ladder {
 
 impl Seat {
     /// Sets up a kind in a state that has no memory limit yet.
-    pub(crate) fn new(state: &State, manifest: &Manifest, kind: Kind, judge: &Function) -> mlua::Result<Self> {
+    pub(crate) fn new(
+        state: &State,
+        manifest: &Manifest,
+        kind: Kind,
+        judge: &Function,
+    ) -> mlua::Result<Self> {
         let lua = &state.lua;
         let columns = manifest.columns(kind);
         let (width, memo) = (column::width(&columns), manifest.memo(kind));
@@ -52,7 +57,9 @@ impl Seat {
                 reasons.raw_set(reason.as_str(), number)?;
             }
         }
-        let made = |source: String, name| -> mlua::Result<Function> { lua.load(source).set_name(name).eval() };
+        let made = |source: String, name| -> mlua::Result<Function> {
+            lua.load(source).set_name(name).eval()
+        };
         let layout = lua.create_table()?;
         layout.raw_set("input", &input)?;
         layout.raw_set("output", &output)?;
@@ -86,11 +93,16 @@ impl Seat {
         ];
         for (what, length, wanted) in lengths {
             if length != wanted {
-                return Err(format!("the batch's {what} are {length} numbers; the manifest asks for {wanted}"));
+                return Err(format!(
+                    "the batch's {what} are {length} numbers; the manifest asks for {wanted}"
+                ));
             }
         }
         if batch.rung_count > RUNGS_MAX {
-            return Err(format!("{} rungs; {RUNGS_MAX} is the most", batch.rung_count));
+            return Err(format!(
+                "{} rungs; {RUNGS_MAX} is the most",
+                batch.rung_count
+            ));
         }
         Ok(())
     }
@@ -100,7 +112,11 @@ impl Seat {
         let is_same = |seen: &Ladder| {
             seen.count == batch.rung_count
                 && seen.names == batch.rung_names
-                && seen.numbers.iter().map(|number| number.to_bits()).eq(batch.rungs.iter().map(|number| number.to_bits()))
+                && seen
+                    .numbers
+                    .iter()
+                    .map(|number| number.to_bits())
+                    .eq(batch.rungs.iter().map(|number| number.to_bits()))
         };
         if self.ladder.as_ref().is_some_and(is_same) {
             return Ok(());
@@ -114,7 +130,11 @@ impl Seat {
                 Some(name) => rung.raw_set("name", &**name)?,
                 None => rung.raw_set("name", format!("rung {}", at + 1))?,
             }
-            fields(&rung, &self.rung_columns, &batch.rungs[at * width..(at + 1) * width])?;
+            fields(
+                &rung,
+                &self.rung_columns,
+                &batch.rungs[at * width..(at + 1) * width],
+            )?;
             rung.set_readonly(true);
             ladder.raw_push(rung)?;
         }
@@ -123,7 +143,8 @@ impl Seat {
         if self.output.len() != ROWS * answer {
             self.output = lua.create_buffer_with_capacity(ROWS * answer)?;
         }
-        self.set_ladder.call::<()>((ladder, batch.rung_count, answer, &self.output))?;
+        self.set_ladder
+            .call::<()>((ladder, batch.rung_count, answer, &self.output))?;
         self.ladder = Some(Ladder {
             numbers: batch.rungs.clone(),
             names: batch.rung_names.clone(),
@@ -132,11 +153,16 @@ impl Seat {
         Ok(())
     }
 
-    /// Judges all rows. On an error `answer` is in any state.
-    pub(crate) fn judge(&mut self, batch: &Batch, answer: &mut Answer) -> mlua::Result<()> {
+    /// Judges all rows, and says how much memory was in use at most. On an error `answer` is in any state.
+    pub(crate) fn judge(
+        &mut self,
+        state: &State,
+        batch: &Batch,
+        answer: &mut Answer,
+    ) -> mlua::Result<usize> {
         answer.rows.clear();
         answer.memo.clear();
-        let mut first = 0;
+        let (mut first, mut peak) = (0, 0);
         while first < batch.row_count {
             let count = (batch.row_count - first).min(ROWS);
             self.write(batch, first, count);
@@ -151,8 +177,9 @@ impl Seat {
             ))?;
             self.read(batch.rung_count, count, answer)?;
             first += count;
+            peak = peak.max(state.tidy()?);
         }
-        Ok(())
+        Ok(peak)
     }
 
     fn write(&mut self, batch: &Batch, first: usize, count: usize) {

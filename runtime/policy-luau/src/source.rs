@@ -30,7 +30,11 @@ pub(crate) fn scan(source: &str) -> Scan {
             },
             b'"' | b'\'' | b'`' => {
                 let length = quoted(rest.as_bytes());
-                keep(&mut found.texts, rest.get(1..length.saturating_sub(1)), *byte);
+                keep(
+                    &mut found.texts,
+                    rest.get(1..length.saturating_sub(1)),
+                    *byte,
+                );
                 length
             }
             b'[' => match long_bracket(rest) {
@@ -63,7 +67,11 @@ pub(crate) fn scan(source: &str) -> Scan {
 
 /// The length of `[[…]]` or `[=[…]=]`, if the text begins with one.
 fn long_bracket(text: &str) -> Option<usize> {
-    let level = text.strip_prefix('[')?.bytes().take_while(|byte| *byte == b'=').count();
+    let level = text
+        .strip_prefix('[')?
+        .bytes()
+        .take_while(|byte| *byte == b'=')
+        .count();
     let inside = level + 2;
     if text.as_bytes().get(level + 1) != Some(&b'[') {
         return None;
@@ -90,7 +98,8 @@ fn quoted(text: &[u8]) -> usize {
 
 fn keep(texts: &mut Vec<String>, text: Option<&str>, mark: u8) {
     let Some(text) = text else { return };
-    let is_plain = mark != b'`' && !text.is_empty() && text.len() <= TEXT_MAX && !text.contains('\\');
+    let is_plain =
+        mark != b'`' && !text.is_empty() && text.len() <= TEXT_MAX && !text.contains('\\');
     if is_plain && texts.len() < TEXTS_MAX && !texts.iter().any(|known| known == text) {
         texts.push(text.to_owned());
     }
@@ -114,6 +123,9 @@ mod tests {
         let deep = |count: usize| format!("\n\nreturn {}{}", "{".repeat(count), "}".repeat(count));
         assert_eq!(scan(&deep(DEPTH_MAX)).too_deep_on, None);
         assert_eq!(scan(&deep(DEPTH_MAX + 1)).too_deep_on, Some(3));
-        assert_eq!(scan(&format!("return '{}'", "(".repeat(500))).too_deep_on, None);
+        assert_eq!(
+            scan(&format!("return '{}'", "(".repeat(500))).too_deep_on,
+            None
+        );
     }
 }

@@ -11,6 +11,9 @@ use crate::{helpers, steps};
 
 const PRELUDE: &str = include_str!("../../../sdk/luau/prelude.luau");
 
+/// Bytes in use from which on garbage is collected.
+const GARBAGE_FROM: usize = 1 << 20;
+
 /// What a script sees besides its libraries. Whatever else a new state comes with is removed.
 const GLOBALS: &[&str] = &[
     "_VERSION",
@@ -56,10 +59,25 @@ pub(crate) struct State {
     pub(crate) status: mlua::Buffer,
 }
 
+impl State {
+    /// Says how much memory is in use, and collects what is garbage once it is much.
+    ///
+    /// Luau's own collector paces itself by the clock, so that the same script would run out of memory on one day and
+    /// not on the next. It is stopped; in its place stands this, between rows.
+    pub(crate) fn tidy(&self) -> mlua::Result<usize> {
+        let used = self.lua.used_memory();
+        if used > GARBAGE_FROM {
+            self.lua.gc_collect()?;
+            // A whole collection starts the collector again.
+            self.lua.gc_stop();
+        }
+        Ok(used)
+    }
+}
+
 /// Makes a state and closes it up. It counts steps, but has no memory limit yet.
 pub(crate) fn new() -> mlua::Result<State> {
-    let libraries =
-        StdLib::TABLE | StdLib::MATH | StdLib::BIT | StdLib::BUFFER | StdLib::VECTOR;
+    let libraries = StdLib::TABLE | StdLib::MATH | StdLib::BIT | StdLib::BUFFER | StdLib::VECTOR;
     let lua = Lua::new_with(libraries, LuaOptions::default())?;
     steps::install(&lua)?;
     let globals = lua.globals();
@@ -89,6 +107,8 @@ pub(crate) fn new() -> mlua::Result<State> {
         globals.raw_remove(key)?;
     }
     lua.sandbox(true)?;
+    lua.gc_collect()?;
+    lua.gc_stop();
     Ok(State { lua, seat, status })
 }
 

@@ -22,7 +22,6 @@ pub(crate) const BACKSTOP: Duration = Duration::from_secs(5);
 
 thread_local! {
     static LEFT: Cell<u64> = const { Cell::new(u64::MAX) };
-    static PEAK_KB: Cell<c_int> = const { Cell::new(0) };
     static STARTED: Cell<Option<Instant>> = const { Cell::new(None) };
     static IS_LATE: Cell<bool> = const { Cell::new(false) };
 }
@@ -36,8 +35,6 @@ pub(crate) struct Count {
     pub(crate) is_spent: bool,
     /// The backstop ended it.
     pub(crate) is_late: bool,
-    /// Most memory that was seen in use, in bytes.
-    pub(crate) peak_bytes: u64,
 }
 
 /// Counts the steps of one call on this thread. There is one at a time: scripts do not call each other.
@@ -50,7 +47,6 @@ impl Meter {
     /// Starts to count.
     pub(crate) fn start(limit: u64) -> Self {
         LEFT.set(limit);
-        PEAK_KB.set(0);
         IS_LATE.set(false);
         STARTED.set(Some(Instant::now()));
         Self { limit }
@@ -64,7 +60,6 @@ impl Meter {
             steps: self.limit.saturating_sub(left),
             is_spent: left == 0 && !is_late,
             is_late,
-            peak_bytes: u64::try_from(PEAK_KB.get()).unwrap_or(0) * 1024,
         }
     }
 }
@@ -77,9 +72,13 @@ impl Drop for Meter {
     }
 }
 
-/// Takes steps for work that a helper of the host does at a script's behest.
-pub(crate) fn charge(steps: u64) {
+/// Takes steps for work that a helper of the host does at a script's behest; an error once there are none left.
+pub(crate) fn charge(steps: u64) -> mlua::Result<()> {
     LEFT.set(LEFT.get().saturating_sub(steps));
+    if LEFT.get() == 0 {
+        return Err(mlua::Error::runtime("the policy has used up its steps"));
+    }
+    Ok(())
 }
 
 /// Makes a state count its steps.
@@ -96,13 +95,9 @@ fn set_interrupt(state: *mut ffi::lua_State) {
     unsafe { (*callbacks).interrupt = Some(step) };
 }
 
-/// Luau calls this at each safe point (`gc` below zero) and after each step of its collector, where no error may be
-/// raised.
+/// Luau calls this at each safe point (`gc` below zero), and at each step of its collector, where no error may be raised.
 unsafe extern "C-unwind" fn step(state: *mut ffi::lua_State, gc: c_int) {
     if gc >= 0 {
-        // SAFETY: reading the number of kilobytes in use changes nothing and is allowed at any time.
-        let kb = unsafe { ffi::lua_gc(state, ffi::LUA_GCCOUNT, 0) };
-        PEAK_KB.set(PEAK_KB.get().max(kb));
         return;
     }
     let left = LEFT.get();

@@ -16,7 +16,13 @@ const BATCHES: usize = 2000;
 
 fn load(kind: Kind) -> LuauArtifact {
     let (source, manifest) = read_policy(kind);
-    Luau::load("reference.luau", source.as_bytes(), Some(&manifest), Limits::default()).unwrap()
+    Luau::load(
+        "reference.luau",
+        source.as_bytes(),
+        Some(&manifest),
+        Limits::default(),
+    )
+    .unwrap()
 }
 
 /// A number as a column may hold it, with all that may be wrong with it.
@@ -28,7 +34,9 @@ fn number(random: &mut Random, column: &Column) -> f64 {
         6 => random.unit() * -5000.0,
         7 => 1e300 * (random.unit() - 0.5),
         8 => [f64::INFINITY, f64::NEG_INFINITY, f64::MIN_POSITIVE, 1e-20][random.below(4)],
-        9 => [1.0, 500.0, 1000.0, 1500.0, 3000.0, 5000.0, 10_000.0, 50.0, 100.0, 2.0, 5.0, 20.0][random.below(12)],
+        9 => [
+            1.0, 500.0, 1000.0, 1500.0, 3000.0, 5000.0, 10_000.0, 50.0, 100.0, 2.0, 5.0, 20.0,
+        ][random.below(12)],
         _ => match column.name {
             "current" => random.below(9) as f64 - 1.0,
             "passable" | "active" => random.below(2) as f64,
@@ -63,7 +71,12 @@ fn batch(random: &mut Random, kind: Kind, memo: usize) -> Batch {
         let width = column::width(column::RUNG);
         for (at, rung) in rungs.chunks_exact_mut(width).enumerate() {
             let step = at as f64 + 1.0;
-            for (name, value) in [("need_kbps", 700.0), ("kbps", 650.0), ("width", 320.0), ("height", 180.0)] {
+            for (name, value) in [
+                ("need_kbps", 700.0),
+                ("kbps", 650.0),
+                ("width", 320.0),
+                ("height", 180.0),
+            ] {
                 rung[column::place(column::RUNG, name).unwrap()] = (value * step * 1.3).round();
             }
             rung[column::place(column::RUNG, "fps").unwrap()] = if at < 2 { 30.0 } else { 60.0 };
@@ -76,7 +89,12 @@ fn batch(random: &mut Random, kind: Kind, memo: usize) -> Batch {
         _ => now_ms as f64 - random.below(12_000) as f64,
     };
     Batch {
-        tick: Tick { now_ms, seed: random.next(), mode: Mode::Hls, cause: Cause::Tick },
+        tick: Tick {
+            now_ms,
+            seed: random.next(),
+            mode: Mode::Hls,
+            cause: Cause::Tick,
+        },
         rungs,
         rung_count,
         rung_names: Vec::new(),
@@ -88,7 +106,10 @@ fn batch(random: &mut Random, kind: Kind, memo: usize) -> Batch {
 
 fn bits(numbers: &[f64]) -> Vec<u64> {
     let canonical = |number: &f64| if number.is_nan() { f64::NAN } else { *number };
-    numbers.iter().map(|number| canonical(number).to_bits()).collect()
+    numbers
+        .iter()
+        .map(|number| canonical(number).to_bits())
+        .collect()
 }
 
 fn compare(kind: Kind, config: &Value) {
@@ -97,7 +118,10 @@ fn compare(kind: Kind, config: &Value) {
     let mut luau = script.instantiate(config).unwrap();
     let memo = script.manifest().memo(kind);
     assert_eq!(memo, Builtin::default().manifest().memo(kind));
-    assert_eq!(script.manifest().kinds[&kind].reasons, Builtin::default().manifest().kinds[&kind].reasons);
+    assert_eq!(
+        script.manifest().kinds[&kind].reasons,
+        Builtin::default().manifest().kinds[&kind].reasons
+    );
     let (mut wanted, mut got) = (Answer::default(), Answer::default());
     for seed in 0..BATCHES as u64 {
         let whole = batch(&mut Random(seed), kind, memo);
@@ -115,7 +139,8 @@ fn compare(kind: Kind, config: &Value) {
                 "seed {seed}, row {row}: {:?} is not {:?}; asked {:?}",
                 &got.rows[range.clone()],
                 &wanted.rows[range],
-                &asked.rows[row * asked.rows.len() / asked.row_count..(row + 1) * asked.rows.len() / asked.row_count],
+                &asked.rows[row * asked.rows.len() / asked.row_count
+                    ..(row + 1) * asked.rows.len() / asked.row_count],
             );
         }
         assert_eq!(bits(&got.rows), bits(&wanted.rows), "seed {seed}");
@@ -124,7 +149,10 @@ fn compare(kind: Kind, config: &Value) {
         // The same again takes the same steps and says the same.
         if seed % 16 == 0 {
             let mut again = Answer::default();
-            assert_eq!(luau.decide(kind, &asked, &mut again).unwrap().steps, spent.steps);
+            assert_eq!(
+                luau.decide(kind, &asked, &mut again).unwrap().steps,
+                spent.steps
+            );
             assert_eq!(bits(&again.rows), bits(&got.rows));
         }
     }
@@ -159,11 +187,15 @@ fn auth_is_the_built_in() {
     let mut luau = script.instantiate(&Value::Null).unwrap();
     let mut native = Builtin::default().instantiate(&Value::Null).unwrap();
     let kinds = ["publish", "play", "join", "admin", "", "x"];
-    let patterns = ["", ":", ":*", ":demo", ":de*", ":demo:a", ":a:b*", ":*mo", ":d*mo", ":DEMO", ":ä*"];
+    let patterns = [
+        "", ":", ":*", ":demo", ":de*", ":demo:a", ":a:b*", ":*mo", ":d*mo", ":DEMO", ":ä*",
+    ];
     let streams = ["", "demo", "demo:a", "a:b/c", "d*mo", "de", "äö"];
     for seed in 0..5000 {
         let random = &mut Random(seed);
-        let scope = |random: &mut Random| format!("{}{}", kinds[random.below(6)], patterns[random.below(11)]);
+        let scope = |random: &mut Random| {
+            format!("{}{}", kinds[random.below(6)], patterns[random.below(11)])
+        };
         let scopes: Vec<String> = (0..random.below(4)).map(|_| scope(random)).collect();
         let claims = match random.below(8) {
             0 => json!({}),
@@ -181,7 +213,11 @@ fn auth_is_the_built_in() {
             answered: None,
         };
         let (got, _) = luau.authorize(&request).unwrap();
-        assert_eq!(got, native.authorize(&request).unwrap().0, "seed {seed}: {request:?}");
+        assert_eq!(
+            got,
+            native.authorize(&request).unwrap().0,
+            "seed {seed}: {request:?}"
+        );
     }
 }
 

@@ -54,8 +54,18 @@ pub(crate) fn project(whole: &Batch, kind: Kind, manifest: &Manifest) -> Batch {
         projected
     };
     Batch {
-        rungs: columns(&whole.rungs, column::RUNG, &manifest.rung_columns(kind), whole.rung_count),
-        rows: columns(&whole.rows, kind.inputs(), &manifest.columns(kind), whole.row_count),
+        rungs: columns(
+            &whole.rungs,
+            column::RUNG,
+            &manifest.rung_columns(kind),
+            whole.rung_count,
+        ),
+        rows: columns(
+            &whole.rows,
+            kind.inputs(),
+            &manifest.columns(kind),
+            whole.row_count,
+        ),
         ..whole.clone()
     }
 }

@@ -1,0 +1,292 @@
+//! Scripts that mean harm, or are merely wrong: each ends as it must, within its steps, and hurts nobody else.
+
+mod common;
+
+use common::{project, read_policy};
+use lockgate_policy::{
+    Answer, Artifact, Batch, Fault, Kind, Limits, Policy, Tick, column,
+    engine::{Cause, Mode},
+};
+use lockgate_policy_luau::{Luau, LuauArtifact};
+use serde_json::Value;
+
+#[path = "hostile/scripts.rs"]
+mod scripts;
+
+const VIEWERS: usize = 3;
+
+fn limits() -> Limits {
+    Limits {
+        steps: 50_000,
+        steps_per_row: 10_000,
+        steps_configure: 100_000,
+        ..Limits::default()
+    }
+}
+
+/// Three viewers without a current rung on a ladder of two.
+fn batch(memo: usize) -> Batch {
+    let width = column::width(column::VIEWER);
+    let mut rows = vec![f64::NAN; width * VIEWERS];
+    for row in rows.chunks_exact_mut(width) {
+        row[column::place(column::VIEWER, "bandwidth_kbps").unwrap()] = 3000.0;
+    }
+    let rung_width = column::width(column::RUNG);
+    let mut rungs = vec![f64::NAN; rung_width * 2];
+    rungs[0] = 700.0;
+    rungs[rung_width] = 2500.0;
+    Batch {
+        tick: Tick {
+            now_ms: 10_000,
+            seed: 1,
+            mode: Mode::Webrtc,
+            cause: Cause::Tick,
+        },
+        rungs,
+        rung_count: 2,
+        rung_names: vec!["360p30".into(), "720p60".into()],
+        rows,
+        row_count: VIEWERS,
+        memo: vec![f64::NAN; memo * VIEWERS],
+    }
+}
+
+fn load(source: &str) -> Result<LuauArtifact, String> {
+    Luau::load("script.luau", source.as_bytes(), None, limits()).map_err(|error| error.to_string())
+}
+
+/// The instance, or how far a script got: `load`, or `start` and the kind of fault; with the words.
+fn start(source: &str) -> Result<(LuauArtifact, Box<dyn Policy>), (String, String)> {
+    let artifact = load(source).map_err(|what| ("load".to_owned(), what))?;
+    let policy = artifact
+        .instantiate(&Value::Null)
+        .map_err(|fault| (format!("start {}", fault.word()), fault.to_string()))?;
+    Ok((artifact, policy))
+}
+
+/// What becomes of a script that is asked five times.
+fn outcome(source: &str) -> (String, String) {
+    let (artifact, mut policy) = match start(source) {
+        Ok(started) => started,
+        Err(end) => return end,
+    };
+    let batch = batch(artifact.manifest().memo(Kind::Abr));
+    let mut answer = Answer::default();
+    let most = limits().steps + limits().steps_per_row * VIEWERS as u64;
+    for _ in 0..5 {
+        match policy.decide(Kind::Abr, &batch, &mut answer) {
+            Ok(spent) => {
+                assert!(spent.steps < most, "{spent:?}");
+                assert!(
+                    spent.memory_bytes <= limits().memory_bytes as u64,
+                    "{spent:?}"
+                );
+                assert_eq!(answer.rows.len(), VIEWERS * Kind::Abr.output_width(2));
+            }
+            Err(fault) => {
+                if let Fault::Budget(steps) = fault {
+                    assert_eq!(steps, most);
+                }
+                let again = policy.decide(Kind::Abr, &batch, &mut answer);
+                assert!(again.is_err(), "a broken instance answers");
+                return (fault.word().to_owned(), fault.to_string());
+            }
+        }
+    }
+    ("fine".to_owned(), format!("{:?}", answer.rows))
+}
+
+/// The reference still works on this thread.
+fn healthy() {
+    let (source, manifest) = read_policy(Kind::Abr);
+    let artifact = Luau::load(
+        "reference.luau",
+        source.as_bytes(),
+        Some(&manifest),
+        limits(),
+    )
+    .unwrap();
+    let mut policy = artifact.instantiate(&Value::Null).unwrap();
+    let mut answer = Answer::default();
+    let asked = project(&batch(1), Kind::Abr, artifact.manifest());
+    policy.decide(Kind::Abr, &asked, &mut answer).unwrap();
+    assert_eq!(answer.rows[..2], [0.0, 4.0]);
+}
+
+#[test]
+fn each_ends_as_it_must() {
+    let mut wrong = Vec::new();
+    for (name, wanted, words, source) in scripts::SCRIPTS {
+        let (word, said) = outcome(source);
+        if word != *wanted || !said.contains(words) {
+            wrong.push(format!(
+                "{name}: {word}, not {wanted}: {said}\n    which lacks {words:?}"
+            ));
+        }
+        // How it ends is the same each time, and to the step.
+        assert_eq!(outcome(source), (word, said), "{name}");
+        healthy();
+    }
+    assert!(scripts::SCRIPTS.len() >= 50, "{}", scripts::SCRIPTS.len());
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn bombs_for_the_compiler_are_refused_or_bounded() {
+    let policy = "return {recommend = function() return 1 end}";
+    let fill = |part: &str| part.repeat(60_000 / part.len());
+    let nested = |open: &str, inner: &str, close: &str, times: usize| {
+        format!(
+            "local x = {}{inner}{}\n{policy}",
+            open.repeat(times),
+            close.repeat(times)
+        )
+    };
+    let refused = [
+        ("brackets", nested("(", "1", ")", 5000), "brackets"),
+        ("tables", nested("{", "", "}", 5000), "brackets"),
+        (
+            "functions",
+            nested("function() return ", "1", " end", 2000),
+            "script.luau",
+        ),
+        (
+            "blocks",
+            format!("{}{}\n{policy}", "do ".repeat(9000), "end ".repeat(9000)),
+            "script.luau",
+        ),
+        ("repeats", "repeat ".repeat(9000), "script.luau"),
+        (
+            "ifs",
+            nested("if x then 1 else ", "1", "", 3000),
+            "script.luau",
+        ),
+        ("minus", nested("- ", "1", "", 25_000), "script.luau"),
+        ("not", nested("not ", "1", "", 12_000), "script.luau"),
+        ("powers", nested("1^", "1", "", 25_000), "script.luau"),
+        (
+            "locals",
+            format!("{}{policy}", "local a = {} ".repeat(400)),
+            "local",
+        ),
+        (
+            "too large",
+            format!("{}{policy}", " ".repeat(70_000)),
+            "65536",
+        ),
+        (
+            "types",
+            format!(
+                "type A = {}number{}\n{policy}",
+                "A<".repeat(5000),
+                ">".repeat(5000)
+            ),
+            "script.luau",
+        ),
+        (
+            "interpolation",
+            format!(
+                "local x = {}1{}\n{policy}",
+                "`{".repeat(3000),
+                "}`".repeat(3000)
+            ),
+            "script.luau",
+        ),
+    ];
+    for (name, source, words) in refused {
+        let error = load(&source)
+            .err()
+            .unwrap_or_else(|| panic!("{name} is loaded"));
+        assert!(error.contains(words), "{name}: {error}");
+        assert!(error.len() < 600, "{name}: {error}");
+    }
+    // What compiles is bounded: it loads, or an error says why not.
+    let bounded = [
+        format!("local x = {{{}}}\n{policy}", fill("1,")),
+        format!("local x = {{{}}}\n{policy}", fill("{},")),
+        format!("local x = 1{}\n{policy}", fill("+1")),
+        format!("local x = ''{}\n{policy}", fill("..''")),
+        format!("local x = math{}\n{policy}", fill(".a")),
+        format!(
+            "local x = function() return type{} end\n{policy}",
+            fill("()")
+        ),
+        format!("if x then {} end\n{policy}", fill("elseif x then ")),
+        format!(
+            "local function f() for i = 1, 3 do {} end end\n{policy}",
+            fill("f() ")
+        ),
+        format!(
+            "{}\n{policy}",
+            "for i = 1, 8 do ".repeat(60) + "local x = 1 " + &"end ".repeat(60)
+        ),
+        format!("local x = '{}'\n{policy}", fill("long")),
+        format!("{}{policy}", fill("\n")),
+        format!(
+            "{}\n{policy}",
+            "local function f(a) local function g() return a end ".repeat(90) + &"end ".repeat(90)
+        ),
+    ];
+    for source in bounded {
+        if let Err(error) = load(&source) {
+            assert!(error.contains("script.luau"), "{error}");
+        }
+    }
+    healthy();
+}
+
+#[test]
+fn what_is_no_script_is_refused_with_words() {
+    let cases: [(&[u8], Option<&str>, &str); 14] = [
+        (b"", None, "empty"),
+        (b" \n\t", None, "empty"),
+        (b"\x1bLua\x00", None, "never bytecode"),
+        (b"return \xff", None, "UTF-8"),
+        (b"local x =\nreturn {", None, "script.luau:2:"),
+        (b"return 7", None, "a table with its functions"),
+        (b"local policy = {}", None, "return policy"),
+        (
+            b"return {}",
+            None,
+            "recommend, optimize, score, plan, authorize",
+        ),
+        (b"return {recommend = 7}", None, "policy.recommend is a"),
+        (b"\n\nerror('no')", None, "script.luau:3: no"),
+        (b"while true do end", None, "100000 steps"),
+        (
+            b"return {score = function() end}",
+            Some("name='x'\nversion='1.0.0'\napi='0.1'\n[kinds.abr]"),
+            "no function recommend",
+        ),
+        (
+            b"return {score = function() end}",
+            Some("name='x'\nversion='1.0.0'\napi='0.2'\n[kinds.score]"),
+            "speaks 0.1",
+        ),
+        (
+            b"return {score = function() end}",
+            Some("name='x"),
+            "cannot be read",
+        ),
+    ];
+    for (source, manifest, words) in cases {
+        let error = Luau::load("script.luau", source, manifest, limits()).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
+fn a_batch_of_another_width_is_refused() {
+    let (_, mut policy) = start("return {recommend = function() return 1 end}").unwrap();
+    let mut wrong = batch(8);
+    wrong.rows.pop();
+    let mut answer = Answer::default();
+    let fault = policy.decide(Kind::Abr, &wrong, &mut answer).unwrap_err();
+    assert!(fault.to_string().contains("rows"), "{fault}");
+    // That was the host's mistake: the instance goes on.
+    policy.decide(Kind::Abr, &batch(8), &mut answer).unwrap();
+    assert_eq!(
+        policy.decide(Kind::Score, &batch(8), &mut answer),
+        Err(Fault::NotAnswered(Kind::Score))
+    );
+}
