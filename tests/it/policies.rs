@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     refused::OFFER,
-    support::{Playlist, Server, until},
+    support::{Playlist, Server, lockgate, until},
 };
 
 /// A script that always picks the same rung, and says so.
@@ -193,4 +193,70 @@ async fn a_policy_that_fails_while_serving_is_rolled_back_and_media_goes_on() {
             .then_some(())
     })
     .await;
+}
+
+#[test]
+fn the_command_line_checks_and_plays_policies() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let run = |arguments: &[&str]| {
+        let output = lockgate(folder.path())
+            .args(arguments)
+            .output()
+            .expect("the binary runs");
+        let told = [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        (output.status.code(), told.concat())
+    };
+    let (code, told) = run(&["policy", "new", "mine"]);
+    assert_eq!(code, Some(0), "{told}");
+    let (code, told) = run(&["policy", "check", "mine.luau"]);
+    assert!(
+        code == Some(0) && told.contains("keeps every rule"),
+        "{told}"
+    );
+    std::fs::write(
+        folder.path().join("loop.luau"),
+        "return { recommend = function() while true do end end }",
+    )
+    .expect("a file is written");
+    let (code, told) = run(&["policy", "check", "loop.luau"]);
+    assert!(code == Some(1) && told.contains("steps"), "{told}");
+    assert_eq!(run(&["policy", "check", "none.luau"]).0, Some(1));
+
+    // The script that `new` writes is the reference: traces play alike through it and the built-in.
+    let traces = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../tests/vectors/traces/norway3g"
+    );
+    let delivery = [
+        "--delivery",
+        "live-hd-lin,webrtc",
+        "--max",
+        "1",
+        "--json",
+        "--plot",
+        "one.svg",
+    ];
+    let (code, told) = run(&[
+        &["policy", "simulate", "mine.luau", "--traces", traces][..],
+        &delivery,
+    ]
+    .concat());
+    assert_eq!(code, Some(0), "{told}");
+    let results: Value = serde_json::from_str(&told).expect("the results are JSON");
+    for delivery in ["live-hd-lin", "webrtc"] {
+        let of = |policy: &str| {
+            let mut all = results.as_array().into_iter().flatten();
+            let one = all.find(|one| one["delivery"] == delivery && one["policy"] == policy);
+            one.map(|one| (one["qoe"].clone(), one["switches"].clone()))
+        };
+        assert!(
+            of("mine").is_some() && of("mine") == of("builtin"),
+            "{results}"
+        );
+        assert_ne!(of("mine"), of("lowest"), "{results}");
+    }
+    let picture =
+        std::fs::read_to_string(folder.path().join("one.svg")).expect("the picture is there");
+    assert!(picture.starts_with("<svg"));
 }

@@ -11,7 +11,12 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use lockgate_api::{Scope, Scopes, token};
 
-use crate::{Config, Server, config::Loader, secret::secret};
+use crate::{
+    Config, Server,
+    config::Loader,
+    policy::{self, PolicyCommand},
+    secret::secret,
+};
 
 /// Live streaming whose decisions are scripts.
 #[derive(Parser)]
@@ -39,6 +44,9 @@ enum Command {
     /// Makes or explains access tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Checks, measures and plays policies.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Encodes for a server; started by it, not by hand.
     #[command(hide = true)]
     TranscodeWorker,
@@ -104,6 +112,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
                 server.run().await
             })?;
         }
+        Command::Policy(command) => return policy::execute(command),
         Command::CheckConfig { file } => {
             let mut config = ConfigArgs {
                 config: file,

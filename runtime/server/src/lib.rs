@@ -7,6 +7,7 @@ mod announce;
 pub mod cli;
 pub mod config;
 mod policies;
+mod policy;
 mod secret;
 mod server;
 

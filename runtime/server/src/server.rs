@@ -38,6 +38,8 @@ impl Server {
         let transport = Transport::bind(lockgate_transport::Config {
             udp_listen: config.webrtc.udp_listen,
             public_addresses: config.webrtc.public_addresses.clone(),
+            // Who looks at a demo mostly sits at this machine, with a network or without.
+            advertise_loopback: demo,
             ..lockgate_transport::Config::default()
         })
         .await

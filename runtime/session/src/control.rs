@@ -249,8 +249,8 @@ fn group(renditions: &[Rendition], codecs: &[VideoCodec], tick: Tick) -> Group {
     }
 }
 
-/// Appends a row of the whole contract; what is not named is absent.
-pub(crate) fn append(rows: &mut Vec<f64>, columns: &[Column], values: &[(&str, Option<f64>)]) {
+/// Appends a row of the whole contract; what is not named, or not finite, is absent.
+pub fn append(rows: &mut Vec<f64>, columns: &[Column], values: &[(&str, Option<f64>)]) {
     let from = rows.len();
     rows.resize(from + column::width(columns), f64::NAN);
     for (name, value) in values {

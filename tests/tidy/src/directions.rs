@@ -32,6 +32,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "policy-wasm",
             "ports",
             "session",
+            "simulate",
             "transcode",
             "transport",
             "web",

@@ -1,0 +1,211 @@
+//! `lockgate policy …`: what an author does with a policy before anybody watches.
+
+mod chooser;
+mod simulate;
+
+use std::{fs, io::Write as _, path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand, ValueEnum};
+use lockgate_policy::{Answer, Artifact, Kind, conformance, project::Projection};
+use serde_json::Value;
+
+use crate::policies::load;
+
+#[derive(Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Writes a working policy to start from.
+    New {
+        /// Its name; the file is NAME.luau.
+        name: String,
+        /// The language.
+        #[arg(long, value_enum, default_value_t = Language::Luau)]
+        lang: Language,
+        /// The kind of judgement.
+        #[arg(long, default_value = "abr")]
+        kind: Kind,
+    },
+    /// Loads a policy in its sandbox, lists what it answers and wants, and tries it on the conformance vectors.
+    Check {
+        #[command(flatten)]
+        file: PolicyFile,
+    },
+    /// Measures decisions a second, steps and memory.
+    Bench {
+        #[command(flatten)]
+        file: PolicyFile,
+        /// Rows in a batch.
+        #[arg(long, default_value_t = 1000)]
+        rows: usize,
+    },
+    /// Plays network traces through policies in virtual time.
+    Simulate(simulate::Arguments),
+}
+
+#[derive(Args)]
+pub(crate) struct PolicyFile {
+    /// The policy: a Luau script or a Wasm component.
+    file: PathBuf,
+    /// Its configuration, as JSON.
+    #[arg(long, value_name = "JSON", default_value = "{}")]
+    config: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Language {
+    Luau,
+}
+
+/// Runs a command. Trouble found in the policy is exit code 1, told on standard output.
+pub(crate) fn execute(command: PolicyCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        PolicyCommand::New {
+            name,
+            lang: Language::Luau,
+            kind,
+        } => new(&name, kind),
+        PolicyCommand::Check { file } => check(&file),
+        PolicyCommand::Bench { file, rows } => bench(&file, rows),
+        PolicyCommand::Simulate(arguments) => simulate::run(&arguments),
+    }
+}
+
+impl PolicyFile {
+    fn load(&self) -> anyhow::Result<(Arc<dyn Artifact>, Value)> {
+        let config = serde_json::from_str(&self.config).context("--config is not JSON")?;
+        Ok((read(&self.file)?, config))
+    }
+}
+
+/// Loads a policy with the manifest beside it.
+fn read(path: &std::path::Path) -> anyhow::Result<Arc<dyn Artifact>> {
+    let bytes = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let manifest = fs::read_to_string(path.with_extension("toml")).ok();
+    Ok(load(
+        &path.display().to_string(),
+        &bytes,
+        manifest.as_deref(),
+    )?)
+}
+
+fn check(file: &PolicyFile) -> anyhow::Result<ExitCode> {
+    let (artifact, config) = file.load()?;
+    let mut out = std::io::stdout().lock();
+    let manifest = artifact.manifest();
+    writeln!(
+        out,
+        "{} {} (api {})\ndigest {}",
+        manifest.name,
+        manifest.version,
+        manifest.api,
+        artifact.digest()
+    )?;
+    for (kind, wants) in &manifest.kinds {
+        let columns = if wants.columns.is_empty() {
+            "all".to_owned()
+        } else {
+            wants.columns.join(", ")
+        };
+        writeln!(
+            out,
+            "  {kind}: carries {} numbers a row; columns: {columns}",
+            wants.memo
+        )?;
+    }
+    match conformance::check(&*artifact, &config, CHECK_VECTORS) {
+        Ok(()) => {
+            writeln!(out, "keeps every rule on {CHECK_VECTORS} vectors a kind")?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(broken) => {
+            writeln!(out, "breaks a rule: {broken}")?;
+            Ok(ExitCode::from(1))
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts for a person to read")]
+fn bench(file: &PolicyFile, rows: usize) -> anyhow::Result<ExitCode> {
+    let (artifact, config) = file.load()?;
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "{:<9} {:>12} {:>10} {:>10} {:>11} {:>9}",
+        "kind", "decisions/s", "p50 µs", "p99 µs", "steps/row", "memory"
+    )?;
+    for kind in artifact
+        .manifest()
+        .kinds
+        .keys()
+        .copied()
+        .filter(|kind| *kind != Kind::Auth)
+    {
+        let projection = Projection::new(artifact.manifest(), kind);
+        let Some(full) = repeated(kind, rows) else {
+            continue;
+        };
+        let mut asked = conformance::empty();
+        projection.apply(&full, &mut asked);
+        asked.memo = vec![f64::NAN; projection.memo() * full.row_count];
+        let mut policy = artifact.instantiate(&config)?;
+        let (mut answer, mut times, mut steps, mut memory) = (Answer::default(), Vec::new(), 0, 0);
+        let began = Instant::now();
+        while times.len() < 20 || (began.elapsed().as_secs() < 2 && times.len() < 5000) {
+            let call = Instant::now();
+            let spent = policy.decide(kind, &asked, &mut answer)?;
+            times.push(call.elapsed().as_secs_f64());
+            asked.memo.clone_from(&answer.memo);
+            (steps, memory) = (spent.steps, spent.memory_bytes.max(memory));
+        }
+        times.sort_by(f64::total_cmp);
+        let at = |share: f64| times[((times.len() - 1) as f64 * share) as usize] * 1e6;
+        let rate = full.row_count as f64 / (at(0.5) / 1e6);
+        let per_row = steps as f64 / full.row_count as f64;
+        writeln!(
+            out,
+            "{kind:<9} {rate:>12.0} {:>10.1} {:>10.1} {per_row:>11.1} {:>6} kB",
+            at(0.5),
+            at(0.99),
+            memory / 1024
+        )?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A batch of so many rows, made of the ordinary vectors.
+fn repeated(kind: Kind, rows: usize) -> Option<lockgate_policy::Batch> {
+    let vectors = conformance::vectors(kind, 30, 1);
+    let mut batch = vectors
+        .into_iter()
+        .find(|batch| batch.row_count > 0 && batch.rung_count > 2)?;
+    if kind != Kind::Ladder {
+        let width = batch.rows.len() / batch.row_count;
+        let own = batch.rows.clone();
+        batch.rows = own.into_iter().cycle().take(width * rows).collect();
+        batch.row_count = rows;
+    }
+    Some(batch)
+}
+
+fn new(name: &str, kind: Kind) -> anyhow::Result<ExitCode> {
+    let text = match kind {
+        Kind::Abr => include_str!("../../../../policies/abr/reference.luau"),
+        Kind::Optimize => include_str!("../../../../policies/optimize/reference.luau"),
+        Kind::Score => include_str!("../../../../policies/score/reference.luau"),
+        Kind::Ladder => include_str!("../../../../policies/ladder/reference.luau"),
+        Kind::Auth => include_str!("../../../../policies/auth/reference.luau"),
+    };
+    let path = PathBuf::from(format!("{name}.luau"));
+    let mut file = fs::File::create_new(&path)
+        .with_context(|| format!("{} cannot be made", path.display()))?;
+    file.write_all(text.as_bytes())?;
+    writeln!(
+        std::io::stdout(),
+        "{} is written: the reference rule of {kind}. Try it:\n  lockgate policy check {0}\n  lockgate serve --set policies.{kind}={0}",
+        path.display()
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Vectors a kind that `check` tries.
+const CHECK_VECTORS: usize = 300;
