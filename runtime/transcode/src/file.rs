@@ -25,7 +25,7 @@ pub(crate) fn run(desk: &Desk, start: &Start, url: &str, looped: bool) -> Result
         zero_90k,
         packing,
     } = probe::probe(&mut opened, start.settings.gop_s, &desk.out)
-        .map_err(|why| fail(format!("cannot play {url}: {why}")))?;
+        .map_err(|why| fail(format!("cannot play {}: {why}", open::shown(url))))?;
     let work = desk.ask_for_plan(info.clone(), drop)?;
     let is_h264 = info
         .video
@@ -63,7 +63,10 @@ pub(crate) fn run(desk: &Desk, start: &Start, url: &str, looped: bool) -> Result
             break;
         }
         if player.timeline.end_90k() <= begin_90k {
-            return Err(fail(format!("cannot loop {url}: it lasts no time at all")));
+            return Err(fail(format!(
+                "cannot loop {}: it lasts no time at all",
+                open::shown(url)
+            )));
         }
         opened = open::open(url, &start.settings.protocols).map_err(fail)?;
         player.timeline.restart(zero_90k);

@@ -65,7 +65,7 @@ impl<'a> Meter<'a> {
             if let Some((then, before_90k)) = self.last {
                 let real_s = now.duration_since(then).as_secs_f64().max(0.001);
                 let media_s = (media_90k - before_90k).max(0) as f64 / 90_000.0;
-                stats.speed = media_s / real_s * share;
+                stats.speed = (media_s / real_s * share).max(0.0);
             }
             self.last = Some((now, media_90k));
         }

@@ -56,7 +56,7 @@ impl Deadline {
 
 /// Opens a source; the text of the error names it.
 pub(crate) fn open(url: &str, protocols: &[String]) -> Result<Opened, String> {
-    let fail = |why: &str| format!("cannot open {url}: {why}");
+    let fail = |why: &str| format!("cannot open {}: {why}", shown(url));
     check(url, protocols).map_err(|why| fail(&why))?;
     let deadline = Arc::new(Deadline {
         zero: Instant::now(),
@@ -141,7 +141,7 @@ impl Opened {
                     continue;
                 }
                 Err(Error::InvalidData) => return Ok(None),
-                Err(error) => return Err(format!("reading {}: {}", self.url, why(error))),
+                Err(error) => return Err(format!("reading {}: {}", shown(&self.url), why(error))),
             }
             self.broken_in_a_row = 0;
             let is = |stream: &Option<Stream>| {
@@ -232,9 +232,28 @@ const BROKEN_MAX: u32 = 100_000;
 /// Demuxers that make pictures out of plain text.
 const NOT_MEDIA: [&str; 4] = ["tty", "bin", "idf", "xbin"];
 
+/// A URL as people may see it: without its user name and password.
+pub(crate) fn shown(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..authority].rfind('@') {
+        Some(at) => format!("{scheme}://…@{}", &rest[at + 1..]),
+        None => url.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn credentials_are_not_shown() {
+        assert_eq!(shown("rtsp://user:pass@host/a@b"), "rtsp://…@host/a@b");
+        assert_eq!(shown("http://host/x?y=a@b"), "http://host/x?y=a@b");
+        assert_eq!(shown("/srv/media/a@b.mp4"), "/srv/media/a@b.mp4");
+    }
 
     #[test]
     fn schemes_are_seen_as_ffmpeg_sees_them() {

@@ -267,7 +267,11 @@ impl Listener<'_> {
                 } else {
                     "cannot open"
                 };
-                let text = format!("{what} {url}: nothing came for {} s", still.as_secs());
+                let text = format!(
+                    "{what} {}: nothing came for {} s",
+                    crate::open::shown(url),
+                    still.as_secs()
+                );
                 Some(End::Broken(text))
             }
             _ => None,
