@@ -10,7 +10,7 @@ use lockgate_policy::{
 use lockgate_policy_luau::Luau;
 use serde_json::Value;
 
-#[path = "../tests/common/mod.rs"]
+#[path = "../tests/all/common.rs"]
 mod common;
 
 const VIEWERS: usize = 1000;

@@ -6,8 +6,7 @@ use std::fmt::Write as _;
 use lockgate_policy::column::{Column, SAMPLE_WIDTH};
 
 /// A function `(input, offset, viewer, memo)` that sets the fields of `viewer` and the numbers of `memo`. A number
-/// that is not finite is absent. Policies have no `rawset`; here it never becomes a call, being a built-in of the VM,
-/// so that a row takes the same steps whatever the row before it was.
+/// that is not finite is absent.
 pub(crate) fn fill(columns: &[Column], memo: usize) -> String {
     let mut body = String::from("return function(b, o, v, m)\nlocal x, t\n");
     let mut at = 0;
@@ -15,50 +14,43 @@ pub(crate) fn fill(columns: &[Column], memo: usize) -> String {
         if column.width == 1 {
             // Rungs are counted from 1 in Luau, so that `ladder[viewer.current]` is the rung.
             let shift = column.name == "current";
-            place(&mut body, at, "v", &format!("\"{}\"", column.name), shift);
+            place(&mut body, at, &format!("v.{}", column.name), shift);
             at += 1;
             continue;
         }
         line(
             &mut body,
             format_args!(
-                "t = v.{0} if t == nil then t = {{}} rawset(v, \"{0}\", t) end",
+                "t = v.{0} if t == nil then t = {{}} v.{0} = t end",
                 column.name
             ),
         );
         for within in 0..column.width {
             let shift = column.name == "samples" && within % SAMPLE_WIDTH == SAMPLE_WIDTH - 1;
-            place(&mut body, at, "t", &(within + 1).to_string(), shift);
+            place(&mut body, at, &format!("t[{}]", within + 1), shift);
             at += 1;
         }
     }
     for number in 1..=memo {
-        place(&mut body, at, "m", &number.to_string(), false);
+        place(&mut body, at, &format!("m[{number}]"), false);
         at += 1;
     }
     body.push_str("end\n");
     body
 }
 
-fn place(body: &mut String, at: usize, table: &str, key: &str, is_rung: bool) {
+fn place(body: &mut String, at: usize, field: &str, is_rung: bool) {
     let value = if is_rung {
         "if x % 1 == 0 then x + 1 else x"
     } else {
         "x"
-    };
-    // A field that is there is set the fast way; one that is not would run into the guard of the table.
-    let field = if key.starts_with('"') {
-        format!("{table}.{}", key.trim_matches('"'))
-    } else {
-        format!("{table}[{key}]")
     };
     let at = at * 8;
     line(
         body,
         format_args!(
             "x = buffer.readf64(b, o + {at}) \
-             if {field} == nil then if x - x == 0 then rawset({table}, {key}, {value}) end \
-             elseif x - x == 0 then {field} = {value} else {field} = nil end"
+             if x - x == 0 then {field} = {value} elseif {field} ~= nil then {field} = nil end"
         ),
     );
 }

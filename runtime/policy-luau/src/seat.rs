@@ -63,6 +63,11 @@ impl Seat {
         let layout = lua.create_table()?;
         layout.raw_set("input", &input)?;
         layout.raw_set("output", &output)?;
+        let fields = lua.create_table()?;
+        for column in &columns {
+            fields.raw_set(column.name, true)?;
+        }
+        layout.raw_set("fields", fields)?;
         layout.raw_set("stride", stride)?;
         layout.raw_set("memo", memo)?;
         layout.raw_set("reasons", reasons)?;

@@ -311,7 +311,7 @@ fn a_manifest_bounds_the_budget_and_the_digest_names_the_source() {
 
 #[test]
 fn the_types_name_every_column() {
-    let types = include_str!("../../../sdk/luau/lockgate.d.luau");
+    let types = include_str!("../../../../sdk/luau/lockgate.d.luau");
     for columns in [column::VIEWER, column::RUNG, column::SOURCE] {
         for column in columns {
             assert!(

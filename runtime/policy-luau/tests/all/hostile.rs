@@ -1,17 +1,15 @@
 //! Scripts that mean harm, or are merely wrong: each ends as it must, within its steps, and hurts nobody else.
 
-mod common;
-
-use common::{project, read_policy};
+use crate::{
+    common::{project, read_policy},
+    scripts,
+};
 use lockgate_policy::{
     Answer, Artifact, Batch, Fault, Kind, Limits, Policy, Tick, column,
     engine::{Cause, Mode},
 };
 use lockgate_policy_luau::{Luau, LuauArtifact};
 use serde_json::Value;
-
-#[path = "hostile/scripts.rs"]
-mod scripts;
 
 const VIEWERS: usize = 3;
 

@@ -1,8 +1,6 @@
 //! The reference scripts answer as the built-in policies do, bit for bit.
 
-mod common;
-
-use common::{Random, project, read_policy};
+use crate::common::{Random, project, read_policy};
 use lockgate_policy::{
     Answer, Artifact, Batch, Builtin, Kind, Limits, Tick,
     auth::{Action, Request},

@@ -387,8 +387,8 @@ pub(crate) const SCRIPTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "memo beyond its end",
-        "trap",
-        "memo[8]",
+        "bad_output",
+        "from 1 to 8",
         "return {recommend = function(v) v.memo[9] = 1 return 1 end}",
     ),
     (
@@ -406,7 +406,7 @@ pub(crate) const SCRIPTS: &[(&str, &str, &str, &str)] = &[
     (
         "viewer as a list",
         "bad_output",
-        "the viewer's list",
+        "a new field of the viewer is 1",
         "return {recommend = function(v) table.insert(v, 1) return 1 end}",
     ),
     (
@@ -606,21 +606,21 @@ pub(crate) const SCRIPTS: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "field for the next viewer",
-        "trap",
-        "only the fields",
+        "bad_output",
+        "a new field of the viewer is \"spy\"",
         "return {recommend = function(v) v.spy = 1 return 1 end}",
     ),
     (
         "viewer's metatable",
-        "trap",
-        "",
+        "bad_output",
+        "metatable",
         "return {recommend = function(v) setmetatable(v, {}) return 1 end}",
     ),
     (
         "viewer's metatable read",
         "fine",
         "",
-        "return {recommend = function(v) assert(getmetatable(v) == 'locked') return 1 end}",
+        "return {recommend = function(v) assert(getmetatable(v) == nil) return 1 end}",
     ),
     (
         "globals by another name",
