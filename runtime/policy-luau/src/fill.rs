@@ -3,13 +3,14 @@
 
 use std::fmt::Write as _;
 
-use lockgate_policy::column::{Column, SAMPLE_WIDTH};
+use lockgate_policy::column::{Column, SAMPLE_WIDTH, width};
 
 /// A function `(input, offset, viewer, memo)` that sets the fields of `viewer` and the numbers of `memo`. A number
-/// that is not finite is absent.
+/// that is not finite is absent. Behind the columns stands one number for each list: 0 if all of it is absent.
 pub(crate) fn fill(columns: &[Column], memo: usize) -> String {
     let mut body = String::from("return function(b, o, v, m)\nlocal x, t\n");
     let mut at = 0;
+    let mut lists = width(columns);
     for column in columns {
         if column.width == 1 {
             // Rungs are counted from 1 in Luau, so that `ladder[viewer.current]` is the rung.
@@ -18,19 +19,23 @@ pub(crate) fn fill(columns: &[Column], memo: usize) -> String {
             at += 1;
             continue;
         }
+        let (name, flag) = (column.name, lists * 8);
         line(
             &mut body,
             format_args!(
-                "t = v.{0} if t == nil then t = {{}} v.{0} = t end",
-                column.name
+                "if buffer.readf64(b, o + {flag}) == 0 then v.{name} = nil else \
+                 t = v.{name} if t == nil then t = {{}} v.{name} = t end"
             ),
         );
         for within in 0..column.width {
-            let shift = column.name == "samples" && within % SAMPLE_WIDTH == SAMPLE_WIDTH - 1;
+            let shift = name == "samples" && within % SAMPLE_WIDTH == SAMPLE_WIDTH - 1;
             place(&mut body, at, &format!("t[{}]", within + 1), shift);
             at += 1;
         }
+        body.push_str("end\n");
+        lists += 1;
     }
+    at = lists;
     for number in 1..=memo {
         place(&mut body, at, &format!("m[{number}]"), false);
         at += 1;

@@ -1,6 +1,6 @@
 //! What an instance keeps for one kind: its buffers, and the ladder it has seen last.
 
-use std::{io::Read as _, sync::Arc};
+use std::{io::Read as _, ops::Range, sync::Arc};
 
 use lockgate_policy::{
     Answer, Batch, Kind, Manifest,
@@ -20,6 +20,8 @@ const NUMBER: usize = size_of::<f64>();
 pub(crate) struct Seat {
     pub(crate) kind: Kind,
     columns: usize,
+    /// Where the lists among the columns stand in a row.
+    lists: Vec<Range<usize>>,
     rung_columns: Vec<Column>,
     memo: usize,
     run: Function,
@@ -48,7 +50,8 @@ impl Seat {
         let lua = &state.lua;
         let columns = manifest.columns(kind);
         let (width, memo) = (column::width(&columns), manifest.memo(kind));
-        let stride = (width + memo) * NUMBER;
+        let lists = lists(&columns);
+        let stride = (width + lists.len() + memo) * NUMBER;
         let input = lua.create_buffer_with_capacity(ROWS * stride)?;
         let output = lua.create_buffer_with_capacity(0)?;
         let reasons = lua.create_table()?;
@@ -77,6 +80,7 @@ impl Seat {
         Ok(Self {
             kind,
             columns: width,
+            lists,
             rung_columns: manifest.rung_columns(kind),
             memo,
             run,
@@ -192,7 +196,15 @@ impl Seat {
         for row in first..first + count {
             let numbers = &batch.rows[row * self.columns..(row + 1) * self.columns];
             let memo = &batch.memo[row * self.memo..(row + 1) * self.memo];
-            for number in numbers.iter().chain(memo) {
+            let is_known = |list: &Range<usize>| {
+                let known = numbers[list.clone()]
+                    .iter()
+                    .any(|number| number.is_finite());
+                if known { 1.0 } else { 0.0 }
+            };
+            let known = self.lists.iter().map(is_known);
+            let all = numbers.iter().copied().chain(known);
+            for number in all.chain(memo.iter().copied()) {
                 self.bytes.extend_from_slice(&number.to_le_bytes());
             }
         }
@@ -215,6 +227,17 @@ impl Seat {
         }
         Ok(())
     }
+}
+
+fn lists(columns: &[Column]) -> Vec<Range<usize>> {
+    let (mut lists, mut at) = (Vec::new(), 0);
+    for column in columns {
+        if column.width > 1 {
+            lists.push(at..at + column.width);
+        }
+        at += column.width;
+    }
+    lists
 }
 
 /// Sets the columns of a rung that are present.
