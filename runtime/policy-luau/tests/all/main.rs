@@ -4,6 +4,7 @@
 
 mod common;
 mod contract;
+mod greedy;
 mod hostile;
 mod reference;
-mod scripts;
+mod wrong;
