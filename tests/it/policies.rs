@@ -195,6 +195,50 @@ async fn a_policy_that_fails_while_serving_is_rolled_back_and_media_goes_on() {
     .await;
 }
 
+#[tokio::test]
+async fn an_auth_policy_decides_who_enters_and_fails_closed() {
+    let script = "local policy = {}\nfunction policy.authorize(request)\n\
+                  \tif request.action == \"admin\" or request.stream == \"open\" then return { allow = true, ttl_s = 60 } end\n\
+                  \tif request.stream == \"broken\" then error(\"broken\") end\n\
+                  \treturn { deny = true, status = 403, reason = \"closed\" }\nend\nreturn policy\n";
+    let config = "[policies]\nauth = \"auth.luau\"\n";
+    let server = Server::start_with(config, &[], &[("auth.luau", script)]).await;
+    assert_eq!(server.offer("/whip/open", OFFER).await.status, 201);
+    // The token has every publish scope, but the policy says no; and what fails means no.
+    server.offer("/whip/closed", OFFER).await.problem(403);
+    server.offer("/whip/broken", OFFER).await.problem(403);
+    let swapped = script.replace("\"open\"", "\"closed\"");
+    let put = server
+        .send_as(&server.token, Method::PUT, "/api/policies/auth", swapped)
+        .await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    assert_eq!(server.offer("/whip/closed", OFFER).await.status, 201);
+}
+
+#[test]
+fn a_server_does_not_start_without_the_auth_policy_it_was_told_to_ask() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(folder.path().join("auth.luau"), "this is no script")
+        .expect("a file is written");
+    let arguments = [
+        "serve",
+        "--set",
+        "policies.auth=auth.luau",
+        "--set",
+        "http.listen=127.0.0.1:0",
+    ];
+    let output = lockgate(folder.path())
+        .args(arguments)
+        .args(["--set", "webrtc.udp_listen=127.0.0.1:0"])
+        .output()
+        .expect("the binary runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.code() == Some(1) && said.contains("auth.luau"),
+        "{said}"
+    );
+}
+
 #[test]
 fn the_command_line_checks_and_plays_policies() {
     let folder = tempfile::tempdir().expect("a temporary folder");

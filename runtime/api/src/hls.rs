@@ -20,7 +20,7 @@ pub(crate) async fn multivariant(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    app.door.admit(&headers, &uri, Action::Play(&name))?;
+    app.door.admit(&headers, &uri, Action::Play(&name)).await?;
     let text = app
         .streams
         .hls(&name)?
@@ -37,7 +37,7 @@ pub(crate) async fn file(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    app.door.admit(&headers, &uri, Action::Play(&name))?;
+    app.door.admit(&headers, &uri, Action::Play(&name)).await?;
     let hls = app.streams.hls(&name)?;
     let rung = extract::track(&rung, &name)?;
     if file == "playlist.m3u8" {

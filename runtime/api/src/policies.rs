@@ -31,7 +31,7 @@ pub(crate) async fn list(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Json<Value>, Problem> {
-    app.door.admit(&headers, &uri, Action::Admin)?;
+    app.door.admit(&headers, &uri, Action::Admin).await?;
     let slots = app.desk.info().await.map_err(refused)?;
     Ok(Json(json!({ "policies": slots, "late": app.desk.late() })))
 }
@@ -43,7 +43,8 @@ pub(crate) async fn swap(
     request: Request,
 ) -> Result<Json<Value>, Problem> {
     app.door
-        .admit(request.headers(), request.uri(), Action::Admin)?;
+        .admit(request.headers(), request.uri(), Action::Admin)
+        .await?;
     let kind = parse(&kind)?;
     let (bytes, artifact) = load(&app, kind, request).await?;
     let manifest = artifact.manifest();
@@ -75,7 +76,7 @@ pub(crate) async fn rollback(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<StatusCode, Problem> {
-    app.door.admit(&headers, &uri, Action::Admin)?;
+    app.door.admit(&headers, &uri, Action::Admin).await?;
     app.desk.rollback(parse(&kind)?).await.map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -87,7 +88,8 @@ pub(crate) async fn shadow(
     request: Request,
 ) -> Result<StatusCode, Problem> {
     app.door
-        .admit(request.headers(), request.uri(), Action::Admin)?;
+        .admit(request.headers(), request.uri(), Action::Admin)
+        .await?;
     let kind = parse(&kind)?;
     let (_, artifact) = load(&app, kind, request).await?;
     app.desk
@@ -104,7 +106,7 @@ pub(crate) async fn end_shadow(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<StatusCode, Problem> {
-    app.door.admit(&headers, &uri, Action::Admin)?;
+    app.door.admit(&headers, &uri, Action::Admin).await?;
     app.desk
         .shadow(parse(&kind)?, None)
         .await
@@ -119,7 +121,7 @@ pub(crate) async fn decisions(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    app.door.admit(&headers, &uri, Action::Admin)?;
+    app.door.admit(&headers, &uri, Action::Admin).await?;
     let entries = app.desk.decisions(parse(&kind)?).await.map_err(refused)?;
     let mut lines = Vec::new();
     for entry in entries {

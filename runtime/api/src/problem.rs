@@ -111,6 +111,21 @@ impl Problem {
         )
     }
 
+    /// The `auth` policy said no.
+    pub fn policy_denied() -> Self {
+        let detail = "the server's auth policy does not allow this";
+        Self::new(
+            StatusCode::FORBIDDEN,
+            "/problems/denied",
+            "Not allowed",
+            detail,
+        )
+        .with_header(
+            header::WWW_AUTHENTICATE,
+            r#"Bearer realm="lockgate", error="insufficient_scope""#,
+        )
+    }
+
     /// There is nothing at this path.
     pub fn no_route(path: &str) -> Self {
         let detail = format!("there is nothing at {path}");

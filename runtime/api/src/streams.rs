@@ -30,7 +30,11 @@ pub(crate) async fn list(
 ) -> Result<Json<Listing>, Problem> {
     let mut streams = Vec::new();
     for stream in app.streams.list() {
-        match app.door.admit(&headers, &uri, Action::Play(&stream.id)) {
+        match app
+            .door
+            .admit(&headers, &uri, Action::Play(&stream.id))
+            .await
+        {
             Ok(()) => streams.push(stream),
             Err(problem) if problem.status() == StatusCode::FORBIDDEN => {}
             Err(problem) => return Err(problem),
@@ -46,7 +50,7 @@ pub(crate) async fn one(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Json<StreamInfo>, Problem> {
-    app.door.admit(&headers, &uri, Action::Play(&name))?;
+    app.door.admit(&headers, &uri, Action::Play(&name)).await?;
     Ok(Json(app.streams.info(&name)?))
 }
 
@@ -57,7 +61,7 @@ pub(crate) async fn sessions(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Json<Sessions>, Problem> {
-    app.door.admit(&headers, &uri, Action::Admin)?;
+    app.door.admit(&headers, &uri, Action::Admin).await?;
     Ok(Json(Sessions {
         sessions: app.streams.sessions(&name)?,
     }))
@@ -70,7 +74,7 @@ pub(crate) async fn stop(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<StatusCode, Problem> {
-    app.door.admit(&headers, &uri, Action::Admin)?;
+    app.door.admit(&headers, &uri, Action::Admin).await?;
     app.streams.stop(&name)?;
     Ok(StatusCode::NO_CONTENT)
 }

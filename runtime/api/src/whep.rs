@@ -31,7 +31,7 @@ pub(crate) async fn subscribe(
     uri: Uri,
     Sdp(offer): Sdp,
 ) -> Result<Response, Problem> {
-    app.door.admit(&headers, &uri, Action::Play(&name))?;
+    app.door.admit(&headers, &uri, Action::Play(&name)).await?;
     let joined = app
         .streams
         .subscribe(&name, offer)
@@ -73,7 +73,7 @@ pub(crate) async fn trickle(
     uri: Uri,
     SdpFragment(fragment): SdpFragment,
 ) -> Result<StatusCode, Problem> {
-    app.door.admit(&headers, &uri, Action::Play(&name))?;
+    app.door.admit(&headers, &uri, Action::Play(&name)).await?;
     let peer = app.streams.viewer(&name, session)?;
     check_ice_tag(&headers, &peer.ice_tag())?;
     peer.trickle(fragment).await.map_err(Error::from)?;
@@ -87,7 +87,7 @@ pub(crate) async fn end(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<StatusCode, Problem> {
-    app.door.admit(&headers, &uri, Action::Play(&name))?;
+    app.door.admit(&headers, &uri, Action::Play(&name)).await?;
     app.streams.unsubscribe(&name, session)?;
     Ok(StatusCode::OK)
 }
@@ -108,7 +108,8 @@ pub(crate) async fn layer(
     request: Request,
 ) -> Result<StatusCode, Problem> {
     app.door
-        .admit(request.headers(), request.uri(), Action::Play(&name))?;
+        .admit(request.headers(), request.uri(), Action::Play(&name))
+        .await?;
     let body = bounded(request.into_body(), 4096).await?;
     let layer: Layer = serde_json::from_slice(&body).map_err(|error| {
         Problem::bad_body(format!(
@@ -145,7 +146,7 @@ pub(crate) async fn events(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    app.door.admit(&headers, &uri, Action::Play(&name))?;
+    app.door.admit(&headers, &uri, Action::Play(&name)).await?;
     let (verdicts, playing) = app.streams.watch_viewer(&name, session)?;
     Ok(Sse::new(changes(verdicts, playing))
         .keep_alive(KeepAlive::default())

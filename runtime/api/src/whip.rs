@@ -21,7 +21,9 @@ pub(crate) async fn publish(
     uri: Uri,
     Sdp(offer): Sdp,
 ) -> Result<Response, Problem> {
-    app.door.admit(&headers, &uri, Action::Publish(&name))?;
+    app.door
+        .admit(&headers, &uri, Action::Publish(&name))
+        .await?;
     let joined = app.streams.publish(name.clone(), offer).await?;
     Ok(created(
         &app,
@@ -39,7 +41,9 @@ pub(crate) async fn trickle(
     uri: Uri,
     SdpFragment(fragment): SdpFragment,
 ) -> Result<StatusCode, Problem> {
-    app.door.admit(&headers, &uri, Action::Publish(&name))?;
+    app.door
+        .admit(&headers, &uri, Action::Publish(&name))
+        .await?;
     let peer = app.streams.publisher(&name, session)?;
     check_ice_tag(&headers, &peer.ice_tag())?;
     peer.trickle(fragment)
@@ -55,7 +59,9 @@ pub(crate) async fn end(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<StatusCode, Problem> {
-    app.door.admit(&headers, &uri, Action::Publish(&name))?;
+    app.door
+        .admit(&headers, &uri, Action::Publish(&name))
+        .await?;
     app.streams.unpublish(&name, session)?;
     Ok(StatusCode::OK)
 }

@@ -54,8 +54,14 @@ impl Policies {
             desk: desk.clone(),
         };
         for (kind, path) in &policies.files {
-            if !policies.swap_to(*kind, path).await {
-                policies.fall_back(*kind).await;
+            if !policies.swap_to(*kind, path).await && !policies.fall_back(*kind).await {
+                // Without its policy the door would open to whom the operator meant to keep out.
+                anyhow::ensure!(
+                    *kind != Kind::Auth,
+                    "the auth policy {} cannot be used, and none was good before; mend it or take it out of [policies]",
+                    path.display()
+                );
+                tracing::warn!(%kind, "the built-in policy decides");
             }
         }
         Ok(policies)
@@ -122,14 +128,14 @@ impl Policies {
         }
     }
 
-    async fn fall_back(&self, kind: Kind) {
+    async fn fall_back(&self, kind: Kind) -> bool {
         for path in self.store.kept(kind) {
             if path.is_file() && self.swap_to(kind, &path).await {
                 tracing::warn!(%kind, path = %path.display(), "the policy that was last good decides");
-                return;
+                return true;
             }
         }
-        tracing::warn!(%kind, "the built-in policy decides");
+        false
     }
 
     async fn admit(

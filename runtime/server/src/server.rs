@@ -105,7 +105,11 @@ impl Server {
                 .write(Path::new(&path))
                 .context("LOCKGATE_READY_FILE cannot be written")?;
         }
-        let door = Door::new(secret, Scopes::new(config.auth.anonymous.clone()));
+        let door = Door::new(
+            secret,
+            Scopes::new(config.auth.anonymous.clone()),
+            desk.clone(),
+        );
         let ice_servers = config.webrtc.ice_servers.iter().map(ice_server).collect();
         Ok(Self {
             listener,

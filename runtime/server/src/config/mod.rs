@@ -175,6 +175,9 @@ pub struct Policies {
     /// What is worth encoding.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ladder: Option<PathBuf>,
+    /// Who may enter. It decides what `auth.anonymous` does not grant; without it the token's scopes do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth: Option<PathBuf>,
     /// Parameters, a table for each kind.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<Kind, toml::Table>,
@@ -188,7 +191,7 @@ impl Policies {
             Kind::Optimize => self.optimize.as_ref(),
             Kind::Score => self.score.as_ref(),
             Kind::Ladder => self.ladder.as_ref(),
-            Kind::Auth => None,
+            Kind::Auth => self.auth.as_ref(),
         }
     }
 }
@@ -201,6 +204,7 @@ impl Default for Policies {
             optimize: None,
             score: None,
             ladder: None,
+            auth: None,
             parameters: BTreeMap::new(),
         }
     }

@@ -39,6 +39,8 @@ struct Inner {
     thread: Option<JoinHandle<()>>,
     deadline: Duration,
     late: AtomicU64,
+    /// The generation of the `auth` policy; 0 while the built-in decides.
+    auth: AtomicU64,
     started: Instant,
 }
 
@@ -82,6 +84,7 @@ impl Desk {
             thread: Some(thread),
             deadline,
             late: AtomicU64::new(0),
+            auth: AtomicU64::new(0),
             started: Instant::now(),
         };
         Ok(Self {
@@ -147,6 +150,11 @@ impl Desk {
         answer.map_err(|fault| DeskError::Auth(fault.to_string()))
     }
 
+    /// The generation of the `auth` policy; 0 while none is there and the scopes of tokens decide.
+    pub fn auth_generation(&self) -> u64 {
+        self.inner.auth.load(Ordering::Acquire)
+    }
+
     /// Puts a policy in charge of a kind, after every check. Returns its generation.
     pub async fn swap(
         &self,
@@ -154,19 +162,29 @@ impl Desk {
         artifact: Arc<dyn Artifact>,
         config: Value,
     ) -> Result<u64, DeskError> {
-        Ok(self
+        let generation = self
             .call(|reply| Ask::Swap {
                 kind,
                 artifact,
                 config,
                 reply,
             })
-            .await??)
+            .await??;
+        self.note(kind, generation);
+        Ok(generation)
     }
 
-    /// Goes back to the policy before the active one.
-    pub async fn rollback(&self, kind: Kind) -> Result<(), DeskError> {
-        Ok(self.call(|reply| Ask::Rollback { kind, reply }).await??)
+    /// Goes back to the policy before the active one; its generation, 0 for the built-in.
+    pub async fn rollback(&self, kind: Kind) -> Result<u64, DeskError> {
+        let generation = self.call(|reply| Ask::Rollback { kind, reply }).await??;
+        self.note(kind, generation);
+        Ok(generation)
+    }
+
+    fn note(&self, kind: Kind, generation: u64) {
+        if kind == Kind::Auth {
+            self.inner.auth.store(generation, Ordering::Release);
+        }
     }
 
     /// Lets a candidate decide beside the active policy without effect; `None` ends it.

@@ -46,7 +46,7 @@ pub(super) enum Ask {
     },
     Rollback {
         kind: Kind,
-        reply: oneshot::Sender<Result<(), SwapError>>,
+        reply: oneshot::Sender<Result<u64, SwapError>>,
     },
     Shadow {
         kind: Kind,
@@ -129,7 +129,8 @@ fn answer(places: &mut HashMap<Kind, Place>, ask: Ask, now_ms: u64) {
         }
         Ask::Rollback { kind, reply } => {
             if let Some(place) = places.get_mut(&kind) {
-                drop(reply.send(place.slot.rollback()));
+                let done = place.slot.rollback();
+                drop(reply.send(done.map(|()| place.slot.info(now_ms).active.generation)));
             }
         }
         Ask::Shadow {

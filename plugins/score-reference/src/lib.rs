@@ -1,0 +1,39 @@
+//! The reference rule of `score`: 100 less what bandwidth, loss and jitter take off. What is not known takes nothing.
+
+use lockgate_sdk::score::*;
+
+#[policy(score)]
+fn score(_: &(), _: &Tick, _: &Ladder, viewer: &Viewer, _: &mut Memo) -> Grade {
+    let part = |value: Option<f64>, of: fn(f64) -> f64, most: f64| value.map_or(0.0, |value| of(value).min(most));
+    let bandwidth_part = part(viewer.bandwidth_kbps(), |kbps| (10_000.0 - kbps) / 250.0, 40.0);
+    let loss_part = part(viewer.loss_pct(), |loss| loss * 6.0, 30.0);
+    let jitter_part = part(viewer.jitter_ms(), |jitter| jitter / 5.0, 30.0);
+    let sum = 100.0 - bandwidth_part - loss_part - jitter_part;
+    let score = (sum + 0.5).floor().clamp(0.0, 100.0);
+    let reason = match score {
+        score if score >= 90.0 => 0,
+        score if score >= 70.0 => 1,
+        score if score >= 50.0 => 2,
+        score if score >= 20.0 => 3,
+        _ => 4,
+    };
+    Grade { score, bandwidth_part, loss_part, jitter_part, reason }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lockgate_sdk::Layout;
+
+    #[test]
+    fn each_part_takes_its_share() {
+        static LAYOUT: Layout = Layout::viewers(&[], &[], 0);
+        let ladder = Ladder::over(&[], &LAYOUT);
+        let grade = |known: &[(&str, f64)]| {
+            let viewer = Viewer::with(known);
+            score(&(), &Tick::default(), &ladder, &viewer, &mut Memo::over(&mut [])).score
+        };
+        assert_eq!(grade(&[]), 100.0);
+        assert_eq!(grade(&[("bandwidth_kbps", 5000.0), ("loss_pct", 1.0), ("jitter_ms", 20.0)]), 70.0);
+    }
+}

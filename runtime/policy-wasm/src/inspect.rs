@@ -1,0 +1,180 @@
+//! What can be said of a file without running or compiling any of it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use lockgate_policy::{LoadError, Manifest};
+use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
+use wit_component::ComponentEncoder;
+
+use crate::host::TABLE_ELEMENTS_MAX;
+
+/// The custom section that holds a policy's manifest, as JSON.
+pub const MANIFEST_SECTION: &str = "lockgate:manifest";
+
+/// What a file holds.
+#[derive(Debug, Default)]
+pub(crate) struct Outline {
+    is_component: bool,
+    /// It carries the description from which a module becomes a component.
+    has_component_type: bool,
+    manifests: Vec<Vec<u8>>,
+    /// Names of what it imports.
+    pub(crate) imports: Vec<String>,
+    /// Names of what it exports.
+    pub(crate) exports: Vec<String>,
+    /// Functions of all modules in it.
+    functions: u64,
+    /// The largest memory it begins with, in bytes.
+    memory_bytes: u64,
+    /// The largest table it begins with.
+    table_elements: u64,
+}
+
+/// Turns a core module that carries its component type into a component. A component passes unchanged.
+pub fn componentize(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+    let outline = Outline::read(bytes)?;
+    outline.componentize(bytes)
+}
+
+impl Outline {
+    /// Reads a file's sections.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Self, LoadError> {
+        if bytes.is_empty() {
+            return Err(LoadError::new("the file is empty"));
+        }
+        if !bytes.starts_with(b"\0asm") {
+            let what = "the file is no WebAssembly: it does not begin with \\0asm. Give it a component \
+                        (.wasm), not its text or its source";
+            return Err(LoadError::new(what));
+        }
+        let mut outline = Self::default();
+        outline
+            .sections(bytes)
+            .map_err(|error| LoadError::new(format!("the file is broken: {error}")))?;
+        Ok(outline)
+    }
+
+    fn sections(&mut self, bytes: &[u8]) -> Result<(), BinaryReaderError> {
+        let mut depth = 0_u32;
+        for payload in Parser::new(0).parse_all(bytes) {
+            match payload? {
+                Payload::Version { encoding, .. } => {
+                    self.is_component |= depth == 0 && encoding == Encoding::Component;
+                }
+                Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+                Payload::End(_) => depth = depth.saturating_sub(1),
+                Payload::CustomSection(section) => {
+                    if section.name() == MANIFEST_SECTION {
+                        self.manifests.push(section.data().to_vec());
+                    }
+                    // Within a component these are left over from how it was made.
+                    self.has_component_type |=
+                        depth == 0 && section.name().starts_with("component-type");
+                }
+                Payload::ComponentImportSection(section) if depth == 0 => {
+                    for import in section {
+                        self.imports.push(import?.name.name.to_owned());
+                    }
+                }
+                Payload::ComponentExportSection(section) if depth == 0 => {
+                    for export in section {
+                        self.exports.push(export?.name.name.to_owned());
+                    }
+                }
+                Payload::FunctionSection(section) => {
+                    self.functions = self.functions.saturating_add(u64::from(section.count()));
+                }
+                Payload::MemorySection(section) => {
+                    for memory in section {
+                        let bytes = memory?.initial.saturating_mul(PAGE);
+                        self.memory_bytes = self.memory_bytes.max(bytes);
+                    }
+                }
+                Payload::TableSection(section) => {
+                    for table in section {
+                        self.table_elements = self.table_elements.max(table?.ty.initial);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses what could not run within its limits, before time is spent on compiling it.
+    pub(crate) fn check_sizes(&self, memory_bytes: usize) -> Result<(), LoadError> {
+        let checks = [
+            ("functions", self.functions, FUNCTIONS_MAX),
+            ("bytes of memory", self.memory_bytes, memory_bytes as u64),
+            (
+                "table entries",
+                self.table_elements,
+                TABLE_ELEMENTS_MAX as u64,
+            ),
+        ];
+        for (what, wanted, most) in checks {
+            if wanted > most {
+                return Err(LoadError::new(format!(
+                    "it begins with {wanted} {what}; {most} is the most"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The manifest, checked.
+    pub(crate) fn manifest(&self) -> Result<Manifest, LoadError> {
+        let json = match self.manifests.as_slice() {
+            [json] => json,
+            [] => {
+                return Err(LoadError::new(format!(
+                    "it has no manifest: a custom section {MANIFEST_SECTION:?} with JSON. The Rust SDK makes one from \
+                     plugin.toml"
+                )));
+            }
+            more => {
+                let what = format!("it has {} manifests; one is wanted", more.len());
+                return Err(LoadError::new(what));
+            }
+        };
+        let manifest: Manifest = serde_json::from_slice(json)
+            .map_err(|error| LoadError::new(format!("its manifest cannot be read: {error}")))?;
+        manifest.check().map_err(LoadError::new)?;
+        Ok(manifest)
+    }
+
+    /// The file as a component.
+    pub(crate) fn componentize(&self, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+        if self.is_component {
+            return Ok(bytes.to_vec());
+        }
+        if !self.has_component_type {
+            let what = "it is a core module, not a component, and does not say how to become one. Build it with the \
+                        SDK or another generator of WIT bindings, or turn it into a component with `wasm-tools \
+                        component embed` and `component new`";
+            return Err(LoadError::new(what));
+        }
+        let encode = || {
+            ComponentEncoder::default()
+                .validate(true)
+                .module(bytes)?
+                .encode()
+        };
+        // A library's panic over a file from outside must not take the server along.
+        match catch_unwind(AssertUnwindSafe(encode)) {
+            Ok(Ok(component)) => Ok(component),
+            Ok(Err(error)) => Err(LoadError::new(format!(
+                "it is a core module that cannot become a component: {error:#}"
+            ))),
+            Err(_) => Err(LoadError::new(
+                "it is a core module that cannot become a component: its description is broken",
+            )),
+        }
+    }
+}
+
+/// A page of memory, in bytes.
+const PAGE: u64 = 65_536;
+
+/// Most functions in a policy. The reference policies have about a hundred.
+const FUNCTIONS_MAX: u64 = 20_000;

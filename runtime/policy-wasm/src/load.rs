@@ -1,0 +1,214 @@
+//! From a file to an artifact: every check that can be made before any of it runs.
+
+use std::sync::Arc;
+
+use lockgate_policy::{Kind, Limits, LoadError, Manifest, manifest::API};
+use sha2::{Digest, Sha256};
+use wasmtime::component::{
+    Component, ComponentExportIndex, Linker,
+    types::{ComponentFunc, ComponentItem},
+};
+
+use crate::{
+    artifact::{Loaded, WasmArtifact},
+    cache::hex,
+    guard::Guard,
+    host::Host,
+    inspect::Outline,
+    wire::{self, AuthParams, AuthResults, BatchParams, BatchResults},
+};
+
+impl Host {
+    /// Loads a policy: checks it against the contract, compiles it, and takes it from the cache where it can.
+    ///
+    /// This takes some 50 ms and all of a core, and up to seconds for a file that means ill; call it from a thread that
+    /// may block. `name` is for messages: a file's name or a URL.
+    pub fn load(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        limits: Limits,
+    ) -> Result<WasmArtifact, LoadError> {
+        self.load_unnamed(bytes, limits)
+            .map_err(|error| LoadError::new(format!("{name}: {error}")))
+    }
+
+    fn load_unnamed(&self, bytes: &[u8], limits: Limits) -> Result<WasmArtifact, LoadError> {
+        if bytes.len() > limits.artifact_bytes {
+            return Err(LoadError::new(format!(
+                "it is {} bytes; {} is the most",
+                bytes.len(),
+                limits.artifact_bytes
+            )));
+        }
+        if limits.memory_bytes > self.config().memory_bytes_max {
+            return Err(LoadError::new(format!(
+                "its memory limit is {} bytes; this host grants no more than {}",
+                limits.memory_bytes,
+                self.config().memory_bytes_max
+            )));
+        }
+        let outline = Outline::read(bytes)?;
+        outline.check_sizes(limits.memory_bytes)?;
+        let manifest = outline.manifest()?;
+        if let Some(import) = manifest.imports.first() {
+            return Err(LoadError::new(format!(
+                "its manifest wants the import {import:?}, which this host does not offer yet"
+            )));
+        }
+        let source = outline.componentize(bytes)?;
+        let outline = Outline::read(&source)?;
+        check_imports(&outline.imports)?;
+        let lifecycle = exported(&outline.exports, "lifecycle")?;
+        check_kinds(&outline.exports, &manifest)?;
+
+        let digest = hex(&Sha256::digest(bytes));
+        let component = self.compile(&digest, &source)?;
+        let configure = function(&component, lifecycle, "configure", |func, component| {
+            typecheck::<wire::ConfigureParams<'_>, wire::ConfigureResults>(func, component)
+        })?;
+        let mut functions = [None; Kind::ALL.len()];
+        for (place, kind) in functions.iter_mut().zip(Kind::ALL) {
+            if manifest.kinds.contains_key(&kind) {
+                let interface = exported(&outline.exports, kind.name())?;
+                let check = match kind {
+                    Kind::Auth => typecheck::<AuthParams<'_>, AuthResults>,
+                    _ => typecheck::<BatchParams<'_>, BatchResults>,
+                };
+                *place = Some(function(
+                    &component,
+                    interface,
+                    wire::function(kind),
+                    check,
+                )?);
+            }
+        }
+        let linker: Linker<Guard> = empty_linker(self, &outline.imports)?;
+        let pre = linker
+            .instantiate_pre(&component)
+            .map_err(|error| LoadError::new(format!("it cannot be linked: {error:#}")))?;
+        Ok(WasmArtifact::new(Arc::new(Loaded {
+            host: self.clone(),
+            pre,
+            configure,
+            functions,
+            manifest,
+            digest,
+            limits,
+        })))
+    }
+
+    fn compile(&self, digest: &str, source: &[u8]) -> Result<Component, LoadError> {
+        let kept = self
+            .cache()
+            .and_then(|cache| cache.get(digest, self.engine()));
+        if let Some(component) = kept {
+            return Ok(component);
+        }
+        let component = Component::from_binary(self.engine(), source)
+            .map_err(|error| LoadError::new(format!("it does not compile: {error:#}")))?;
+        if let Some(cache) = self.cache() {
+            // A full disk costs time at the next start and nothing else.
+            drop(cache.put(digest, &component));
+        }
+        Ok(component)
+    }
+}
+
+/// Everything a policy needs comes with the question. Only the package's own types may be imported: there is nothing in
+/// them to be linked.
+fn check_imports(imports: &[String]) -> Result<(), LoadError> {
+    let Some(import) = imports.iter().find(|import| !is_types(import)) else {
+        return Ok(());
+    };
+    let advice = if import.starts_with("wasi:") {
+        "Build for wasm32-unknown-unknown rather than for WASI: a policy has no files, clock, randomness or network"
+    } else {
+        "A policy gets nothing but its question; remove what needs this"
+    };
+    Err(LoadError::new(format!(
+        "it imports {import:?}, and this host offers no imports. {advice}"
+    )))
+}
+
+fn is_types(import: &str) -> bool {
+    import.starts_with(PACKAGE) && import[PACKAGE.len()..].starts_with("types@")
+}
+
+fn empty_linker(host: &Host, imports: &[String]) -> Result<Linker<Guard>, LoadError> {
+    let mut linker = Linker::new(host.engine());
+    for import in imports {
+        linker
+            .instance(import)
+            .map_err(|error| LoadError::new(format!("it cannot be linked: {error:#}")))?;
+    }
+    Ok(linker)
+}
+
+/// The full name under which an interface of the contract is exported.
+fn exported<'a>(exports: &'a [String], interface: &str) -> Result<&'a str, LoadError> {
+    let wanted = format!("{PACKAGE}{interface}@{API}.");
+    if let Some(export) = exports.iter().find(|export| export.starts_with(&wanted)) {
+        return Ok(export);
+    }
+    let other = format!("{PACKAGE}{interface}@");
+    let what = match exports.iter().find(|export| export.starts_with(&other)) {
+        Some(export) => {
+            format!("it exports {export:?}; this host speaks {API}. Build it with the SDK of {API}")
+        }
+        None => format!(
+            "it does not export \"{PACKAGE}{interface}@{API}.0\", which its manifest promises; it exports {exports:?}"
+        ),
+    };
+    Err(LoadError::new(what))
+}
+
+/// A policy exports what its manifest claims, and claims what it exports.
+fn check_kinds(exports: &[String], manifest: &Manifest) -> Result<(), LoadError> {
+    for kind in Kind::ALL {
+        if manifest.kinds.contains_key(&kind) {
+            exported(exports, kind.name())?;
+        } else if let Ok(export) = exported(exports, kind.name()) {
+            return Err(LoadError::new(format!(
+                "it exports {export:?}, but its manifest does not name the kind {kind}; add [kinds.{kind}] or leave \
+                 the export out"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Finds a function of an exported interface and holds it to the contract's types.
+fn function(
+    component: &Component,
+    interface: &str,
+    name: &str,
+    check: impl FnOnce(&ComponentFunc, &Component) -> wasmtime::Result<()>,
+) -> Result<ComponentExportIndex, LoadError> {
+    let found = component
+        .get_export_index(None, interface)
+        .and_then(|instance| component.get_export(Some(&instance), name));
+    match found {
+        Some((ComponentItem::ComponentFunc(func), index)) => {
+            check(&func, component).map_err(|error| {
+                LoadError::new(format!(
+                    "its {interface}#{name} has other types than the contract: {error:#}"
+                ))
+            })?;
+            Ok(index)
+        }
+        _ => Err(LoadError::new(format!(
+            "its {interface:?} has no function {name:?}"
+        ))),
+    }
+}
+
+fn typecheck<P, R>(func: &ComponentFunc, component: &Component) -> wasmtime::Result<()>
+where
+    P: wasmtime::component::ComponentNamedList + wasmtime::component::Lower,
+    R: wasmtime::component::ComponentNamedList + wasmtime::component::Lift,
+{
+    func.typecheck::<P, R>(&component.component_type().instance_type())
+}
+
+const PACKAGE: &str = "lockgate:policy/";
