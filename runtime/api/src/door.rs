@@ -24,8 +24,11 @@ pub struct Door {
     anonymous: Scopes,
     policies: Desk,
     /// What the policy said, for as long as it said it holds: a player costs one decision, not one a segment.
-    said: Mutex<HashMap<Asked, (Instant, Result<(), StatusCode>)>>,
+    said: Mutex<HashMap<Asked, Said>>,
 }
+
+/// Until when a verdict holds, and what it is.
+type Said = (Instant, Result<(), StatusCode>);
 
 /// What was asked: a verdict holds for exactly this.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -155,7 +158,7 @@ impl Door {
         said
     }
 
-    fn said(&self) -> MutexGuard<'_, HashMap<Asked, (Instant, Result<(), StatusCode>)>> {
+    fn said(&self) -> MutexGuard<'_, HashMap<Asked, Said>> {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

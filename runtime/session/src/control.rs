@@ -200,7 +200,6 @@ pub(crate) fn questions(renditions: &[Rendition], viewers: &[Known<'_>], tick: T
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-#[expect(clippy::cast_precision_loss, reason = "pixels are far below 2⁵³")]
 fn group(renditions: &[Rendition], codecs: &[VideoCodec], tick: Tick) -> Group {
     let mut rungs = choices(renditions, codecs);
     rungs.sort_by(|a, b| a.kbps.total_cmp(&b.kbps).then_with(|| a.id.cmp(&b.id)));

@@ -23,7 +23,7 @@ pub use error::Error;
 pub use hls::{Hls, HlsConfig, MediaFile};
 pub use id::SessionId;
 pub use info::{StreamInfo, TrackInfo, ViewerInfo};
-pub use lockgate_policy::{Artifact, Kind, LoadError, auth};
 pub use lockgate_hls::{Config as SegmentConfig, Container};
+pub use lockgate_policy::{Artifact, Kind, LoadError, auth};
 pub use streams::{Config, HlsOf, Joined, LadderConfig, Streams};
 pub use viewer::{Judged, Verdict};

@@ -80,11 +80,7 @@ impl Log {
     ) {
         let width = kind.output_width(batch.rung_count).max(1);
         let input_width = column::width(kind.inputs()).max(1);
-        let memo_width = if batch.row_count == 0 {
-            0
-        } else {
-            memo.len() / batch.row_count
-        };
+        let memo_width = memo.len().checked_div(batch.row_count).unwrap_or(0);
         if self.last.len() > ROWS_MAX {
             self.last.clear();
         }
