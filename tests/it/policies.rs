@@ -196,6 +196,52 @@ async fn a_policy_that_fails_while_serving_is_rolled_back_and_media_goes_on() {
 }
 
 #[tokio::test]
+async fn a_component_comes_by_the_api_and_decides_like_the_builtin() {
+    let (server, token) = watched(&always(1, "first")).await;
+    decided(&server, &token, "first").await;
+    let component = std::fs::read(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../plugins/abr-reference/abr-reference.wasm"
+    ))
+    .expect("the component is in the repository");
+    let put = server
+        .send_as(&token, Method::PUT, "/api/policies/abr", component.clone())
+        .await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    let digest = put.json()["digest"].clone();
+    until(
+        "the component to decide",
+        Duration::from_secs(10),
+        || async {
+            let active = slot(&server, &token).await["active"].clone();
+            (active["digest"] == digest && active["counters"]["decisions"].as_u64() > Some(0))
+                .then_some(())
+        },
+    )
+    .await;
+    // The rule's own words come out of the component's manifest.
+    decided(&server, &token, "bandwidth not known yet").await;
+    let active = slot(&server, &token).await["active"].clone();
+    assert!(active["counters"]["steps"].as_u64() > Some(0), "{active}");
+    assert_eq!(
+        active["counters"]["faults"],
+        serde_json::json!({}),
+        "{active}"
+    );
+    for (what, bytes) in [
+        ("cut short", component[..component.len() / 2].to_vec()),
+        ("no module", b"\0asm".to_vec()),
+    ] {
+        let detail = server
+            .send_as(&token, Method::PUT, "/api/policies/abr", bytes)
+            .await
+            .problem(422);
+        assert!(!detail.is_empty(), "{what}");
+    }
+    assert_eq!(slot(&server, &token).await["active"]["digest"], digest);
+}
+
+#[tokio::test]
 async fn an_auth_policy_decides_who_enters_and_fails_closed() {
     let script = "local policy = {}\nfunction policy.authorize(request)\n\
                   \tif request.action == \"admin\" or request.stream == \"open\" then return { allow = true, ttl_s = 60 } end\n\

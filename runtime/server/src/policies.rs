@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use lockgate_api::PolicyStore;
 use lockgate_policy::{Artifact, Kind, Limits, LoadError};
 use lockgate_policy_luau::Luau;
+use lockgate_policy_wasm::{Host, HostConfig};
 use lockgate_ports::task::{Task, own};
 use lockgate_session::Desk;
 use serde_json::Value;
@@ -27,6 +28,7 @@ pub(crate) struct Policies {
 /// Loads policies and keeps the last good ones.
 struct Store {
     folder: PathBuf,
+    forms: Forms,
     parameters: HashMap<Kind, Value>,
 }
 
@@ -37,8 +39,11 @@ impl Policies {
         tokio::fs::create_dir_all(&folder)
             .await
             .with_context(|| format!("{} cannot be made; set store.path", folder.display()))?;
+        let forms = Forms::new(Some(folder.join("compiled")))
+            .context("the Wasm engine cannot be set up")?;
         let store = Arc::new(Store {
             folder,
+            forms,
             parameters: Kind::ALL
                 .into_iter()
                 .map(|kind| (kind, parameters(config, kind)))
@@ -146,9 +151,11 @@ impl Policies {
         manifest: Option<String>,
     ) -> anyhow::Result<(u64, String)> {
         let (store, name) = (Arc::clone(&self.store), name.to_owned());
-        let kept = bytes.clone();
-        let artifact =
-            tokio::task::spawn_blocking(move || load(&name, &bytes, manifest.as_deref())).await??;
+        let (kept, loader) = (bytes.clone(), Arc::clone(&self.store));
+        let artifact = tokio::task::spawn_blocking(move || {
+            loader.forms.load(&name, &bytes, manifest.as_deref())
+        })
+        .await??;
         let digest = artifact.digest().to_owned();
         let generation = self
             .desk
@@ -161,7 +168,7 @@ impl Policies {
 
 impl PolicyStore for Store {
     fn load(&self, name: &str, bytes: &[u8]) -> Result<Arc<dyn Artifact>, LoadError> {
-        load(name, bytes, None)
+        self.forms.load(name, bytes, None)
     }
 
     fn parameters(&self, kind: Kind) -> Value {
@@ -192,19 +199,39 @@ impl Store {
     }
 }
 
-/// Loads a policy of either form.
-pub(crate) fn load(
-    name: &str,
-    bytes: &[u8],
-    manifest: Option<&str>,
-) -> Result<Arc<dyn Artifact>, LoadError> {
-    if is_wasm(bytes) {
-        return Err(LoadError::new(
-            "Wasm components are not taken by this build",
-        ));
+/// Loads policies of either form.
+pub(crate) struct Forms {
+    wasm: Host,
+}
+
+impl Forms {
+    /// Sets up the engine. `cache` is a folder for compiled components that only this server writes.
+    pub(crate) fn new(cache: Option<PathBuf>) -> Result<Self, LoadError> {
+        Ok(Self {
+            wasm: Host::new(HostConfig {
+                cache,
+                ..HostConfig::default()
+            })?,
+        })
     }
-    let artifact = Luau::load(name, bytes, manifest, Limits::default())?;
-    Ok(Arc::new(artifact))
+
+    /// Loads a Luau script, with the manifest beside it if there is one, or a Wasm component, which carries its own.
+    pub(crate) fn load(
+        &self,
+        name: &str,
+        bytes: &[u8],
+        manifest: Option<&str>,
+    ) -> Result<Arc<dyn Artifact>, LoadError> {
+        if is_wasm(bytes) || name.ends_with(".wasm") {
+            return Ok(Arc::new(self.wasm.load(name, bytes, Limits::default())?));
+        }
+        Ok(Arc::new(Luau::load(
+            name,
+            bytes,
+            manifest,
+            Limits::default(),
+        )?))
+    }
 }
 
 /// What a policy that a file or the API brings is configured with: the operator's table and nothing else.

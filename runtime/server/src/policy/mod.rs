@@ -10,7 +10,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use lockgate_policy::{Answer, Artifact, Kind, conformance, project::Projection};
 use serde_json::Value;
 
-use crate::policies::load;
+use crate::policies::Forms;
 
 #[derive(Subcommand)]
 pub(crate) enum PolicyCommand {
@@ -81,11 +81,8 @@ impl PolicyFile {
 fn read(path: &std::path::Path) -> anyhow::Result<Arc<dyn Artifact>> {
     let bytes = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let manifest = fs::read_to_string(path.with_extension("toml")).ok();
-    Ok(load(
-        &path.display().to_string(),
-        &bytes,
-        manifest.as_deref(),
-    )?)
+    let forms = Forms::new(None)?;
+    Ok(forms.load(&path.display().to_string(), &bytes, manifest.as_deref())?)
 }
 
 fn check(file: &PolicyFile) -> anyhow::Result<ExitCode> {

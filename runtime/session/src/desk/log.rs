@@ -53,8 +53,8 @@ pub struct Entry {
 #[derive(Debug, Default)]
 pub(super) struct Log {
     entries: VecDeque<Arc<Entry>>,
-    /// The last answer about each row, to tell a change.
-    last: HashMap<u64, u64>,
+    /// The last answer about each row and whose it was, to tell a change.
+    last: HashMap<u64, (u64, u64)>,
     count: u64,
 }
 
@@ -87,7 +87,10 @@ impl Log {
         for (at, row) in decided.rows.chunks_exact(width).enumerate() {
             self.count += 1;
             let key = keys.get(at).copied().unwrap_or(0);
-            let answer = row.first().map_or(0, |number| number.to_bits());
+            let answer = (
+                row.first().map_or(0, |number| number.to_bits()),
+                decided.generation,
+            );
             let has_changed = self.last.insert(key, answer) != Some(answer);
             let refused = decided.refused.contains(&at);
             if !(has_changed
