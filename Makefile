@@ -9,15 +9,20 @@ CARGO ?= cargo
 FIXTURES := target/fixtures
 BUILD_PACKAGES := clang libclang-dev pkg-config libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libswresample-dev
 TEST_PACKAGES := ffmpeg chromium
+WASM := wasm32-unknown-unknown
+# Panic messages name source files: without the folders of whoever built them.
+NAMELESS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --remap-path-prefix=$(CURDIR)=/lockgate
+PLUGINS := abr-reference optimize-reference score-reference ladder-reference auth-reference
 say = printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help run test check bench setup test-setup pages fixtures shots clean
+.PHONY: help run test check bench plugins plugins-check setup test-setup pages fixtures shots clean
 
 help:
 	@echo "make run    install what is missing, build release, serve the demo"
 	@echo "make test   install what is missing, run every test"
 	@echo "make check  format, lints, fast tests"
 	@echo "make bench  the benchmark tables"
+	@echo "make plugins  the reference plugins as Wasm components"
 
 run: setup pages
 	@$(call say,building lockgate (release))
@@ -30,6 +35,7 @@ test: test-setup pages fixtures
 	@$(CARGO) build --workspace --all-targets
 	@$(call say,Rust tests)
 	@LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" $(CARGO) nextest run --workspace
+	@$(MAKE) --no-print-directory plugins-check
 	@$(call say,browser tests)
 	@cd tests/browser && LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" npm test
 	@$(call say,all tests passed)
@@ -44,6 +50,26 @@ bench: test-setup pages fixtures
 	@$(call say,building for measurements (release))
 	@$(CARGO) build --release -p lockgate-server -p lockgate-transcode -p lockgate-tests-bench --bins --examples
 	@LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/release/lockgate" target/release/lockgate-bench
+
+# The reference policies as components, beside their sources. The result is committed: no Wasm target is needed to build
+# or test the runtime.
+plugins: plugins-check
+	@for name in $(PLUGINS); do cp target/plugins/$$name.wasm plugins/$$name/$$name.wasm; done
+
+# Built anew, they answer what the built-in policies answer. Bytes differ from compiler to compiler and are not compared.
+plugins-check:
+	@rustc --print target-libdir --target $(WASM) 2>/dev/null | xargs -r test -d || rustup target add $(WASM) \
+		|| { echo "no $(WASM): the plugins stay as they are committed"; exit 0; }
+	@if ! test -d "$$(rustc --print target-libdir --target $(WASM))"; then exit 0; fi; \
+	$(call say,reference plugins); \
+	CARGO_TARGET_DIR="$(CURDIR)/target/guests" $(CARGO) test --quiet --release --manifest-path plugins/Cargo.toml --workspace; \
+	CARGO_TARGET_DIR="$(CURDIR)/target/guests" RUSTFLAGS="$(NAMELESS)" $(CARGO) build --release --target $(WASM) --manifest-path plugins/Cargo.toml; \
+	mkdir -p target/plugins; \
+	for name in $(PLUGINS); do \
+		$(CARGO) run --quiet -p lockgate-policy-wasm --example componentize -- \
+			target/guests/$(WASM)/release/lockgate_$${name/-/_}.wasm target/plugins/$$name.wasm; \
+	done; \
+	LOCKGATE_PLUGINS="$(CURDIR)/target/plugins" $(CARGO) test --quiet -p lockgate-policy-wasm reference
 
 # What building needs.
 setup:

@@ -16,7 +16,10 @@ struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { up_after_s: 5.0, start_kbps: 2500.0 }
+        Self {
+            up_after_s: 5.0,
+            start_kbps: 2500.0,
+        }
     }
 }
 
@@ -33,7 +36,13 @@ const UNKNOWN: u32 = 5;
 const NOTHING: u32 = 6;
 
 #[policy(abr, config = Config)]
-fn recommend(config: &Config, tick: &Tick, ladder: &Ladder, viewer: &Viewer, memo: &mut Memo) -> Pick {
+fn recommend(
+    config: &Config,
+    tick: &Tick,
+    ladder: &Ladder,
+    viewer: &Viewer,
+    memo: &mut Memo,
+) -> Pick {
     let now = tick.now_ms as f64;
     let since = memo.get(SINCE);
     memo.set(SINCE, None);
@@ -90,10 +99,19 @@ mod tests {
     fn pick(known: &[(&str, f64)], since: Option<f64>) -> (Pick, Option<f64>) {
         static LAYOUT: Layout = Layout::viewers(&[], &["need_kbps"], 1);
         let ladder = Ladder::over(&[600.0, 1000.0, 2500.0, 5000.0], &LAYOUT);
-        let tick = Tick { now_ms: 10_000, ..Tick::default() };
+        let tick = Tick {
+            now_ms: 10_000,
+            ..Tick::default()
+        };
         let mut numbers = [since.unwrap_or(f64::NAN)];
         let mut memo = Memo::over(&mut numbers);
-        let pick = recommend(&Config::default(), &tick, &ladder, &Viewer::with(known), &mut memo);
+        let pick = recommend(
+            &Config::default(),
+            &tick,
+            &ladder,
+            &Viewer::with(known),
+            &mut memo,
+        );
         let since = memo.get(SINCE);
         (pick, since)
     }
@@ -103,8 +121,14 @@ mod tests {
         let down = pick(&[("bandwidth_kbps", 900.0), ("current", 3.0)], None);
         assert_eq!(down, (Pick::rung(0).because(DOWN), None));
         let wide = [("bandwidth_kbps", 9000.0), ("current", 1.0)];
-        assert_eq!(pick(&wide, None), (Pick::rung(1).because(WAIT), Some(10_000.0)));
-        assert_eq!(pick(&wide, Some(5_000.0)), (Pick::rung(2).because(UP), Some(10_000.0)));
+        assert_eq!(
+            pick(&wide, None),
+            (Pick::rung(1).because(WAIT), Some(10_000.0))
+        );
+        assert_eq!(
+            pick(&wide, Some(5_000.0)),
+            (Pick::rung(2).because(UP), Some(10_000.0))
+        );
     }
 
     #[test]

@@ -27,13 +27,20 @@ fn authorize(_: &(), request: &Request) -> Verdict {
         kind == "admin" || (kind == wanted && covers)
     };
     if scopes.split(' ').any(covers) {
-        return Verdict::Allow { ttl_s: 300, role: String::new(), cap_kbps: None };
+        return Verdict::Allow {
+            ttl_s: 300,
+            role: String::new(),
+            cap_kbps: None,
+        };
     }
     deny(403, "no scope covers this")
 }
 
 fn deny(status: u16, reason: &str) -> Verdict {
-    Verdict::Deny { status, reason: reason.to_owned() }
+    Verdict::Deny {
+        status,
+        reason: reason.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -41,15 +48,37 @@ mod tests {
     use super::*;
 
     fn ask(action: Action, scope: Option<&str>) -> Verdict {
-        let claims = scope.map(|scope| ("scope".to_owned(), scope.into())).into_iter().collect();
+        let claims = scope
+            .map(|scope| ("scope".to_owned(), scope.into()))
+            .into_iter()
+            .collect();
         let (stream, peer) = ("demo".to_owned(), "192.0.2.1".to_owned());
-        authorize(&(), &Request { action, stream, peer, claims, now_s: 0, answered: None })
+        authorize(
+            &(),
+            &Request {
+                action,
+                stream,
+                peer,
+                claims,
+                now_s: 0,
+                answered: None,
+            },
+        )
     }
 
     #[test]
     fn scopes_decide() {
-        assert!(matches!(ask(Action::Play, Some("publish play:de*")), Verdict::Allow { .. }));
-        assert!(matches!(ask(Action::Play, Some("publish")), Verdict::Deny { status: 403, .. }));
-        assert!(matches!(ask(Action::Play, None), Verdict::Deny { status: 401, .. }));
+        assert!(matches!(
+            ask(Action::Play, Some("publish play:de*")),
+            Verdict::Allow { .. }
+        ));
+        assert!(matches!(
+            ask(Action::Play, Some("publish")),
+            Verdict::Deny { status: 403, .. }
+        ));
+        assert!(matches!(
+            ask(Action::Play, None),
+            Verdict::Deny { status: 401, .. }
+        ));
     }
 }

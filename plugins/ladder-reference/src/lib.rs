@@ -13,7 +13,9 @@ struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { megapixel_cost: 0.0065 }
+        Self {
+            megapixel_cost: 0.0065,
+        }
     }
 }
 
@@ -24,7 +26,10 @@ fn plan(config: &Config, _: &Tick, ladder: &Ladder, source: &Source, _: &mut Mem
     let fps = source.fps().unwrap_or(30.0);
     let enlarges = |rung: Rung| known(rung.width()) > width && known(rung.height()) > height;
 
-    let mut plan = Plan { encode: ladder.iter().map(|rung| !enlarges(rung)).collect(), ..Plan::default() };
+    let mut plan = Plan {
+        encode: ladder.iter().map(|rung| !enlarges(rung)).collect(),
+        ..Plan::default()
+    };
     if let (false, Some(lowest)) = (plan.encode.contains(&true), plan.encode.first_mut()) {
         *lowest = true;
         plan.reason = 3;
@@ -42,7 +47,11 @@ fn plan(config: &Config, _: &Tick, ladder: &Ladder, source: &Source, _: &mut Mem
         }
     }
     let (mut cost, mut kept) = (0.0, 0);
-    for (rung, keep) in ladder.iter().zip(&mut plan.encode).filter(|(_, keep)| **keep) {
+    for (rung, keep) in ladder
+        .iter()
+        .zip(&mut plan.encode)
+        .filter(|(_, keep)| **keep)
+    {
         let pixels = known(rung.width()).min(width) * known(rung.height()).min(height);
         cost += pixels * fps.min(known(rung.fps())) / 1_000_000.0 * config.megapixel_cost;
         // The lowest is always affordable where nothing else would be left.
@@ -70,14 +79,26 @@ mod tests {
         static LAYOUT: Layout = Layout::sources(&[], &["kbps", "width", "height", "fps"], 0);
         let ladder = Ladder::over(RUNGS, &LAYOUT);
         let source = Source::with(known);
-        plan(&Config::default(), &Tick::default(), &ladder, &source, &mut Memo::over(&mut [])).encode
+        plan(
+            &Config::default(),
+            &Tick::default(),
+            &ladder,
+            &source,
+            &mut Memo::over(&mut []),
+        )
+        .encode
     }
 
     #[test]
     fn nothing_is_enlarged_and_the_budget_is_kept() {
         let small = [("width", 854.0), ("height", 480.0), ("fps", 30.0)];
         assert_eq!(encoded(&small), [true, true, false]);
-        let poor = [("width", 1280.0), ("height", 720.0), ("fps", 30.0), ("cpu_budget", 0.0)];
+        let poor = [
+            ("width", 1280.0),
+            ("height", 720.0),
+            ("fps", 30.0),
+            ("cpu_budget", 0.0),
+        ];
         assert_eq!(encoded(&poor), [true, false, false]);
     }
 }

@@ -49,7 +49,9 @@ fn optimize(config: &Config, _: &Tick, ladder: &Ladder, viewer: &Viewer, _: &mut
         _ => 0.0,
     };
     // Who wants to be near live gets no more than 5 s.
-    let wants_live = viewer.latency_target_s().is_some_and(|target| target <= 5.0);
+    let wants_live = viewer
+        .latency_target_s()
+        .is_some_and(|target| target <= 5.0);
     // What the whole picture would take: the highest rung.
     let whole = ladder.iter().next_back().and_then(|rung| rung.need_kbps());
     Saving {
@@ -60,8 +62,14 @@ fn optimize(config: &Config, _: &Tick, ladder: &Ladder, viewer: &Viewer, _: &mut
         opus_kbps,
         opus_hz,
         opus_channels,
-        buffer_s: if wants_live { 5.0 } else { by_bandwidth + by_jitter },
-        fec: viewer.loss_pct().is_some_and(|loss| loss >= config.fec_loss_pct),
+        buffer_s: if wants_live {
+            5.0
+        } else {
+            by_bandwidth + by_jitter
+        },
+        fec: viewer
+            .loss_pct()
+            .is_some_and(|loss| loss >= config.fec_loss_pct),
         reason,
     }
 }
@@ -75,9 +83,19 @@ mod tests {
     fn a_narrow_link_is_saved_on() {
         static LAYOUT: Layout = Layout::viewers(&[], &["need_kbps"], 0);
         let ladder = Ladder::over(&[600.0, 5000.0], &LAYOUT);
-        let viewer = Viewer::with(&[("bandwidth_kbps", 499.0), ("loss_pct", 3.0), ("jitter_ms", 60.0)]);
+        let viewer = Viewer::with(&[
+            ("bandwidth_kbps", 499.0),
+            ("loss_pct", 3.0),
+            ("jitter_ms", 60.0),
+        ]);
         let config = Config::default();
-        let saving = optimize(&config, &Tick::default(), &ladder, &viewer, &mut Memo::over(&mut []));
+        let saving = optimize(
+            &config,
+            &Tick::default(),
+            &ladder,
+            &viewer,
+            &mut Memo::over(&mut []),
+        );
         assert_eq!((saving.level, saving.fps, saving.buffer_s), (2, 15.0, 22.0));
         assert!(saving.fec);
     }

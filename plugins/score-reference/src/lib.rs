@@ -4,8 +4,14 @@ use lockgate_sdk::score::*;
 
 #[policy(score)]
 fn score(_: &(), _: &Tick, _: &Ladder, viewer: &Viewer, _: &mut Memo) -> Grade {
-    let part = |value: Option<f64>, of: fn(f64) -> f64, most: f64| value.map_or(0.0, |value| of(value).min(most));
-    let bandwidth_part = part(viewer.bandwidth_kbps(), |kbps| (10_000.0 - kbps) / 250.0, 40.0);
+    let part = |value: Option<f64>, of: fn(f64) -> f64, most: f64| {
+        value.map_or(0.0, |value| of(value).min(most))
+    };
+    let bandwidth_part = part(
+        viewer.bandwidth_kbps(),
+        |kbps| (10_000.0 - kbps) / 250.0,
+        40.0,
+    );
     let loss_part = part(viewer.loss_pct(), |loss| loss * 6.0, 30.0);
     let jitter_part = part(viewer.jitter_ms(), |jitter| jitter / 5.0, 30.0);
     let sum = 100.0 - bandwidth_part - loss_part - jitter_part;
@@ -17,7 +23,13 @@ fn score(_: &(), _: &Tick, _: &Ladder, viewer: &Viewer, _: &mut Memo) -> Grade {
         score if score >= 20.0 => 3,
         _ => 4,
     };
-    Grade { score, bandwidth_part, loss_part, jitter_part, reason }
+    Grade {
+        score,
+        bandwidth_part,
+        loss_part,
+        jitter_part,
+        reason,
+    }
 }
 
 #[cfg(test)]
@@ -31,9 +43,23 @@ mod tests {
         let ladder = Ladder::over(&[], &LAYOUT);
         let grade = |known: &[(&str, f64)]| {
             let viewer = Viewer::with(known);
-            score(&(), &Tick::default(), &ladder, &viewer, &mut Memo::over(&mut [])).score
+            score(
+                &(),
+                &Tick::default(),
+                &ladder,
+                &viewer,
+                &mut Memo::over(&mut []),
+            )
+            .score
         };
         assert_eq!(grade(&[]), 100.0);
-        assert_eq!(grade(&[("bandwidth_kbps", 5000.0), ("loss_pct", 1.0), ("jitter_ms", 20.0)]), 70.0);
+        assert_eq!(
+            grade(&[
+                ("bandwidth_kbps", 5000.0),
+                ("loss_pct", 1.0),
+                ("jitter_ms", 20.0)
+            ]),
+            70.0
+        );
     }
 }

@@ -86,6 +86,7 @@ impl ResourceLimiter for Guard {
 const BAD_OUTPUT: &[&str] = &[
     "too much data is being copied",
     "pointer not aligned",
+    "pointer is not aligned",
     "list pointer/length out of bounds",
     "string pointer/length out of bounds",
     "pointer out of bounds",

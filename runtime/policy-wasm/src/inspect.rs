@@ -1,12 +1,9 @@
 //! What can be said of a file without running or compiling any of it.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use lockgate_policy::{LoadError, Manifest};
 use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
-use wit_component::ComponentEncoder;
 
-use crate::host::TABLE_ELEMENTS_MAX;
+use crate::{encode, host::TABLE_ELEMENTS_MAX};
 
 /// The custom section that holds a policy's manifest, as JSON.
 pub const MANIFEST_SECTION: &str = "lockgate:manifest";
@@ -20,7 +17,7 @@ pub(crate) struct Outline {
     manifests: Vec<Vec<u8>>,
     /// Names of what it imports.
     pub(crate) imports: Vec<String>,
-    /// Names of what it exports.
+    /// Names of what it exports; of a core module, the interfaces it has functions for.
     pub(crate) exports: Vec<String>,
     /// Functions of all modules in it.
     functions: u64,
@@ -33,7 +30,8 @@ pub(crate) struct Outline {
 /// Turns a core module that carries its component type into a component. A component passes unchanged.
 pub fn componentize(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
     let outline = Outline::read(bytes)?;
-    outline.componentize(bytes)
+    let manifest = outline.manifest()?;
+    outline.componentize(bytes, &manifest)
 }
 
 impl Outline {
@@ -69,7 +67,7 @@ impl Outline {
                     }
                     // Within a component these are left over from how it was made.
                     self.has_component_type |=
-                        depth == 0 && section.name().starts_with("component-type");
+                        depth == 0 && section.name().starts_with(encode::DESCRIPTION);
                 }
                 Payload::ComponentImportSection(section) if depth == 0 => {
                     for import in section {
@@ -79,6 +77,17 @@ impl Outline {
                 Payload::ComponentExportSection(section) if depth == 0 => {
                     for export in section {
                         self.exports.push(export?.name.name.to_owned());
+                    }
+                }
+                Payload::ExportSection(section) if depth == 0 => {
+                    for export in section {
+                        // A module has functions for what a component exports as interfaces: `INTERFACE#FUNCTION`.
+                        if let Some((interface, _)) = export?.name.split_once('#')
+                            && !interface.starts_with("cabi_")
+                            && !self.exports.iter().any(|export| export == interface)
+                        {
+                            self.exports.push(interface.to_owned());
+                        }
                     }
                 }
                 Payload::FunctionSection(section) => {
@@ -144,7 +153,11 @@ impl Outline {
     }
 
     /// The file as a component.
-    pub(crate) fn componentize(&self, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+    pub(crate) fn componentize(
+        &self,
+        bytes: &[u8],
+        manifest: &Manifest,
+    ) -> Result<Vec<u8>, LoadError> {
         if self.is_component {
             return Ok(bytes.to_vec());
         }
@@ -154,22 +167,11 @@ impl Outline {
                         component embed` and `component new`";
             return Err(LoadError::new(what));
         }
-        let encode = || {
-            ComponentEncoder::default()
-                .validate(true)
-                .module(bytes)?
-                .encode()
-        };
-        // A library's panic over a file from outside must not take the server along.
-        match catch_unwind(AssertUnwindSafe(encode)) {
-            Ok(Ok(component)) => Ok(component),
-            Ok(Err(error)) => Err(LoadError::new(format!(
+        encode::component(bytes, manifest).map_err(|error| {
+            LoadError::new(format!(
                 "it is a core module that cannot become a component: {error:#}"
-            ))),
-            Err(_) => Err(LoadError::new(
-                "it is a core module that cannot become a component: its description is broken",
-            )),
-        }
+            ))
+        })
     }
 }
 

@@ -121,7 +121,7 @@ impl Live {
     }
 
     fn spent(&self, steps: u64) -> Result<Spent, Fault> {
-        let left = self.store.get_fuel().map_err(host_error)?;
+        let left = self.store.get_fuel().map_err(|error| host_error(&error))?;
         Ok(Spent {
             steps: steps.saturating_sub(left),
             memory_bytes: self.store.data().used() as u64,
@@ -180,13 +180,13 @@ fn set_budget(
     bytes: usize,
 ) -> Result<(), Fault> {
     store.data_mut().begin();
-    store.set_fuel(steps).map_err(host_error)?;
+    store.set_fuel(steps).map_err(|error| host_error(&error))?;
     store.set_epoch_deadline(loaded.host.epochs());
     store.set_hostcall_fuel(bytes);
     Ok(())
 }
 
-fn host_error(error: wasmtime::Error) -> Fault {
+fn host_error(error: &wasmtime::Error) -> Fault {
     Fault::Trap(format!("the host is set up wrongly: {error}"))
 }
 

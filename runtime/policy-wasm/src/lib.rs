@@ -8,6 +8,7 @@
 
 mod artifact;
 mod cache;
+mod encode;
 mod guard;
 mod host;
 mod inspect;

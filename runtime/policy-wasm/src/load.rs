@@ -56,11 +56,14 @@ impl Host {
                 "its manifest wants the import {import:?}, which this host does not offer yet"
             )));
         }
-        let source = outline.componentize(bytes)?;
+        check_imports(&outline.imports)?;
+        exported(&outline.exports, "lifecycle")?;
+        check_kinds(&outline.exports, &manifest)?;
+        let source = outline.componentize(bytes, &manifest)?;
+        // A module has become something else; a component is read once more for nothing, which costs little.
         let outline = Outline::read(&source)?;
         check_imports(&outline.imports)?;
         let lifecycle = exported(&outline.exports, "lifecycle")?;
-        check_kinds(&outline.exports, &manifest)?;
 
         let digest = hex(&Sha256::digest(bytes));
         let component = self.compile(&digest, &source)?;

@@ -20,13 +20,23 @@ pub struct Pick {
 impl Pick {
     /// Sends a rung.
     pub fn rung(rung: usize) -> Self {
-        Self { rung: Some(rung), ..Self::pause() }
+        Self {
+            rung: Some(rung),
+            ..Self::pause()
+        }
     }
 
     /// Sends no video.
     pub fn pause() -> Self {
         let (cap_kbps, probe_kbps, play_rate, buffer_target_s) = (None, None, None, None);
-        Self { rung: None, reason: 0, cap_kbps, probe_kbps, play_rate, buffer_target_s }
+        Self {
+            rung: None,
+            reason: 0,
+            cap_kbps,
+            probe_kbps,
+            play_rate,
+            buffer_target_s,
+        }
     }
 
     /// Says why, by a number of the manifest's reasons.
@@ -112,7 +122,12 @@ impl Grade {
     #[doc(hidden)]
     #[inline]
     pub fn push(&self, rows: &mut Vec<f64>) {
-        let parts = [self.score, self.bandwidth_part, self.loss_part, self.jitter_part];
+        let parts = [
+            self.score,
+            self.bandwidth_part,
+            self.loss_part,
+            self.jitter_part,
+        ];
         rows.extend(parts);
         rows.push(f64::from(self.reason));
     }

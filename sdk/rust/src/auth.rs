@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 pub use serde::Deserialize;
 pub use serde_json::Value;
 
-pub use crate::policy;
 use crate::bindings::auth::exports::lockgate::policy::auth as wit;
+pub use crate::policy;
 
 /// What someone wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,16 +78,24 @@ pub fn from_wit(request: wit::Request) -> Request {
         // The host writes this; what cannot be read claims nothing.
         claims: serde_json::from_str(&request.claims).unwrap_or_default(),
         now_s: request.now_s,
-        answered: request.answered.map(|answered| (answered.status, answered.body)),
+        answered: request
+            .answered
+            .map(|answered| (answered.status, answered.body)),
     }
 }
 
 #[doc(hidden)]
 pub fn to_wit(verdict: Verdict) -> wit::Verdict {
     match verdict {
-        Verdict::Allow { ttl_s, role, cap_kbps } => {
-            wit::Verdict::Allow(wit::Grant { ttl_s, role, cap_kbps })
-        }
+        Verdict::Allow {
+            ttl_s,
+            role,
+            cap_kbps,
+        } => wit::Verdict::Allow(wit::Grant {
+            ttl_s,
+            role,
+            cap_kbps,
+        }),
         Verdict::Deny { status, reason } => wit::Verdict::Deny(wit::Denial { status, reason }),
         Verdict::Ask { url } => wit::Verdict::Ask(url),
     }

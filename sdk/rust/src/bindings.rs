@@ -14,9 +14,27 @@ macro_rules! interface {
     };
 }
 
-interface!(lifecycle, "package lockgate:sdk-lifecycle; world just-lifecycle { export lockgate:policy/lifecycle@0.1.0; }");
-interface!(abr, "package lockgate:sdk-abr; world just-abr { export lockgate:policy/abr@0.1.0; }");
-interface!(optimize, "package lockgate:sdk-optimize; world just-optimize { export lockgate:policy/optimize@0.1.0; }");
-interface!(score, "package lockgate:sdk-score; world just-score { export lockgate:policy/score@0.1.0; }");
-interface!(ladder, "package lockgate:sdk-ladder; world just-ladder { export lockgate:policy/ladder@0.1.0; }");
-interface!(auth, "package lockgate:sdk-auth; world just-auth { export lockgate:policy/auth@0.1.0; }");
+interface!(
+    lifecycle,
+    "package lockgate:sdk-lifecycle; world just-lifecycle { export lockgate:policy/lifecycle@0.1.0; }"
+);
+interface!(
+    abr,
+    "package lockgate:sdk-abr; world just-abr { export lockgate:policy/abr@0.1.0; }"
+);
+interface!(
+    optimize,
+    "package lockgate:sdk-optimize; world just-optimize { export lockgate:policy/optimize@0.1.0; }"
+);
+interface!(
+    score,
+    "package lockgate:sdk-score; world just-score { export lockgate:policy/score@0.1.0; }"
+);
+interface!(
+    ladder,
+    "package lockgate:sdk-ladder; world just-ladder { export lockgate:policy/ladder@0.1.0; }"
+);
+interface!(
+    auth,
+    "package lockgate:sdk-auth; world just-auth { export lockgate:policy/auth@0.1.0; }"
+);

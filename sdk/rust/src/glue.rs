@@ -30,7 +30,13 @@ impl Layout {
     const fn new(known: &[Row], columns: &[&str], rungs: &[&str], memo: usize) -> Self {
         let (row, row_width) = places(known, columns);
         let (rung, rung_width) = places(RUNG, rungs);
-        Self { row, row_width, rung, rung_width, memo }
+        Self {
+            row,
+            row_width,
+            rung,
+            rung_width,
+            memo,
+        }
     }
 
     pub(crate) fn rung_width(&self) -> usize {
@@ -56,7 +62,11 @@ pub(crate) const fn places(known: &[Row], wanted: &[&str]) -> ([u16; MOST], usiz
     let mut places = [ABSENT; MOST];
     let mut width = 0;
     let mut at = 0;
-    let count = if wanted.is_empty() { known.len() } else { wanted.len() };
+    let count = if wanted.is_empty() {
+        known.len()
+    } else {
+        wanted.len()
+    };
     while at < count {
         let mut column = at;
         if !wanted.is_empty() {
@@ -103,10 +113,12 @@ pub fn configure<C: DeserializeOwned + Default + 'static>(json: &str) -> Result<
 
 /// Calls with the configuration taken, or with the default where none was.
 pub fn with_config<C: Default + 'static, T>(call: impl FnOnce(&C) -> T) -> T {
-    CONFIG.with_borrow(|config| match config.as_ref().and_then(|config| config.downcast_ref()) {
-        Some(config) => call(config),
-        None => call(&C::default()),
-    })
+    CONFIG.with_borrow(
+        |config| match config.as_ref().and_then(|config| config.downcast_ref()) {
+            Some(config) => call(config),
+            None => call(&C::default()),
+        },
+    )
 }
 
 /// Walks a batch, row by row.

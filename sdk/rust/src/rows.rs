@@ -30,7 +30,11 @@ impl<'a> Ladder<'a> {
     #[inline]
     pub fn over(numbers: &'a [f64], layout: &'a Layout) -> Self {
         let len = numbers.len().checked_div(layout.rung_width()).unwrap_or(0);
-        Self { numbers, layout, len }
+        Self {
+            numbers,
+            layout,
+            len,
+        }
     }
 
     /// How many rungs there are.
@@ -49,7 +53,10 @@ impl<'a> Ladder<'a> {
     #[inline]
     pub fn rung(&self, at: usize) -> Rung<'a> {
         let width = self.layout.rung_width();
-        let row = self.numbers.get(at * width..).and_then(|rest| rest.get(..width));
+        let row = self
+            .numbers
+            .get(at * width..)
+            .and_then(|rest| rest.get(..width));
         Rung::over(row.unwrap_or(&[]), self.layout.rung_places())
     }
 
@@ -62,7 +69,9 @@ impl<'a> Ladder<'a> {
     /// The highest rung that needs no more than this.
     #[inline]
     pub fn highest_within(&self, kbps: f64) -> Option<usize> {
-        (0..self.len).rev().find(|at| self.rung(*at).need_kbps().is_some_and(|need| need <= kbps))
+        (0..self.len)
+            .rev()
+            .find(|at| self.rung(*at).need_kbps().is_some_and(|need| need <= kbps))
     }
 }
 

@@ -55,7 +55,8 @@ fn tokens(glue: Result<String, String>) -> TokenStream {
 fn function_name(item: &TokenStream) -> Result<String, String> {
     let mut words = item.clone().into_iter();
     while let Some(word) = words.next() {
-        if let (TokenTree::Ident(word), Some(TokenTree::Ident(name))) = (&word, words.clone().next())
+        if let (TokenTree::Ident(word), Some(TokenTree::Ident(name))) =
+            (&word, words.clone().next())
             && word.to_string() == "fn"
         {
             return Ok(name.to_string());
@@ -84,12 +85,18 @@ fn glue(config: &str, kinds: &[(String, String)]) -> Result<String, String> {
     let claimed = manifest["kinds"].as_object();
     for (kind, function) in kinds {
         if !KINDS.contains(&kind.as_str()) {
-            return Err(format!("{kind:?} is no kind of policy; there are {KINDS:?}"));
+            return Err(format!(
+                "{kind:?} is no kind of policy; there are {KINDS:?}"
+            ));
         }
         let wants = claimed
             .and_then(|claimed| claimed.get(kind))
             .ok_or_else(|| format!("plugin.toml has no [kinds.{kind}]"))?;
-        let names = |key: &str| wants.get(key).map_or_else(|| "[]".to_owned(), ToString::to_string);
+        let names = |key: &str| {
+            wants
+                .get(key)
+                .map_or_else(|| "[]".to_owned(), ToString::to_string)
+        };
         let (columns, rungs) = (names("columns"), names("rung_columns"));
         let memo = wants.get("memo").and_then(serde_json::Value::as_u64);
         let memo = memo.unwrap_or(0);
@@ -110,7 +117,11 @@ fn read_manifest(path: &Path) -> Result<serde_json::Value, String> {
 }
 
 fn byte_string(text: &str) -> String {
-    let escaped: String = text.bytes().flat_map(std::ascii::escape_default).map(char::from).collect();
+    let escaped: String = text
+        .bytes()
+        .flat_map(std::ascii::escape_default)
+        .map(char::from)
+        .collect();
     format!("b\"{escaped}\"")
 }
 
