@@ -145,3 +145,18 @@ pub fn place(columns: &[Column], name: &str) -> Option<usize> {
 pub fn width(columns: &[Column]) -> usize {
     columns.iter().map(|column| column.width).sum()
 }
+
+/// Appends a row of the whole contract; what is not named, or not finite, is absent.
+pub fn append(rows: &mut Vec<f64>, columns: &[Column], values: &[(&str, Option<f64>)]) {
+    let from = rows.len();
+    rows.resize(from + width(columns), f64::NAN);
+    for (name, value) in values {
+        if let (Some(value), Some(at)) = (
+            value.filter(|value| value.is_finite()),
+            place(columns, name),
+        ) && let Some(number) = rows.get_mut(from + at)
+        {
+            *number = value;
+        }
+    }
+}

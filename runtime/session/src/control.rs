@@ -4,12 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use lockgate_broadcast::track::{Role, Track};
 use lockgate_media::{TrackId, VideoCodec, stats::LinkStats};
-use lockgate_policy::{
-    Batch, Kind, Tick,
-    column::{self, Column},
-    conformance,
-    slot::Decided,
-};
+use lockgate_policy::{Batch, Kind, Tick, column, conformance, slot::Decided};
 use tokio::time::Instant;
 
 use crate::viewer::Verdict;
@@ -179,7 +174,7 @@ pub(crate) fn questions(renditions: &[Rendition], viewers: &[Known<'_>], tick: T
             .as_ref()
             .and_then(|id| group.rungs.iter().position(|rung| rung == id));
         let link = &viewer.link;
-        append(
+        column::append(
             &mut group.batch.rows,
             column::VIEWER,
             &[
@@ -210,7 +205,7 @@ fn group(renditions: &[Rendition], codecs: &[VideoCodec], tick: Tick) -> Group {
     };
     for rung in &rungs {
         batch.rung_names.push(rung.id.as_str().into());
-        append(
+        column::append(
             &mut batch.rungs,
             column::RUNG,
             &[
@@ -245,21 +240,6 @@ fn group(renditions: &[Rendition], codecs: &[VideoCodec], tick: Tick) -> Group {
         batch,
         keys: Vec::new(),
         viewers: Vec::new(),
-    }
-}
-
-/// Appends a row of the whole contract; what is not named, or not finite, is absent.
-pub fn append(rows: &mut Vec<f64>, columns: &[Column], values: &[(&str, Option<f64>)]) {
-    let from = rows.len();
-    rows.resize(from + column::width(columns), f64::NAN);
-    for (name, value) in values {
-        if let (Some(value), Some(at)) = (
-            value.filter(|value| value.is_finite()),
-            column::place(columns, name),
-        ) && let Some(number) = rows.get_mut(from + at)
-        {
-            *number = value;
-        }
     }
 }
 

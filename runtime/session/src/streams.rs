@@ -20,7 +20,7 @@ use lockgate_ports::{
 use tokio::sync::watch;
 
 use crate::{
-    Error, Hls, HlsConfig, SessionId, StreamInfo, ViewerInfo, control,
+    Error, Hls, HlsConfig, SessionId, StreamInfo, ViewerInfo,
     desk::{About, Desk},
     stream::{Origin, Stream},
     viewer::{Verdict, Viewer},
@@ -481,7 +481,7 @@ fn plan(
         cause: Cause::Tick,
     };
     for rung in &rungs {
-        control::append(
+        column::append(
             &mut batch.rungs,
             column::RUNG,
             &[
@@ -502,7 +502,7 @@ fn plan(
         .is_some_and(|gop| gop <= f64::from(gop_s) + 0.1);
     let passable =
         ladder.passthrough && !from_peer && video.codec == "h264" && !video.b_frames && regular;
-    control::append(
+    column::append(
         &mut batch.rows,
         column::SOURCE,
         &[

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use lockgate_policy::{
-    Answer, Artifact, Batch, Fault, Kind, Policy, Tick,
-    column::{self, Column},
-    conformance,
+    Answer, Artifact, Batch, Fault, Kind, Policy, Tick, column, conformance,
     engine::{Cause, Mode},
     project::Projection,
 };
@@ -96,7 +94,7 @@ fn question(seen: &Observation<'_>) -> Batch {
     batch.rung_count = seen.ladder_kbps.len();
     for (rung, kbps) in seen.ladder_kbps.iter().enumerate() {
         let next_bytes = seen.next_bits.get(rung).map(|bits| bits / 8.0);
-        append(
+        column::append(
             &mut batch.rungs,
             column::RUNG,
             &[
@@ -114,7 +112,7 @@ fn question(seen: &Observation<'_>) -> Batch {
         .link
         .map(|link| link.bandwidth_kbps)
         .or_else(|| last.map(|sample| sample.kbps));
-    append(
+    column::append(
         &mut batch.rows,
         column::VIEWER,
         &[
@@ -166,8 +164,4 @@ fn question(seen: &Observation<'_>) -> Batch {
     }
     batch.row_count = 1;
     batch
-}
-
-fn append(rows: &mut Vec<f64>, columns: &[Column], values: &[(&str, Option<f64>)]) {
-    lockgate_session::control::append(rows, columns, values);
 }
