@@ -1,9 +1,20 @@
 //! Policies swapped while somebody watches.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use hyper::Method;
 use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+    task::JoinSet,
+};
 
 use crate::{
     refused::OFFER,
@@ -259,6 +270,97 @@ async fn an_auth_policy_decides_who_enters_and_fails_closed() {
         .await;
     assert_eq!(put.status, 200, "{}", put.text());
     assert_eq!(server.offer("/whip/closed", OFFER).await.status, 201);
+}
+
+/// A service that answers each request with the path it was asked for, and how often that was.
+async fn service() -> (String, Arc<AtomicUsize>, JoinSet<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let origin = format!("http://{}", listener.local_addr().expect("an address"));
+    let (asked, mut tasks) = (Arc::new(AtomicUsize::new(0)), JoinSet::new());
+    let count = Arc::clone(&asked);
+    tasks.spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = vec![0; 4096];
+            let read = stream.read(&mut head).await.expect("a request");
+            count.fetch_add(1, Ordering::SeqCst);
+            let head = String::from_utf8_lossy(&head[..read]).into_owned();
+            let path = head.split(' ').nth(1).expect("a path").to_owned();
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{path}",
+                path.len()
+            );
+            stream
+                .write_all(answer.as_bytes())
+                .await
+                .expect("an answer");
+        }
+    });
+    (origin, asked, tasks)
+}
+
+#[tokio::test]
+async fn an_auth_policy_has_a_listed_url_asked_sees_who_calls_and_caps_a_viewer() {
+    let (origin, asked, _service) = service().await;
+    let script = format!(
+        "local policy = {{}}\nfunction policy.authorize(request)\n\
+         \tif request.action == \"admin\" then return {{ allow = true, ttl_s = 60 }} end\n\
+         \tif request.stream == \"elsewhere\" then return {{ ask = \"http://127.0.0.1:1/\" }} end\n\
+         \tif not request.answered then return {{ ask = \"{origin}/\" .. request.stream .. \"/\" .. request.peer }} end\n\
+         \tif request.answered.body == \"/demo/127.0.0.1\" then return {{ allow = true, ttl_s = 60, cap_kbps = 1200 }} end\n\
+         \tif request.stream == \"again\" then return {{ ask = \"{origin}/\" }} end\n\
+         \treturn {{ deny = true, status = 401, reason = request.answered.body }}\nend\nreturn policy\n"
+    );
+    let config =
+        format!("[policies]\nauth = \"auth.luau\"\n[auth]\nanonymous = []\nask = [\"{origin}\"]\n");
+    let server = Server::start_with(&config, &["--demo"], &[("auth.luau", &script)]).await;
+    server.running("demo").await;
+    let offer = OFFER.replace("sendonly", "recvonly");
+    let watching = server.offer("/whep/demo", &offer).await;
+    assert_eq!(watching.status, 201, "{}", watching.text());
+    // What was said is remembered: nobody is asked again for the same.
+    let before = asked.load(Ordering::SeqCst);
+    assert!(before > 0);
+    assert_eq!(server.offer("/whep/demo", &offer).await.status, 201);
+    assert_eq!(asked.load(Ordering::SeqCst), before);
+    let offers = ["/whip/other", "/whip/again", "/whip/elsewhere"];
+    for (path, status) in offers.into_iter().zip([401, 403, 403]) {
+        server.offer(path, OFFER).await.problem(status);
+    }
+    let (now, listed) = (asked.load(Ordering::SeqCst), before + 2);
+    assert_eq!(now, listed, "elsewhere is not listed");
+
+    // The demo has rungs of 2500, 1000 and 600 kbit/s: 1200 were granted.
+    let admin = server.mint("admin");
+    let decided = until("a decision", Duration::from_secs(10), || async {
+        let log = server
+            .send_as(&admin, Method::GET, "/api/policies/abr/decisions", "")
+            .await
+            .text();
+        serde_json::from_str::<Value>(log.lines().last()?).ok()
+    })
+    .await;
+    assert_eq!(decided["input"]["cap_kbps"], 1200.0, "{decided}");
+    let session = watching.header("location");
+    let chosen = server
+        .send_as(
+            &server.token,
+            Method::POST,
+            &format!("{session}/layer"),
+            r#"{"encodingId": "720p60"}"#,
+        )
+        .await;
+    assert_eq!(chosen.status, 200, "{}", chosen.text());
+    let sessions = server
+        .send_as(&admin, Method::GET, "/api/streams/demo/sessions", "")
+        .await
+        .json();
+    let listed = sessions["sessions"].as_array().into_iter().flatten();
+    let one = listed.filter(|one| one["id"].as_str().is_some_and(|id| session.ends_with(id)));
+    let rungs: Vec<&Value> = one.map(|one| &one["decision"]["rung"]).collect();
+    assert!(
+        matches!(rungs[..], [rung] if rung.is_string() && rung != "720p60"),
+        "{sessions}"
+    );
 }
 
 #[test]

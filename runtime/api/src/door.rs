@@ -4,16 +4,18 @@
 //! operator named one, the `auth` policy, which sees the token's claims and fails closed.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::BTreeMap,
+    net::IpAddr,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::StatusCode;
+use lockgate_fetch::{FetchError, Fetcher};
 use lockgate_session::{Desk, auth};
+use moka::{Expiry, future::Cache};
 
 use crate::{
-    Problem,
+    Caller, Problem,
     scope::{Action, Scopes},
     token::{self, Claims},
 };
@@ -23,59 +25,78 @@ pub struct Door {
     secret: Vec<u8>,
     anonymous: Scopes,
     policies: Desk,
-    /// What the policy said, for as long as it said it holds: a player costs one decision, not one a segment.
-    said: Mutex<HashMap<Asked, Said>>,
+    /// Asks the URLs that the policy wants to be asked.
+    fetcher: Fetcher,
+    /// What the policy said, for as long as it said it holds: a player costs one decision, not one a segment, and its
+    /// first requests wait for the same one.
+    said: Cache<Asked, Said>,
 }
 
-/// Until when a verdict holds, and what it is.
-type Said = (Instant, Result<(), StatusCode>);
+/// What comes with being let in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// Most to be sent, in kbit/s.
+    pub cap_kbps: Option<u32>,
+}
+
+/// What the policy said, and for how long it holds.
+#[derive(Debug, Clone)]
+struct Said {
+    verdict: Result<Grant, StatusCode>,
+    holds: Duration,
+}
 
 /// What was asked: a verdict holds for exactly this.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Asked {
-    action: &'static str,
+    action: auth::Action,
     stream: String,
     token: String,
+    peer: Option<IpAddr>,
     /// Which policy was asked: another one is asked anew.
     generation: u64,
 }
 
 impl Door {
     /// A door with its secret and the scopes granted without a token. Where the desk has an `auth` policy, that
-    /// decides the rest.
-    pub fn new(secret: Vec<u8>, anonymous: Scopes, policies: Desk) -> Self {
+    /// decides the rest, with the help of what `fetcher` may ask.
+    pub fn new(secret: Vec<u8>, anonymous: Scopes, policies: Desk, fetcher: Fetcher) -> Self {
+        let said = Cache::builder()
+            .max_capacity(SAID_MAX)
+            .expire_after(AsItSaid)
+            .build();
         Self {
             secret,
             anonymous,
             policies,
-            said: Mutex::default(),
+            fetcher,
+            said,
         }
     }
 
     /// Lets a request through or says why not: 401 without a good token where one is needed, 403 with one that does
     /// not allow the action. A bad token is refused even where none is needed, so that a mistake shows at once.
-    pub async fn admit(
-        &self,
-        headers: &HeaderMap,
-        uri: &Uri,
-        action: Action<'_>,
-    ) -> Result<(), Problem> {
-        let token = bearer(headers)?.or_else(|| query_token(uri));
+    pub async fn admit(&self, caller: &Caller, action: Action<'_>) -> Result<Grant, Problem> {
+        let token = caller.token.as_deref();
         let claims = token.map(|token| self.claims(token)).transpose()?;
         if self.anonymous.allow(action) {
-            return Ok(());
+            return Ok(Grant::default());
         }
         let generation = self.policies.auth_generation();
         if generation > 0 {
-            let token = token.unwrap_or_default().to_owned();
             let asked = Asked {
                 action: word(action),
                 stream: stream(action),
-                token,
+                token: token.unwrap_or_default().to_owned(),
+                peer: caller.peer,
                 generation,
             };
-            return match self.ask(asked, claims).await {
-                Ok(()) => Ok(()),
+            let said = self
+                .said
+                .get_with(asked.clone(), self.ask(&asked, claims))
+                .await;
+            return match said.verdict {
+                Ok(grant) => Ok(grant),
                 Err(StatusCode::UNAUTHORIZED) => Err(Problem::token_wanted()),
                 Err(_) => Err(Problem::policy_denied()),
             };
@@ -85,7 +106,7 @@ impl Door {
         };
         let scopes = Scopes::parse(&claims.scope).map_err(|_| Problem::token_refused())?;
         if scopes.allow(action) {
-            Ok(())
+            Ok(Grant::default())
         } else {
             Err(Problem::scope_wanted(action))
         }
@@ -98,76 +119,102 @@ impl Door {
         })
     }
 
-    /// Asks the policy, or takes what it said before. Whatever goes wrong means no.
-    async fn ask(&self, asked: Asked, claims: Option<Claims>) -> Result<(), StatusCode> {
-        let before = self.said().get(&asked).copied();
-        if let Some((until, said)) = before
-            && Instant::now() < until
-        {
-            return said;
-        }
+    /// Asks the policy, and the URL it wants to be asked. Whatever goes wrong means no.
+    async fn ask(&self, asked: &Asked, claims: Option<Claims>) -> Said {
         let claims: BTreeMap<String, serde_json::Value> = claims
             .and_then(|claims| serde_json::to_value(claims).ok())
             .and_then(|claims| serde_json::from_value(claims).ok())
             .unwrap_or_default();
-        let request = auth::Request {
-            action: match asked.action {
-                "publish" => auth::Action::Publish,
-                "play" => auth::Action::Play,
-                _ => auth::Action::Admin,
-            },
+        let mut request = auth::Request {
+            action: asked.action,
             stream: asked.stream.clone(),
-            // Who is behind a proxy is known once trusted proxies are.
-            peer: String::new(),
+            peer: asked.peer.map_or_else(String::new, |peer| peer.to_string()),
             claims,
             now_s: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
             answered: None,
         };
-        let (said, holds) = match self.policies.authorize(request).await {
-            Ok(auth::Verdict::Allow { ttl_s, .. }) => {
-                (Ok(()), Duration::from_secs(ttl_s.into()).min(ALLOWED_MAX))
-            }
+        let mut verdict = self.policies.authorize(request.clone()).await;
+        if let Ok(auth::Verdict::Ask { url }) = &verdict {
+            let Some(answered) = self.fetch(url).await else {
+                return Said::no(DENIED);
+            };
+            request.answered = Some(answered);
+            verdict = self.policies.authorize(request).await;
+        }
+        match verdict {
+            Ok(auth::Verdict::Allow {
+                ttl_s, cap_kbps, ..
+            }) => Said {
+                verdict: Ok(Grant { cap_kbps }),
+                holds: Duration::from_secs(ttl_s.into()).min(ALLOWED_MAX),
+            },
             Ok(auth::Verdict::Deny { status, reason }) => {
-                tracing::info!(action = asked.action, stream = %asked.stream, %reason, "the auth policy said no");
-                (
-                    Err(StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN)),
-                    DENIED,
-                )
+                tracing::info!(action = ?asked.action, stream = %asked.stream, %reason, "the auth policy said no");
+                Said {
+                    verdict: Err(StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN)),
+                    holds: DENIED,
+                }
             }
             Ok(auth::Verdict::Ask { .. }) => {
                 tracing::error!(
-                    "the auth policy wants a URL to be asked, which this build does not do: denied"
+                    "the auth policy asked twice; a URL is fetched once a request: denied"
                 );
-                (Err(StatusCode::FORBIDDEN), DENIED)
+                Said::no(DENIED)
             }
             Err(error) => {
                 tracing::error!(%error, "the auth policy gave no verdict: denied");
-                (Err(StatusCode::FORBIDDEN), Duration::ZERO)
+                Said::no(Duration::ZERO)
             }
-        };
-        let now = Instant::now();
-        let mut all = self.said();
-        if all.len() >= SAID_MAX {
-            all.retain(|_, (until, _)| now < *until);
         }
-        if all.len() < SAID_MAX {
-            all.insert(asked, (now + holds, said));
-        }
-        said
     }
 
-    fn said(&self) -> MutexGuard<'_, HashMap<Asked, Said>> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What a URL answered, as the policy is shown it; `None` if it may not be asked.
+    async fn fetch(&self, url: &str) -> Option<auth::Answered> {
+        match self.fetcher.get(url).await {
+            Ok(fetched) => Some(auth::Answered {
+                status: fetched.status,
+                body: fetched.body,
+            }),
+            Err(error @ (FetchError::Url(_) | FetchError::Origin(_))) => {
+                tracing::error!(%error, "the auth policy wants a URL that auth.ask does not list: denied");
+                None
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the URL of the auth policy did not answer");
+                Some(auth::Answered {
+                    status: 0,
+                    body: String::new(),
+                })
+            }
+        }
     }
 }
 
-fn word(action: Action<'_>) -> &'static str {
+impl Said {
+    fn no(holds: Duration) -> Self {
+        Self {
+            verdict: Err(StatusCode::FORBIDDEN),
+            holds,
+        }
+    }
+}
+
+/// A verdict is forgotten when it says so.
+struct AsItSaid;
+
+impl Expiry<Asked, Said> for AsItSaid {
+    fn expire_after_create(&self, _: &Asked, said: &Said, _: Instant) -> Option<Duration> {
+        Some(said.holds)
+    }
+}
+
+fn word(action: Action<'_>) -> auth::Action {
     match action {
-        Action::Publish(_) => "publish",
-        Action::Play(_) => "play",
-        Action::Admin => "admin",
+        Action::Publish(_) => auth::Action::Publish,
+        Action::Play(_) => auth::Action::Play,
+        Action::Admin => auth::Action::Admin,
     }
 }
 
@@ -176,26 +223,6 @@ fn stream(action: Action<'_>) -> String {
         Action::Publish(name) | Action::Play(name) => name.to_string(),
         Action::Admin => String::new(),
     }
-}
-
-/// The token of an `Authorization: Bearer` header (RFC 6750 §2.1); any other scheme is refused.
-fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Problem> {
-    let Some(value) = headers.get(header::AUTHORIZATION) else {
-        return Ok(None);
-    };
-    let text = value.to_str().map_err(|_| Problem::token_refused())?;
-    match text.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token.trim())),
-        _ => Err(Problem::token_wanted()),
-    }
-}
-
-/// The token of `?token=` (RFC 6750 §2.3), for players that cannot send headers.
-pub(crate) fn query_token(uri: &Uri) -> Option<&str> {
-    uri.query()?
-        .split('&')
-        .find_map(|pair| pair.strip_prefix("token="))
-        .filter(|token| !token.is_empty())
 }
 
 impl std::fmt::Debug for Door {
@@ -210,5 +237,5 @@ impl std::fmt::Debug for Door {
 const ALLOWED_MAX: Duration = Duration::from_secs(3600);
 /// How long a denial is remembered: a guesser costs one decision in this time.
 const DENIED: Duration = Duration::from_secs(2);
-/// Verdicts remembered; beyond them the policy is asked each time.
-const SAID_MAX: usize = 10_000;
+/// Verdicts remembered; beyond them the least used is forgotten.
+const SAID_MAX: u64 = 10_000;

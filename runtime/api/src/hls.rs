@@ -2,13 +2,13 @@
 
 use axum::{
     extract::{Path, State},
-    http::{HeaderMap, HeaderName, Uri, header},
+    http::{HeaderName, Uri, header},
     response::{IntoResponse, Response},
 };
 
 use crate::{
-    App, Problem,
-    door::query_token,
+    App, Caller, Problem,
+    caller::query_token,
     extract::{self, Name},
     scope::Action,
 };
@@ -17,10 +17,10 @@ use crate::{
 pub(crate) async fn multivariant(
     State(app): State<App>,
     Name(name): Name,
-    headers: HeaderMap,
+    caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    app.door.admit(&headers, &uri, Action::Play(&name)).await?;
+    app.door.admit(&caller, Action::Play(&name)).await?;
     let text = app
         .streams
         .hls(&name)?
@@ -34,10 +34,10 @@ pub(crate) async fn file(
     State(app): State<App>,
     Name(name): Name,
     Path((_, rung, file)): Path<(String, String, String)>,
-    headers: HeaderMap,
+    caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    app.door.admit(&headers, &uri, Action::Play(&name)).await?;
+    app.door.admit(&caller, Action::Play(&name)).await?;
     let hls = app.streams.hls(&name)?;
     let rung = extract::track(&rung, &name)?;
     if file == "playlist.m3u8" {

@@ -5,6 +5,7 @@
 //! [`listen`], our own accept loop.
 #![forbid(unsafe_code)]
 
+pub mod caller;
 pub mod door;
 mod extract;
 mod headers;
@@ -20,7 +21,8 @@ pub mod token;
 mod whep;
 mod whip;
 
-pub use door::Door;
+pub use caller::Caller;
+pub use door::{Door, Grant};
 pub use listen::Listener;
 pub use policies::PolicyStore;
 pub use problem::Problem;

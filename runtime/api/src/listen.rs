@@ -3,7 +3,8 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, http::Request};
+use hyper::body::Incoming;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto, graceful::GracefulShutdown},
@@ -14,6 +15,9 @@ use tokio::{
     sync::Semaphore,
     task::JoinSet,
 };
+use tower::ServiceExt as _;
+
+use crate::caller::Peer;
 
 /// A bound HTTP listener.
 pub struct Listener {
@@ -59,8 +63,8 @@ impl Listener {
                 Some(_) = connections.join_next(), if !connections.is_empty() => continue,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    let connection = connection(stream, router.clone(), &graceful);
+                Ok((stream, peer)) => {
+                    let connection = connection(stream, peer, router.clone(), &graceful);
                     connections.spawn(async move {
                         connection.await;
                         drop(place);
@@ -86,6 +90,7 @@ impl Listener {
 
 fn connection(
     stream: TcpStream,
+    peer: SocketAddr,
     router: Router,
     graceful: &GracefulShutdown,
 ) -> impl Future<Output = ()> + use<> {
@@ -104,8 +109,12 @@ fn connection(
         .max_header_list_size(32 << 10)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(Duration::from_secs(20));
+    let service = router.map_request(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        request
+    });
     let connection = builder
-        .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection_with_upgrades(TokioIo::new(stream), TowerToHyperService::new(service));
     let connection = graceful.watch(connection.into_owned());
     async move {
         if let Err(error) = connection.await {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::{
     Json,
     extract::{Path, Request, State},
-    http::{HeaderMap, StatusCode, Uri, header},
+    http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
 use lockgate_session::{Artifact, DeskError, Kind, LoadError};
 use serde_json::{Value, json};
 
-use crate::{App, Problem, extract::bounded, scope::Action};
+use crate::{App, Caller, Problem, extract::bounded, scope::Action};
 
 /// Loads policies that come by the API, and keeps the last good ones.
 pub trait PolicyStore: Send + Sync + 'static {
@@ -26,12 +26,8 @@ pub trait PolicyStore: Send + Sync + 'static {
 }
 
 /// `GET /api/policies`.
-pub(crate) async fn list(
-    State(app): State<App>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Result<Json<Value>, Problem> {
-    app.door.admit(&headers, &uri, Action::Admin).await?;
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Value>, Problem> {
+    app.door.admit(&caller, Action::Admin).await?;
     let slots = app.desk.info().await.map_err(refused)?;
     Ok(Json(json!({ "policies": slots, "late": app.desk.late() })))
 }
@@ -40,11 +36,10 @@ pub(crate) async fn list(
 pub(crate) async fn swap(
     State(app): State<App>,
     Path(kind): Path<String>,
+    caller: Caller,
     request: Request,
 ) -> Result<Json<Value>, Problem> {
-    app.door
-        .admit(request.headers(), request.uri(), Action::Admin)
-        .await?;
+    app.door.admit(&caller, Action::Admin).await?;
     let kind = parse(&kind)?;
     let (bytes, artifact) = load(&app, kind, request).await?;
     let manifest = artifact.manifest();
@@ -73,10 +68,9 @@ pub(crate) async fn swap(
 pub(crate) async fn rollback(
     State(app): State<App>,
     Path(kind): Path<String>,
-    headers: HeaderMap,
-    uri: Uri,
+    caller: Caller,
 ) -> Result<StatusCode, Problem> {
-    app.door.admit(&headers, &uri, Action::Admin).await?;
+    app.door.admit(&caller, Action::Admin).await?;
     app.desk.rollback(parse(&kind)?).await.map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -85,11 +79,10 @@ pub(crate) async fn rollback(
 pub(crate) async fn shadow(
     State(app): State<App>,
     Path(kind): Path<String>,
+    caller: Caller,
     request: Request,
 ) -> Result<StatusCode, Problem> {
-    app.door
-        .admit(request.headers(), request.uri(), Action::Admin)
-        .await?;
+    app.door.admit(&caller, Action::Admin).await?;
     let kind = parse(&kind)?;
     let (_, artifact) = load(&app, kind, request).await?;
     app.desk
@@ -103,10 +96,9 @@ pub(crate) async fn shadow(
 pub(crate) async fn end_shadow(
     State(app): State<App>,
     Path(kind): Path<String>,
-    headers: HeaderMap,
-    uri: Uri,
+    caller: Caller,
 ) -> Result<StatusCode, Problem> {
-    app.door.admit(&headers, &uri, Action::Admin).await?;
+    app.door.admit(&caller, Action::Admin).await?;
     app.desk
         .shadow(parse(&kind)?, None)
         .await
@@ -118,10 +110,9 @@ pub(crate) async fn end_shadow(
 pub(crate) async fn decisions(
     State(app): State<App>,
     Path(kind): Path<String>,
-    headers: HeaderMap,
-    uri: Uri,
+    caller: Caller,
 ) -> Result<Response, Problem> {
-    app.door.admit(&headers, &uri, Action::Admin).await?;
+    app.door.admit(&caller, Action::Admin).await?;
     let entries = app.desk.decisions(parse(&kind)?).await.map_err(refused)?;
     let mut lines = Vec::new();
     for entry in entries {

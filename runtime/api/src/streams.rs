@@ -1,14 +1,10 @@
 //! `/api`: what is live.
 
-use axum::{
-    Json,
-    extract::State,
-    http::{HeaderMap, StatusCode, Uri},
-};
+use axum::{Json, extract::State, http::StatusCode};
 use lockgate_session::{StreamInfo, ViewerInfo};
 use serde::Serialize;
 
-use crate::{App, Problem, extract::Name, scope::Action};
+use crate::{App, Caller, Problem, extract::Name, scope::Action};
 
 /// The answer to `GET /api/streams`.
 #[derive(Debug, Serialize)]
@@ -23,19 +19,11 @@ pub(crate) struct Sessions {
 }
 
 /// `GET /api/streams`: those the caller may watch.
-pub(crate) async fn list(
-    State(app): State<App>,
-    headers: HeaderMap,
-    uri: Uri,
-) -> Result<Json<Listing>, Problem> {
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Listing>, Problem> {
     let mut streams = Vec::new();
     for stream in app.streams.list() {
-        match app
-            .door
-            .admit(&headers, &uri, Action::Play(&stream.id))
-            .await
-        {
-            Ok(()) => streams.push(stream),
+        match app.door.admit(&caller, Action::Play(&stream.id)).await {
+            Ok(_) => streams.push(stream),
             Err(problem) if problem.status() == StatusCode::FORBIDDEN => {}
             Err(problem) => return Err(problem),
         }
@@ -47,10 +35,9 @@ pub(crate) async fn list(
 pub(crate) async fn one(
     State(app): State<App>,
     Name(name): Name,
-    headers: HeaderMap,
-    uri: Uri,
+    caller: Caller,
 ) -> Result<Json<StreamInfo>, Problem> {
-    app.door.admit(&headers, &uri, Action::Play(&name)).await?;
+    app.door.admit(&caller, Action::Play(&name)).await?;
     Ok(Json(app.streams.info(&name)?))
 }
 
@@ -58,10 +45,9 @@ pub(crate) async fn one(
 pub(crate) async fn sessions(
     State(app): State<App>,
     Name(name): Name,
-    headers: HeaderMap,
-    uri: Uri,
+    caller: Caller,
 ) -> Result<Json<Sessions>, Problem> {
-    app.door.admit(&headers, &uri, Action::Admin).await?;
+    app.door.admit(&caller, Action::Admin).await?;
     Ok(Json(Sessions {
         sessions: app.streams.sessions(&name)?,
     }))
@@ -71,10 +57,9 @@ pub(crate) async fn sessions(
 pub(crate) async fn stop(
     State(app): State<App>,
     Name(name): Name,
-    headers: HeaderMap,
-    uri: Uri,
+    caller: Caller,
 ) -> Result<StatusCode, Problem> {
-    app.door.admit(&headers, &uri, Action::Admin).await?;
+    app.door.admit(&caller, Action::Admin).await?;
     app.streams.stop(&name)?;
     Ok(StatusCode::NO_CONTENT)
 }

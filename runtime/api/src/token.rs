@@ -1,6 +1,6 @@
 //! Access tokens: JSON Web Tokens (RFC 7519) signed with the server's secret by HMAC-SHA-256.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
 use serde::{Deserialize, Serialize};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::scope::Scopes;
 
 /// What a token says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Claims {
     /// Who was given it, if it says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -19,6 +19,9 @@ pub struct Claims {
     pub iat: u64,
     /// When it expires, in s since 1970-01-01 UTC.
     pub exp: u64,
+    /// What else it says, for the `auth` policy.
+    #[serde(flatten)]
+    pub more: BTreeMap<String, serde_json::Value>,
 }
 
 /// Why a token is not good. What is said to the caller is less than this.
@@ -45,6 +48,7 @@ pub fn mint(
         scope: scopes.to_string(),
         iat: now_unix_s,
         exp: now_unix_s.saturating_add(ttl.as_secs()),
+        more: BTreeMap::new(),
     };
     jsonwebtoken::encode(
         &Header::new(Algorithm::HS256),

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderMap, StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, header},
     response::{
         IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{
-    App, Problem,
+    App, Caller, Problem,
     extract::{Name, Sdp, SdpFragment, Session, bounded},
     router::{check_ice_tag, created},
     scope::Action,
@@ -27,14 +27,13 @@ use crate::{
 pub(crate) async fn subscribe(
     State(app): State<App>,
     Name(name): Name,
-    headers: HeaderMap,
-    uri: Uri,
+    caller: Caller,
     Sdp(offer): Sdp,
 ) -> Result<Response, Problem> {
-    app.door.admit(&headers, &uri, Action::Play(&name)).await?;
+    let grant = app.door.admit(&caller, Action::Play(&name)).await?;
     let joined = app
         .streams
-        .subscribe(&name, offer)
+        .subscribe(&name, offer, grant.cap_kbps)
         .await
         .map_err(not_live_is_a_conflict)?;
     let url = format!("/whep/{name}/{}", joined.session);
@@ -69,11 +68,11 @@ fn not_live_is_a_conflict(error: Error) -> Problem {
 pub(crate) async fn trickle(
     State(app): State<App>,
     Session(name, session): Session,
+    caller: Caller,
     headers: HeaderMap,
-    uri: Uri,
     SdpFragment(fragment): SdpFragment,
 ) -> Result<StatusCode, Problem> {
-    app.door.admit(&headers, &uri, Action::Play(&name)).await?;
+    app.door.admit(&caller, Action::Play(&name)).await?;
     let peer = app.streams.viewer(&name, session)?;
     check_ice_tag(&headers, &peer.ice_tag())?;
     peer.trickle(fragment).await.map_err(Error::from)?;
@@ -84,10 +83,9 @@ pub(crate) async fn trickle(
 pub(crate) async fn end(
     State(app): State<App>,
     Session(name, session): Session,
-    headers: HeaderMap,
-    uri: Uri,
+    caller: Caller,
 ) -> Result<StatusCode, Problem> {
-    app.door.admit(&headers, &uri, Action::Play(&name)).await?;
+    app.door.admit(&caller, Action::Play(&name)).await?;
     app.streams.unsubscribe(&name, session)?;
     Ok(StatusCode::OK)
 }
@@ -105,11 +103,10 @@ struct Layer {
 pub(crate) async fn layer(
     State(app): State<App>,
     Session(name, session): Session,
+    caller: Caller,
     request: Request,
 ) -> Result<StatusCode, Problem> {
-    app.door
-        .admit(request.headers(), request.uri(), Action::Play(&name))
-        .await?;
+    app.door.admit(&caller, Action::Play(&name)).await?;
     let body = bounded(request.into_body(), 4096).await?;
     let layer: Layer = serde_json::from_slice(&body).map_err(|error| {
         Problem::bad_body(format!(
@@ -143,10 +140,9 @@ struct Decided {
 pub(crate) async fn events(
     State(app): State<App>,
     Session(name, session): Session,
-    headers: HeaderMap,
-    uri: Uri,
+    caller: Caller,
 ) -> Result<Response, Problem> {
-    app.door.admit(&headers, &uri, Action::Play(&name)).await?;
+    app.door.admit(&caller, Action::Play(&name)).await?;
     let (verdicts, playing) = app.streams.watch_viewer(&name, session)?;
     Ok(Sse::new(changes(verdicts, playing))
         .keep_alive(KeepAlive::default())

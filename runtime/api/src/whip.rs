@@ -2,12 +2,12 @@
 
 use axum::{
     extract::State,
-    http::{HeaderMap, StatusCode, Uri},
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
 
 use crate::{
-    App, Problem,
+    App, Caller, Problem,
     extract::{Name, Sdp, SdpFragment, Session},
     router::{check_ice_tag, created},
     scope::Action,
@@ -17,13 +17,10 @@ use crate::{
 pub(crate) async fn publish(
     State(app): State<App>,
     Name(name): Name,
-    headers: HeaderMap,
-    uri: Uri,
+    caller: Caller,
     Sdp(offer): Sdp,
 ) -> Result<Response, Problem> {
-    app.door
-        .admit(&headers, &uri, Action::Publish(&name))
-        .await?;
+    app.door.admit(&caller, Action::Publish(&name)).await?;
     let joined = app.streams.publish(name.clone(), offer).await?;
     Ok(created(
         &app,
@@ -37,13 +34,11 @@ pub(crate) async fn publish(
 pub(crate) async fn trickle(
     State(app): State<App>,
     Session(name, session): Session,
+    caller: Caller,
     headers: HeaderMap,
-    uri: Uri,
     SdpFragment(fragment): SdpFragment,
 ) -> Result<StatusCode, Problem> {
-    app.door
-        .admit(&headers, &uri, Action::Publish(&name))
-        .await?;
+    app.door.admit(&caller, Action::Publish(&name)).await?;
     let peer = app.streams.publisher(&name, session)?;
     check_ice_tag(&headers, &peer.ice_tag())?;
     peer.trickle(fragment)
@@ -56,12 +51,9 @@ pub(crate) async fn trickle(
 pub(crate) async fn end(
     State(app): State<App>,
     Session(name, session): Session,
-    headers: HeaderMap,
-    uri: Uri,
+    caller: Caller,
 ) -> Result<StatusCode, Problem> {
-    app.door
-        .admit(&headers, &uri, Action::Publish(&name))
-        .await?;
+    app.door.admit(&caller, Action::Publish(&name)).await?;
     app.streams.unpublish(&name, session)?;
     Ok(StatusCode::OK)
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::Fault;
 
 /// What someone wants to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// To publish a broadcast.

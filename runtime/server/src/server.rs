@@ -4,6 +4,7 @@ use std::{num::NonZero, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use lockgate_api::{App, Door, IceServer, Listener, Scope, Scopes, token};
+use lockgate_fetch::Fetcher;
 use lockgate_media::BroadcastName;
 use lockgate_ports::task::Task;
 use lockgate_ports::transcoder::{Input, Settings};
@@ -31,6 +32,7 @@ impl Server {
     /// Puts the server together. Whatever fails, nothing is left behind.
     pub async fn start(config: Config, demo: bool) -> anyhow::Result<Self> {
         let secret = secret(&config)?;
+        let fetcher = Fetcher::new(config.auth.ask.clone())?;
         // Ports first: a second server must fail before it starts a single worker.
         let listener = Listener::bind(config.http.listen, config.http.connections_max)
             .await
@@ -109,6 +111,7 @@ impl Server {
             secret,
             Scopes::new(config.auth.anonymous.clone()),
             desk.clone(),
+            fetcher,
         );
         let ice_servers = config.webrtc.ice_servers.iter().map(ice_server).collect();
         Ok(Self {

@@ -110,22 +110,43 @@ impl Renditions {
     }
 }
 
-/// What a viewer that decodes these codecs can choose from. Where the source as published is among them, rungs of
-/// its size or larger are left out: they would cost an encoding and look no better.
-pub fn choices<'a>(renditions: &'a [Rendition], codecs: &[VideoCodec]) -> Vec<&'a Rendition> {
-    let playable = || {
-        renditions
+/// What a viewer may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds<'a> {
+    /// What it can decode.
+    pub codecs: &'a [VideoCodec],
+    /// Most it was granted, in kbit/s.
+    pub cap_kbps: Option<u32>,
+}
+
+/// What a viewer can play and was granted: of what it can decode all that fits its cap, and never less than the least.
+fn playable<'a>(renditions: &'a [Rendition], bounds: Bounds<'_>) -> Vec<&'a Rendition> {
+    let mut playable: Vec<&Rendition> = renditions
+        .iter()
+        .filter(|rendition| bounds.codecs.contains(&rendition.codec))
+        .collect();
+    if let Some(cap_kbps) = bounds.cap_kbps {
+        let least = playable
             .iter()
-            .filter(|rendition| codecs.contains(&rendition.codec))
-    };
-    let source =
-        playable().find(|rendition| rendition.role == Role::Ingest && rendition.pixels() > 0);
-    playable()
-        .filter(|rendition| match source {
-            Some(source) => rendition.role != Role::Rung || rendition.pixels() < source.pixels(),
-            None => true,
-        })
-        .collect()
+            .map(|one| one.kbps)
+            .fold(f64::INFINITY, f64::min);
+        playable.retain(|one| one.kbps <= f64::from(cap_kbps).max(least));
+    }
+    playable
+}
+
+/// What a viewer's policy can choose from. Where the source as published is among it, rungs of its size or larger are
+/// left out: they would cost an encoding and look no better.
+pub fn choices<'a>(renditions: &'a [Rendition], bounds: Bounds<'_>) -> Vec<&'a Rendition> {
+    let mut choices = playable(renditions, bounds);
+    let source = choices
+        .iter()
+        .find(|rendition| rendition.role == Role::Ingest && rendition.pixels() > 0)
+        .map(|source| source.pixels());
+    if let Some(source) = source {
+        choices.retain(|rendition| rendition.role != Role::Rung || rendition.pixels() < source);
+    }
+    choices
 }
 
 /// The viewers that choose from the same renditions, and the question about them.
@@ -143,7 +164,7 @@ pub(crate) struct Group {
 /// What is known of a viewer at a step.
 pub(crate) struct Known<'a> {
     pub(crate) key: u64,
-    pub(crate) codecs: &'a [VideoCodec],
+    pub(crate) bounds: Bounds<'a>,
     pub(crate) wanted: Option<TrackId>,
     pub(crate) link: LinkStats,
 }
@@ -154,16 +175,13 @@ pub(crate) struct Known<'a> {
     reason = "pixels and counts are far below 2⁵³"
 )]
 pub(crate) fn questions(renditions: &[Rendition], viewers: &[Known<'_>], tick: Tick) -> Vec<Group> {
-    let mut groups: Vec<(Vec<VideoCodec>, Group)> = Vec::new();
+    let mut groups: Vec<(Bounds<'_>, Group)> = Vec::new();
     for (at, viewer) in viewers.iter().enumerate() {
         let known = groups
             .iter()
-            .position(|(codecs, _)| codecs == viewer.codecs);
+            .position(|(bounds, _)| *bounds == viewer.bounds);
         let place = known.unwrap_or_else(|| {
-            groups.push((
-                viewer.codecs.to_vec(),
-                group(renditions, viewer.codecs, tick),
-            ));
+            groups.push((viewer.bounds, group(renditions, viewer.bounds, tick)));
             groups.len() - 1
         });
         let Some((_, group)) = groups.get_mut(place) else {
@@ -186,6 +204,7 @@ pub(crate) fn questions(renditions: &[Rendition], viewers: &[Known<'_>], tick: T
                 ("buffer_s", link.buffer_s),
                 ("current", current.map(|current| current as f64)),
                 ("dropped_frames", Some(link.units_skipped as f64)),
+                ("cap_kbps", viewer.bounds.cap_kbps.map(f64::from)),
             ],
         );
         group.batch.row_count += 1;
@@ -195,8 +214,8 @@ pub(crate) fn questions(renditions: &[Rendition], viewers: &[Known<'_>], tick: T
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-fn group(renditions: &[Rendition], codecs: &[VideoCodec], tick: Tick) -> Group {
-    let mut rungs = choices(renditions, codecs);
+fn group(renditions: &[Rendition], bounds: Bounds<'_>, tick: Tick) -> Group {
+    let mut rungs = choices(renditions, bounds);
     rungs.sort_by(|a, b| a.kbps.total_cmp(&b.kbps).then_with(|| a.id.cmp(&b.id)));
     let mut batch = Batch {
         tick,
@@ -259,16 +278,17 @@ pub(crate) fn verdict(group: &Group, decided: &Decided, row: &[f64]) -> Option<V
     })
 }
 
-/// What the viewer chose itself, as long as it exists and can be decoded.
+/// What the viewer chose itself, as long as it exists, can be decoded and was granted.
 pub(crate) fn chosen(
     renditions: &[Rendition],
-    codecs: &[VideoCodec],
+    bounds: Bounds<'_>,
     chosen: Option<&TrackId>,
 ) -> Option<Verdict> {
     let chosen = chosen?;
-    let is_there =
-        |rendition: &Rendition| rendition.id == *chosen && codecs.contains(&rendition.codec);
-    renditions.iter().any(is_there).then(|| Verdict {
+    let is_there = playable(renditions, bounds)
+        .iter()
+        .any(|rendition| rendition.id == *chosen);
+    is_there.then(|| Verdict {
         rung: chosen.clone(),
         automatic: false,
         reason: "chosen by the viewer".to_owned(),
@@ -312,6 +332,13 @@ mod tests {
         ]
     }
 
+    fn all(codecs: &[VideoCodec]) -> Bounds<'_> {
+        Bounds {
+            codecs,
+            cap_kbps: None,
+        }
+    }
+
     fn ids(choices: &[&Rendition]) -> Vec<String> {
         choices.iter().map(|choice| choice.id.to_string()).collect()
     }
@@ -320,29 +347,48 @@ mod tests {
     fn a_source_the_viewer_can_decode_replaces_the_rungs_of_its_size() {
         let renditions = ladder(VideoCodec::H264);
         assert_eq!(
-            ids(&choices(&renditions, &[VideoCodec::H264])),
+            ids(&choices(&renditions, all(&[VideoCodec::H264]))),
             ["source", "480p30"]
         );
+    }
+
+    #[test]
+    fn what_needs_more_than_was_granted_is_left_out_but_never_the_least() {
+        let renditions = ladder(VideoCodec::H264);
+        let capped = |cap_kbps| Bounds {
+            codecs: &[VideoCodec::H264],
+            cap_kbps: Some(cap_kbps),
+        };
+        assert_eq!(ids(&choices(&renditions, capped(1200))), ["480p30"]);
+        assert_eq!(ids(&choices(&renditions, capped(1))), ["480p30"]);
+        assert_eq!(choices(&renditions, capped(1700)).len(), 2);
+        let source = TrackId::new("source").unwrap();
+        assert!(chosen(&renditions, capped(1200), Some(&source)).is_none());
+        assert!(chosen(&renditions, capped(1700), Some(&source)).is_some());
     }
 
     #[test]
     fn a_source_the_viewer_cannot_decode_leaves_it_every_rung() {
         let renditions = ladder(VideoCodec::Vp8);
         assert_eq!(
-            ids(&choices(&renditions, &[VideoCodec::H264])),
+            ids(&choices(&renditions, all(&[VideoCodec::H264]))),
             ["720p60", "480p30"]
         );
-        assert_eq!(ids(&choices(&renditions, &[VideoCodec::Vp8])), ["source"]);
-        assert!(choices(&renditions, &[]).is_empty());
+        assert_eq!(
+            ids(&choices(&renditions, all(&[VideoCodec::Vp8]))),
+            ["source"]
+        );
+        assert!(choices(&renditions, all(&[])).is_empty());
     }
 
     #[test]
     fn what_the_viewer_chose_counts_while_it_exists() {
         let mut renditions = ladder(VideoCodec::H264);
         let id = TrackId::new("720p60").unwrap();
-        let ask = |renditions: &[Rendition]| chosen(renditions, &[VideoCodec::H264], Some(&id));
+        let ask =
+            |renditions: &[Rendition]| chosen(renditions, all(&[VideoCodec::H264]), Some(&id));
         assert!(ask(&renditions).is_some_and(|verdict| verdict.rung == id && !verdict.automatic));
-        assert!(chosen(&renditions, &[VideoCodec::Vp8], Some(&id)).is_none());
+        assert!(chosen(&renditions, all(&[VideoCodec::Vp8]), Some(&id)).is_none());
         renditions.remove(1);
         assert!(ask(&renditions).is_none());
     }
@@ -353,7 +399,7 @@ mod tests {
         let (h264, both) = ([VideoCodec::H264], [VideoCodec::H264, VideoCodec::Vp8]);
         let known = |key, codecs| Known {
             key,
-            codecs,
+            bounds: all(codecs),
             wanted: TrackId::new("480p30").ok(),
             link: LinkStats::default(),
         };

@@ -169,7 +169,7 @@ impl Stream {
             .iter()
             .map(|viewer| Known {
                 key: viewer.key(),
-                codecs: &viewer.video_codecs,
+                bounds: viewer.bounds(),
                 wanted: viewer.wanted(),
                 link: viewer.peer.link(),
             })
@@ -198,7 +198,7 @@ impl Stream {
             let width = Kind::Abr.output_width(group.batch.rung_count);
             for (viewer, row) in members.iter().zip(decided.rows.chunks_exact(width)) {
                 let chosen =
-                    control::chosen(&renditions, &viewer.video_codecs, viewer.chosen().as_ref());
+                    control::chosen(&renditions, viewer.bounds(), viewer.chosen().as_ref());
                 viewer.apply(
                     chosen.or_else(|| control::verdict(&group, &decided, row)),
                     audio.clone(),

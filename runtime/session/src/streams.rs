@@ -151,8 +151,13 @@ impl Streams {
         reserved.fill(self.stream(broadcast, origin, ladder))
     }
 
-    /// Takes in a WebRTC viewer (WHEP).
-    pub async fn subscribe(&self, name: &BroadcastName, offer: String) -> Result<Joined, Error> {
+    /// Takes in a WebRTC viewer (WHEP), to be sent at most `cap_kbps` of video, if that is given.
+    pub async fn subscribe(
+        &self,
+        name: &BroadcastName,
+        offer: String,
+        cap_kbps: Option<u32>,
+    ) -> Result<Joined, Error> {
         let stream = self.live(name)?;
         let max = self.inner.config.viewers_max;
         let full = || Error::Full {
@@ -179,6 +184,7 @@ impl Streams {
             session,
             accepted.peer,
             accepted.video_codecs,
+            cap_kbps,
             selection,
         ));
         {

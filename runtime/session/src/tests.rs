@@ -283,7 +283,7 @@ async fn a_publisher_that_goes_silent_ends_its_broadcast_and_frees_everything() 
     house.streams.publish(name("cam"), offer()).await.unwrap();
     house
         .streams
-        .subscribe(&name("cam"), offer())
+        .subscribe(&name("cam"), offer(), None)
         .await
         .unwrap();
     assert_eq!(house.running.load(Ordering::SeqCst), 1);
@@ -312,7 +312,7 @@ async fn viewers_of_nothing_and_viewers_too_many_are_refused() {
     assert_eq!(
         house
             .streams
-            .subscribe(&name("cam"), offer())
+            .subscribe(&name("cam"), offer(), None)
             .await
             .unwrap_err(),
         Error::NotLive(name("cam"))
@@ -330,17 +330,17 @@ async fn viewers_of_nothing_and_viewers_too_many_are_refused() {
         .unwrap();
     let first = house
         .streams
-        .subscribe(&name("cam"), offer())
+        .subscribe(&name("cam"), offer(), None)
         .await
         .unwrap();
     house
         .streams
-        .subscribe(&name("cam"), offer())
+        .subscribe(&name("cam"), offer(), None)
         .await
         .unwrap();
     let full = house
         .streams
-        .subscribe(&name("cam"), offer())
+        .subscribe(&name("cam"), offer(), None)
         .await
         .unwrap_err();
     assert_eq!(
@@ -354,7 +354,13 @@ async fn viewers_of_nothing_and_viewers_too_many_are_refused() {
         .streams
         .unsubscribe(&name("cam"), first.session)
         .unwrap();
-    assert!(house.streams.subscribe(&name("cam"), offer()).await.is_ok());
+    assert!(
+        house
+            .streams
+            .subscribe(&name("cam"), offer(), None)
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
@@ -373,7 +379,7 @@ async fn each_viewer_gets_what_its_link_carries_and_may_choose_itself() {
         .unwrap();
     let joined = house
         .streams
-        .subscribe(&name("cam"), offer())
+        .subscribe(&name("cam"), offer(), None)
         .await
         .unwrap();
     let peer = house.signaller.peer(0);

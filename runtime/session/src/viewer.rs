@@ -7,7 +7,7 @@ use lockgate_ports::{Peer, Selection};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::{SessionId, ViewerInfo};
+use crate::{SessionId, ViewerInfo, control::Bounds};
 
 /// What was last decided about a viewer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -23,7 +23,8 @@ pub struct Verdict {
 pub(crate) struct Viewer {
     pub(crate) id: SessionId,
     pub(crate) peer: Arc<dyn Peer>,
-    pub(crate) video_codecs: Vec<VideoCodec>,
+    video_codecs: Vec<VideoCodec>,
+    cap_kbps: Option<u32>,
     selection: watch::Sender<Selection>,
     verdict: watch::Sender<Option<Verdict>>,
     /// What the viewer chose itself; `None` leaves it to the policy.
@@ -45,12 +46,14 @@ impl Viewer {
         id: SessionId,
         peer: Arc<dyn Peer>,
         video_codecs: Vec<VideoCodec>,
+        cap_kbps: Option<u32>,
         selection: watch::Sender<Selection>,
     ) -> Self {
         Self {
             id,
             peer,
             video_codecs,
+            cap_kbps,
             selection,
             verdict: watch::Sender::new(None),
             chosen: Mutex::default(),
@@ -61,6 +64,14 @@ impl Viewer {
     /// Names it to policies from call to call.
     pub(crate) fn key(&self) -> u64 {
         self.id.key()
+    }
+
+    /// What it may be sent.
+    pub(crate) fn bounds(&self) -> Bounds<'_> {
+        Bounds {
+            codecs: &self.video_codecs,
+            cap_kbps: self.cap_kbps,
+        }
     }
 
     pub(crate) fn chosen(&self) -> MutexGuard<'_, Option<TrackId>> {

@@ -283,6 +283,7 @@ mod tests {
             ("[ladder]\nrungs = []\n", "at least one"),
             ("[auth]\nsecret = \"short\"\n", "32 bytes"),
             ("[auth]\nanonymous = [\"everything\"]\n", "no scope"),
+            ("[auth]\nask = [\"https://id.example/path\"]\n", "no origin"),
             (
                 "[[ingest.source]]\nname = \"a\"\nurl = \"x\"\n[[ingest.source]]\nname = \"a\"\nurl = \"y\"\n",
                 "two sources",

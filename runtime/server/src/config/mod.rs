@@ -6,6 +6,7 @@ mod load;
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use lockgate_api::Scope;
+use lockgate_fetch::Origin;
 use lockgate_media::{BroadcastName, Rung, ladder::default_rungs};
 use lockgate_policy::Kind;
 use serde::{Deserialize, Serialize};
@@ -155,6 +156,8 @@ pub struct Auth {
     pub secret: Option<String>,
     /// Scopes granted without a token.
     pub anonymous: Vec<Scope>,
+    /// Origins whose URLs the `auth` policy may have asked, such as `https://id.example`.
+    pub ask: Vec<Origin>,
 }
 
 /// The judgements: the file that decides each kind, a Luau script or a Wasm component; the built-in where none is named.
@@ -284,6 +287,7 @@ impl Default for Auth {
         Self {
             secret: None,
             anonymous: play.into_iter().collect(),
+            ask: Vec::new(),
         }
     }
 }
