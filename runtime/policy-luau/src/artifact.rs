@@ -1,13 +1,13 @@
 //! Loads a script: checks it, compiles it once, and makes instances from what was compiled.
 
-use std::{fmt::Write as _, sync::Arc, thread};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, thread};
 
 use lockgate_policy::{Artifact, Fault, Kind, Limits, LoadError, Manifest, Policy};
 use mlua::{Error, chunk::Compiler};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{fault, instance::Instance, source};
+use crate::{fault, fill, instance::Instance, source};
 
 /// Bytes a script may have. The compiler can neither be stopped nor be held to a memory limit.
 pub const SOURCE_MAX: usize = 64 << 10;
@@ -32,6 +32,8 @@ pub(crate) struct Script {
     pub(crate) name: String,
     /// Made by our own compiler from the source; bytecode from elsewhere is never run.
     pub(crate) bytecode: Vec<u8>,
+    /// What walks the rows of each kind: see `fill`.
+    pub(crate) rows: BTreeMap<Kind, Vec<u8>>,
     pub(crate) manifest: Manifest,
     pub(crate) limits: Limits,
 }
@@ -94,6 +96,7 @@ impl Luau {
         let script = Script {
             name: name.to_owned(),
             bytecode: compiled,
+            rows: BTreeMap::new(),
             manifest: manifest
                 .clone()
                 .unwrap_or_else(|| Manifest::plain(name, &[])),
@@ -104,13 +107,18 @@ impl Luau {
             other => LoadError::new(format!("{name}: while it was loaded, {other}")),
         })?;
         let manifest = settle(name, manifest, &kinds, &scan.texts)?;
+        let rows = rows(&manifest)?;
         let mut digest = String::new();
         for byte in Sha256::digest(source) {
             // Writing to a String cannot fail.
             let _infallible = write!(digest, "{byte:02x}");
         }
         Ok(LuauArtifact {
-            script: Arc::new(Script { manifest, ..script }),
+            script: Arc::new(Script {
+                rows,
+                manifest,
+                ..script
+            }),
             digest,
         })
     }
@@ -128,6 +136,23 @@ impl Artifact for LuauArtifact {
     fn instantiate(&self, config: &Value) -> Result<Box<dyn Policy>, Fault> {
         Instance::new(&self.script, config).map(|instance| Box::new(instance) as Box<dyn Policy>)
     }
+}
+
+/// Compiles what walks the rows of the kinds that have some.
+fn rows(manifest: &Manifest) -> Result<BTreeMap<Kind, Vec<u8>>, LoadError> {
+    let compiler = Compiler::new().set_optimization_level(2);
+    let mut compiled = BTreeMap::new();
+    for kind in manifest.kinds.keys() {
+        if let Some(source) = fill::rows(manifest, *kind) {
+            let bytecode = compiler.compile(source).map_err(|error| {
+                LoadError::new(format!(
+                    "the host's own part of {kind} does not compile: {error}"
+                ))
+            })?;
+            compiled.insert(*kind, bytecode);
+        }
+    }
+    Ok(compiled)
 }
 
 /// The source as text, if it can be one.
@@ -155,7 +180,9 @@ fn checked<'a>(name: &str, source: &'a [u8], limits: &Limits) -> Result<&'a str,
 
 /// What scripts are compiled with. The VM answers calls of its built-ins itself, even of those that were removed.
 fn compiler() -> Compiler {
-    Compiler::new().add_disabled_builtin("rawset")
+    Compiler::new()
+        .set_optimization_level(2)
+        .add_disabled_builtin("rawset")
 }
 
 /// Compiles on a stack of its own, so that no source can run over the caller's.

@@ -1,25 +1,19 @@
 //! From what Luau raises to what the host counts and shows.
 
 use lockgate_policy::{Fault, Limits};
-use mlua::{Buffer, Error};
+use mlua::Error;
 
 use crate::steps::{BACKSTOP, Count};
 
-/// Where an error may have come from.
-pub(crate) struct Place<'a> {
-    /// The script's name, as it stands before line numbers.
-    pub(crate) script: &'a str,
-    /// Which row was judged.
-    pub(crate) status: Option<&'a Buffer>,
-}
-
-/// The fault an error means.
+/// The fault that an error means which ended a call. `is_refused` says that the host, not the script, raised it, because of
+/// what the script had answered.
 pub(crate) fn fault(
     error: &Error,
     count: &Count,
     steps: u64,
     limits: &Limits,
-    place: &Place<'_>,
+    script: &str,
+    is_refused: bool,
 ) -> Fault {
     if count.is_late {
         return Fault::Late(u64::try_from(BACKSTOP.as_millis()).unwrap_or(u64::MAX));
@@ -27,22 +21,26 @@ pub(crate) fn fault(
     if count.is_spent {
         return Fault::Budget(steps);
     }
-    let text = words(error, place.script);
-    if matches!(root(error), Error::MemoryError(_)) || text.contains("not enough memory") {
+    if is_memory(error) {
         return Fault::Memory(limits.memory_bytes);
     }
-    let Some(status) = place.status else {
-        return Fault::Trap(text);
-    };
-    let row = f64::from_le_bytes(status.read_bytes(0));
-    let is_refused = f64::from_le_bytes(status.read_bytes(8)) > 0.0;
-    // People count from 1.
-    let text = format!("row {}: {text}", row + 1.0);
+    of_row(error, script, is_refused)
+}
+
+/// The fault that an error means which ended no more than a row.
+pub(crate) fn of_row(error: &Error, script: &str, is_refused: bool) -> Fault {
+    let text = words(error, script);
     if is_refused {
         Fault::BadOutput(text)
     } else {
         Fault::Trap(text)
     }
+}
+
+/// Whether memory ran out. A script that raises an error in these words ends its batch, which hurts nobody else.
+pub(crate) fn is_memory(error: &Error) -> bool {
+    matches!(root(error), Error::MemoryError(_))
+        || root(error).to_string().contains("not enough memory")
 }
 
 /// An error in words that begin with the script's line, where it is known.

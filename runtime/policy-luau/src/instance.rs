@@ -10,8 +10,7 @@ use mlua::{Function, Table, Value, chunk::ChunkMode};
 
 use crate::{
     artifact::{Script, function_of},
-    fault::{self, Place},
-    request,
+    fault, request,
     seat::Seat,
     state::{self, State},
     steps::Meter,
@@ -57,10 +56,7 @@ impl Instance {
             if kind == Kind::Auth {
                 authorize = Some(judge);
             } else {
-                seats.push(
-                    Seat::new(&state, &script.manifest, kind, &judge)
-                        .map_err(|error| host(&error))?,
-                );
+                seats.push(Seat::new(&state, script, kind, &judge).map_err(|error| host(&error))?);
             }
         }
         Ok(Self {
@@ -81,17 +77,12 @@ impl Instance {
     ) -> Result<(T, u64), Fault> {
         let limits = self.script.limits;
         let budget = budget(&self.script, kind, rows);
-        self.state.status.write_bytes(0, &[0; 16]);
         limited(&self.state, &limits)?;
         let meter = Meter::start(budget);
         let result = call(self);
         let count = meter.count();
         drop(meter);
         unlimited(&self.state)?;
-        let place = Place {
-            script: &self.script.name,
-            status: (kind != Kind::Auth).then_some(&self.state.status),
-        };
         // A call that was stopped while the prelude had the last word has still used up its steps.
         let error = match result {
             Ok(value) if !count.is_spent && !count.is_late => {
@@ -101,7 +92,11 @@ impl Instance {
             Err(error) => error,
         };
         self.is_broken = true;
-        Err(fault::fault(&error, &count, budget, &limits, &place))
+        // What ends a batch of rows by itself was raised by the host: see `inspect` in the prelude.
+        let (script, is_refused) = (&self.script.name, kind != Kind::Auth);
+        Err(fault::fault(
+            &error, &count, budget, &limits, script, is_refused,
+        ))
     }
 
     fn whole(&self) -> Result<(), Fault> {
@@ -126,7 +121,9 @@ impl Policy for Instance {
         self.seats[at]
             .show_ladder(&self.state.lua, batch)
             .map_err(|error| host(&error))?;
-        let judge = |instance: &mut Self| instance.seats[at].judge(&instance.state, batch, answer);
+        let judge = |instance: &mut Self| {
+            instance.seats[at].judge(&instance.state, &instance.script.name, batch, answer)
+        };
         let (peak, steps) = self.within(kind, batch.row_count, judge)?;
         Ok(spent(steps, peak))
     }
@@ -229,10 +226,6 @@ fn guarded<T>(
     let result = call();
     let count = meter.count();
     drop(meter);
-    let place = Place {
-        script: &script.name,
-        status: None,
-    };
     let error = match result {
         Ok(value) if !count.is_spent && !count.is_late => return Ok(value),
         Ok(_) => mlua::Error::runtime("its steps"),
@@ -243,7 +236,8 @@ fn guarded<T>(
         &count,
         limits.steps_configure,
         limits,
-        &place,
+        &script.name,
+        false,
     ))
 }
 

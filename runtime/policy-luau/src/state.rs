@@ -55,8 +55,6 @@ pub(crate) struct State {
     pub(crate) lua: Lua,
     /// Makes the runner of a kind: see the end of the prelude.
     pub(crate) seat: Function,
-    /// Two numbers: the row being judged, and 1 if an answer was refused.
-    pub(crate) status: mlua::Buffer,
 }
 
 impl State {
@@ -86,12 +84,11 @@ pub(crate) fn new() -> mlua::Result<State> {
     let math: Table = globals.raw_get("math")?;
     math.raw_remove("random")?;
     math.raw_remove("randomseed")?;
-    let status = lua.create_buffer([0u8; 16])?;
     let seat: Function = lua
         .load(prelude()?)
         .set_name("=prelude")
         .set_mode(ChunkMode::Binary)
-        .call(&status)?;
+        .call(())?;
     let mut extra = Vec::new();
     for pair in globals.pairs::<Value, Value>() {
         let (key, _) = pair?;
@@ -109,7 +106,7 @@ pub(crate) fn new() -> mlua::Result<State> {
     lua.sandbox(true)?;
     lua.gc_collect()?;
     lua.gc_stop();
-    Ok(State { lua, seat, status })
+    Ok(State { lua, seat })
 }
 
 /// The prelude is compiled once.

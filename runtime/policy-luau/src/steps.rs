@@ -72,6 +72,11 @@ impl Drop for Meter {
     }
 }
 
+/// Whether the call that is being counted is over, whatever the script made of it.
+pub(crate) fn are_over() -> bool {
+    LEFT.get() == 0
+}
+
 /// Takes steps for work that a helper of the host does at a script's behest; an error once there are none left.
 pub(crate) fn charge(steps: u64) -> mlua::Result<()> {
     LEFT.set(LEFT.get().saturating_sub(steps));

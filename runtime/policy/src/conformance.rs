@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::{
     Answer, Artifact, Batch, Fault, Kind, Tick,
     column::{self, Column},
-    engine::{Cause, Mode},
+    engine::{Cause, Mode, Refusal},
     project::Projection,
 };
 
@@ -66,6 +66,8 @@ pub fn check(artifact: &dyn Artifact, config: &Value, count: usize) -> Result<()
             if let Some(turned) = reversed(&asked, kind, &projection) {
                 let mut third = Answer::default();
                 policy.decide(kind, &turned, &mut third).map_err(fail)?;
+                form(kind, &turned, &third, projection.memo())
+                    .map_err(|what| broken(vector, what))?;
                 let width = kind.output_width(full.rung_count);
                 if !same_rows(&first.rows, &third.rows, width) {
                     return Err(broken(
@@ -96,6 +98,9 @@ pub fn form(kind: Kind, asked: &Batch, answer: &Answer, memo: usize) -> Result<(
             answer.memo.len(),
             asked.row_count
         ));
+    }
+    if let Some(Refusal { row, fault }) = answer.refused.first() {
+        return Err(format!("row {row}: {fault}"));
     }
     if answer.memo.iter().any(|number| number.is_infinite()) {
         return Err("a carried number is infinite".to_owned());

@@ -77,6 +77,29 @@ pub struct Answer {
     pub rows: Vec<f64>,
     /// What is to be carried for each row, as wide as in the question.
     pub memo: Vec<f64>,
+    /// Rows it could not answer, in their order. Their numbers mean nothing; the other rows stand.
+    ///
+    /// An engine that can go on after an error says it here; one whose instances do not survive an error fails the
+    /// whole batch. A guest can refuse a row too, by giving it no reason.
+    pub refused: Vec<Refusal>,
+}
+
+impl Answer {
+    /// Makes room for the next answer.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.memo.clear();
+        self.refused.clear();
+    }
+}
+
+/// A row that was not answered, or whose answer cannot be acted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which row of the batch, counted from 0.
+    pub row: usize,
+    /// Why.
+    pub fault: Fault,
 }
 
 /// What a call cost.

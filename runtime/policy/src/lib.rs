@@ -18,6 +18,6 @@ pub mod project;
 pub mod slot;
 
 pub use builtin::Builtin;
-pub use engine::{Answer, Artifact, Batch, Fault, Limits, LoadError, Policy, Spent, Tick};
+pub use engine::{Answer, Artifact, Batch, Fault, Limits, LoadError, Policy, Refusal, Spent, Tick};
 pub use kind::Kind;
 pub use manifest::Manifest;

@@ -41,7 +41,11 @@ fn batch(kind: Kind, fields: &[(&str, f64)]) -> Batch {
 fn decide(kind: Kind, source: &str, batch: &Batch) -> Result<Answer, Fault> {
     let mut answer = Answer::default();
     let mut policy = load(source).instantiate(&Value::Null)?;
-    policy.decide(kind, batch, &mut answer).map(|_| answer)
+    policy.decide(kind, batch, &mut answer)?;
+    match answer.refused.first() {
+        Some(refusal) => Err(refusal.fault.clone()),
+        None => Ok(answer),
+    }
 }
 
 #[test]

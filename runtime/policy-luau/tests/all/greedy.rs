@@ -36,7 +36,7 @@ pub(crate) const GREEDY: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "tail calls",
-        "trap",
+        "row trap",
         "stack overflow",
         "local function f() return f() end return {recommend = f}",
     ),
@@ -90,7 +90,7 @@ pub(crate) const GREEDY: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "loop in __call",
-        "trap",
+        "row trap",
         "stack overflow",
         "local t t = setmetatable({}, {__call = function() return t() end}) return {recommend = function() return t() end}",
     ),
@@ -120,13 +120,13 @@ pub(crate) const GREEDY: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "chain of __index to itself",
-        "trap",
+        "row trap",
         "",
         "local t = {} setmetatable(t, {__index = t}) return {recommend = function() return t.x.y end}",
     ),
     (
         "sort that never agrees",
-        "trap",
+        "row trap",
         "invalid order function",
         "local t = table.create(300, 1) return {recommend = function() table.sort(t, function() return true end) end}",
     ),
@@ -211,7 +211,7 @@ pub(crate) const GREEDY: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "table beyond all",
-        "trap",
+        "row trap",
         "",
         "return {recommend = function() table.create(1e18) end}",
     ),
@@ -254,19 +254,19 @@ pub(crate) const GREEDY: &[(&str, &str, &str, &str)] = &[
     // The stack.
     (
         "recursion",
-        "trap",
+        "row trap",
         "stack overflow",
         "local function f() return 1 + f() end return {recommend = f}",
     ),
     (
         "recursion through a metamethod",
-        "trap",
+        "row trap",
         "",
         "local t = setmetatable({}, {}) getmetatable(t).__index = function(t, k) return t[k .. 'x'] end return {recommend = function() return t.x end}",
     ),
     (
         "recursion through sort",
-        "trap",
+        "row trap",
         "",
         "local function f() table.sort({1, 2}, function() f() return true end) end return {recommend = f}",
     ),
@@ -278,7 +278,7 @@ pub(crate) const GREEDY: &[(&str, &str, &str, &str)] = &[
     ),
     (
         "unpack of much",
-        "bad_output",
+        "row bad_output",
         "the reason is 1",
         "local t = table.create(100000, 1) return {recommend = function() return table.unpack(t) end}",
     ),

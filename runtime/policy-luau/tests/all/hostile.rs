@@ -6,7 +6,7 @@ use crate::{
     wrong::WRONG,
 };
 use lockgate_policy::{
-    Answer, Artifact, Batch, Fault, Kind, Limits, Policy, Tick, column,
+    Answer, Artifact, Batch, Fault, Kind, Limits, Policy, Refusal, Tick, column,
     engine::{Cause, Mode},
 };
 use lockgate_policy_luau::{Luau, LuauArtifact};
@@ -81,6 +81,17 @@ fn outcome(source: &str) -> (String, String) {
                     "{spent:?}"
                 );
                 assert_eq!(answer.rows.len(), VIEWERS * Kind::Abr.output_width(2));
+                assert_eq!(answer.memo.len(), batch.memo.len());
+                if let Some(Refusal { row, fault }) = answer.refused.first().cloned() {
+                    let width = Kind::Abr.output_width(2);
+                    assert!(answer.rows[row * width].is_nan());
+                    // The instance lives on.
+                    assert!(policy.decide(Kind::Abr, &batch, &mut answer).is_ok());
+                    return (
+                        format!("row {}", fault.word()),
+                        format!("row {}: {fault}", row + 1),
+                    );
+                }
             }
             Err(fault) => {
                 if let Fault::Budget(steps) = fault {

@@ -7,4 +7,5 @@ mod contract;
 mod greedy;
 mod hostile;
 mod reference;
+mod rows;
 mod wrong;

@@ -105,8 +105,7 @@ impl Policy for Instance {
                 "the batch does not have the columns of the contract".to_owned(),
             ));
         }
-        answer.rows.clear();
-        answer.memo.clear();
+        answer.clear();
         answer.memo.extend_from_slice(&batch.memo);
         match kind {
             Kind::Abr => abr::decide(&self.abr, batch, answer),

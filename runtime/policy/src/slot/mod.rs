@@ -1,6 +1,7 @@
 //! The place of a kind: which policy decides, what happens when it fails, and how it is swapped.
 //!
-//! The chain is: active → the policy before it → built-in. A swap is one assignment after every check; within its watch
+//! The chain is: active → the policy before it → built-in. A row that a policy refuses, or whose answer makes no sense, is
+//! answered by the built-in alone; three refused in a row, with no good one between, are a fault like any other. A swap is one assignment after every check; within its watch
 //! window a policy that fails too often is rolled back by itself. A value: `now_ms` is an argument, and instances
 //! belong to whichever thread owns the slot.
 
@@ -12,7 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    Artifact, Batch, Builtin, Fault, Kind,
+    Artifact, Batch, Builtin, Fault, Kind, Refusal,
     auth::{Request, Verdict},
     breaker::BreakerState,
     conformance::{self, Broken},
@@ -60,8 +61,8 @@ pub struct Decided {
     pub artifact: Arc<dyn Artifact>,
     /// What went wrong on the way down the chain: generation and fault.
     pub faults: Vec<(u64, Fault)>,
-    /// Rows that were refused and answered by the built-in instead.
-    pub refused: Vec<usize>,
+    /// Rows that were refused and answered by the built-in instead, in their order.
+    pub refused: Vec<Refusal>,
     /// A rollback happened, from this generation.
     pub rolled_back: Option<u64>,
 }
@@ -214,7 +215,7 @@ impl Slot {
     pub fn decide(&mut self, full: &Batch, keys: &[u64], now_ms: u64) -> Decided {
         let kind = self.kind;
         let mut faults = Vec::new();
-        let mut answered: Option<(Vec<f64>, Vec<usize>, usize)> = None;
+        let mut answered: Option<(Vec<f64>, Vec<Refusal>, usize)> = None;
         for at in (0..self.seats.len()).rev().take(2) {
             let seat = &mut self.seats[at];
             if !seat.is_open_to(now_ms) {
@@ -260,7 +261,7 @@ impl Slot {
         if at.is_some() && !decided.refused.is_empty() {
             let instead = self.builtin_rows(full, keys, now_ms);
             let width = kind.output_width(full.rung_count);
-            for row in &decided.refused {
+            for Refusal { row, .. } in &decided.refused {
                 let range = row * width..(row + 1) * width;
                 if let (Some(bad), Some(good)) =
                     (decided.rows.get_mut(range.clone()), instead.get(range))
@@ -346,12 +347,21 @@ impl Slot {
 }
 
 impl Decided {
+    /// Why a row was refused; `None` if it was not.
+    pub fn refusal(&self, row: usize) -> Option<&Fault> {
+        let at = self
+            .refused
+            .binary_search_by_key(&row, |refusal| refusal.row)
+            .ok()?;
+        self.refused.get(at).map(|refusal| &refusal.fault)
+    }
+
     fn of(
         seat: &Seat,
         rows: Vec<f64>,
         level: Level,
         faults: Vec<(u64, Fault)>,
-        refused: Vec<usize>,
+        refused: Vec<Refusal>,
         rolled_back: Option<u64>,
     ) -> Self {
         Self {

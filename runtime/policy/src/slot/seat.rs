@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    Answer, Artifact, Batch, Fault, Kind, Policy, Spent,
+    Answer, Artifact, Batch, Fault, Kind, Policy, Refusal, Spent,
     auth::{Request, Verdict},
     breaker::Breaker,
     conformance,
@@ -20,15 +20,17 @@ pub struct Counters {
     pub calls: u64,
     /// Rows decided.
     pub decisions: u64,
-    /// Rows whose answer made no sense and was refused.
+    /// Rows that it did not answer, or whose answer made no sense.
     pub rows_refused: u64,
+    /// The same by the word of their fault.
+    pub refusals: HashMap<&'static str, u64>,
     /// Faults by word.
     pub faults: HashMap<&'static str, u64>,
     /// Steps used.
     pub steps: u64,
     /// Memory high-water mark in bytes.
     pub memory_bytes: u64,
-    /// The last fault, in words.
+    /// The last fault or refusal, in words.
     pub last_fault: Option<String>,
 }
 
@@ -39,6 +41,8 @@ pub(super) struct Seat {
     pub(super) since_ms: u64,
     pub(super) breaker: Breaker,
     pub(super) counters: Counters,
+    /// Rows refused since the last good one.
+    refused_in_a_row: usize,
     projection: Projection,
     instance: Option<Box<dyn Policy>>,
     carried: HashMap<u64, Carried>,
@@ -67,6 +71,7 @@ impl Seat {
             since_ms,
             breaker: Breaker::default(),
             counters: Counters::default(),
+            refused_in_a_row: 0,
             projection,
             instance: None,
             carried: HashMap::new(),
@@ -88,56 +93,95 @@ impl Seat {
         self.breaker.lets_through(now_ms)
     }
 
-    /// Asks it about every row. Good rows are carried on; the numbers of refused rows are returned.
+    /// Asks it about every row. Good rows are carried on; those that were refused are returned, in their order.
     pub(super) fn ask(
         &mut self,
         kind: Kind,
         full: &Batch,
         keys: &[u64],
         now_ms: u64,
-    ) -> Result<(&[f64], Vec<usize>), Fault> {
+    ) -> Result<(&[f64], Vec<Refusal>), Fault> {
         let asked = self.try_ask(kind, full, keys);
         let spent = match asked {
             Ok(spent) => spent,
             Err(fault) => return Err(self.fail(fault, now_ms)),
         };
-        self.count(spent, full.row_count);
-        self.breaker.succeeded();
-        let width = kind.output_width(full.rung_count).max(1);
-        let memo = self.projection.memo();
-        let mut refused = Vec::new();
-        for (at, row) in self.answer.rows.chunks_exact(width).enumerate() {
-            let carried = self
-                .answer
-                .memo
-                .get(at * memo..(at + 1) * memo)
-                .unwrap_or_default();
-            let is_finite = carried.iter().all(|number| !number.is_infinite());
-            match conformance::sensible(kind, row, full.rung_count) {
-                Ok(()) if is_finite => {
-                    if let Some(key) = keys.get(at).filter(|_| memo > 0) {
-                        self.carried.insert(
-                            *key,
-                            Carried {
-                                memo: carried.to_vec(),
-                                seen_ms: now_ms,
-                            },
-                        );
-                    }
-                }
-                Ok(()) => refused.push(at),
-                Err(what) => {
-                    self.counters.last_fault = Some(what);
-                    refused.push(at);
-                }
-            }
+        self.spend(spent);
+        let refused = self.refused(kind, full);
+        self.carry(keys, &refused, now_ms);
+        for Refusal { row, fault } in &refused {
+            *self.counters.refusals.entry(fault.word()).or_default() += 1;
+            // People count from 1.
+            self.counters.last_fault = Some(format!("row {}: {fault}", row + 1));
         }
         self.counters.rows_refused += refused.len() as u64;
+        if refused.len() < full.row_count || full.row_count == 0 {
+            self.refused_in_a_row = 0;
+            self.breaker.succeeded();
+        } else {
+            self.refused_in_a_row += refused.len();
+            if self.refused_in_a_row >= REFUSED_IN_A_ROW_MAX {
+                self.refused_in_a_row = 0;
+                let first = refused.into_iter().next().map(|refusal| refusal.fault);
+                let fault = first.unwrap_or_else(|| Fault::BadOutput("no row".to_owned()));
+                return Err(self.note(fault, now_ms));
+            }
+        }
+        self.counters.calls += 1;
+        self.counters.decisions += (full.row_count - refused.len()) as u64;
+        Ok((&self.answer.rows, refused))
+    }
+
+    /// The rows that cannot be acted on: those that the policy says, and those that make no sense.
+    fn refused(&mut self, kind: Kind, full: &Batch) -> Vec<Refusal> {
+        let width = kind.output_width(full.rung_count).max(1);
+        let memo = self.projection.memo();
+        let mut said = std::mem::take(&mut self.answer.refused)
+            .into_iter()
+            .peekable();
+        let mut refused = Vec::new();
+        for (row, numbers) in self.answer.rows.chunks_exact(width).enumerate() {
+            if let Some(refusal) = said.next_if(|refusal| refusal.row == row) {
+                refused.push(refusal);
+                continue;
+            }
+            let carried = self.answer.memo.get(row * memo..(row + 1) * memo);
+            let is_finite = |carried: &[f64]| carried.iter().all(|number| !number.is_infinite());
+            let what = match conformance::sensible(kind, numbers, full.rung_count) {
+                Ok(()) if carried.is_none_or(is_finite) => continue,
+                Ok(()) => "a carried number is infinite".to_owned(),
+                Err(what) => what,
+            };
+            let fault = Fault::BadOutput(what);
+            refused.push(Refusal { row, fault });
+        }
+        refused
+    }
+
+    /// Keeps what good rows are to carry; a refused row keeps what it had.
+    fn carry(&mut self, keys: &[u64], refused: &[Refusal], now_ms: u64) {
+        let memo = self.projection.memo();
+        if memo > 0 {
+            let mut refused = refused.iter().map(|refusal| refusal.row).peekable();
+            for (row, (key, memo)) in keys
+                .iter()
+                .zip(self.answer.memo.chunks_exact(memo))
+                .enumerate()
+            {
+                if refused.next_if_eq(&row).is_some() {
+                    continue;
+                }
+                let carried = Carried {
+                    memo: memo.to_vec(),
+                    seen_ms: now_ms,
+                };
+                self.carried.insert(*key, carried);
+            }
+        }
         if now_ms % FORGET_EVERY_MS < 1000 {
             self.carried
                 .retain(|_, carried| now_ms.saturating_sub(carried.seen_ms) < FORGET_AFTER_MS);
         }
-        Ok((&self.answer.rows, refused))
     }
 
     fn try_ask(&mut self, kind: Kind, full: &Batch, keys: &[u64]) -> Result<Spent, Fault> {
@@ -176,7 +220,9 @@ impl Seat {
             .and_then(|mut policy| policy.authorize(request));
         match asked {
             Ok((verdict, spent)) => {
-                self.count(spent, 1);
+                self.spend(spent);
+                self.counters.calls += 1;
+                self.counters.decisions += 1;
                 self.breaker.succeeded();
                 Ok(verdict)
             }
@@ -192,16 +238,18 @@ impl Seat {
     fn fail(&mut self, fault: Fault, now_ms: u64) -> Fault {
         // What has trapped may be in any state.
         self.instance = None;
+        self.counters.last_fault = Some(fault.to_string());
+        self.note(fault, now_ms)
+    }
+
+    fn note(&mut self, fault: Fault, now_ms: u64) -> Fault {
         self.counters.calls += 1;
         *self.counters.faults.entry(fault.word()).or_default() += 1;
-        self.counters.last_fault = Some(fault.to_string());
         self.breaker.failed(now_ms);
         fault
     }
 
-    fn count(&mut self, spent: Spent, rows: usize) {
-        self.counters.calls += 1;
-        self.counters.decisions += rows as u64;
+    fn spend(&mut self, spent: Spent) {
         self.counters.steps += spent.steps;
         self.counters.memory_bytes = self.counters.memory_bytes.max(spent.memory_bytes);
     }
@@ -219,6 +267,9 @@ fn instance<'a>(
         .ok_or_else(|| Fault::Trap("there is no instance".to_owned()))
 }
 
+/// So many rows refused one after another, with no good one between, count as a fault of the whole policy: what fails for
+/// everybody must not be asked for ever, and what fails for one must not hurt the others.
+const REFUSED_IN_A_ROW_MAX: usize = 3;
 /// A viewer not seen for so long is gone.
 const FORGET_AFTER_MS: u64 = 60_000;
 /// How often that is looked at.

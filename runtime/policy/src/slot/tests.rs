@@ -1,4 +1,4 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
 use crate::{Answer, Manifest, Policy, Spent, conformance::vectors, manifest::Wants};
@@ -9,11 +9,14 @@ struct Test {
     digest: String,
     fails: Arc<AtomicBool>,
     senseless: Arc<AtomicBool>,
+    refuses: Arc<AtomicUsize>,
 }
 
 struct TestInstance {
     fails: Arc<AtomicBool>,
     senseless: Arc<AtomicBool>,
+    /// So many rows, from the first on.
+    refuses: Arc<AtomicUsize>,
 }
 
 impl Test {
@@ -30,6 +33,7 @@ impl Test {
             digest: digest.to_owned(),
             fails: Arc::default(),
             senseless: Arc::default(),
+            refuses: Arc::default(),
         })
     }
 }
@@ -47,6 +51,7 @@ impl Artifact for Test {
         Ok(Box::new(TestInstance {
             fails: Arc::clone(&self.fails),
             senseless: Arc::clone(&self.senseless),
+            refuses: Arc::clone(&self.refuses),
         }))
     }
 }
@@ -56,7 +61,13 @@ impl Policy for TestInstance {
         if self.fails.load(Ordering::SeqCst) {
             return Err(Fault::Trap("told to".to_owned()));
         }
-        answer.rows.clear();
+        answer.clear();
+        answer.refused = (0..batch.row_count.min(self.refuses.load(Ordering::SeqCst)))
+            .map(|row| Refusal {
+                row,
+                fault: Fault::Trap("test.luau:7: told to".to_owned()),
+            })
+            .collect();
         for row in 0..batch.row_count {
             let rung = if batch.rung_count == 0 { f64::NAN } else { 0.0 };
             let rung = if row == 0 && self.senseless.load(Ordering::SeqCst) {
@@ -139,11 +150,76 @@ fn a_row_without_sense_is_answered_by_the_builtin_and_the_others_stand() {
         .rows;
     policy.senseless.store(true, Ordering::SeqCst);
     let decided = slot.decide(&batch, &keys, 0);
-    assert_eq!(decided.refused, [0]);
+    assert_eq!(decided.refused.len(), 1);
+    assert_eq!(decided.refusal(0).map(Fault::word), Some("bad_output"));
     let width = Kind::Abr.output_width(batch.rung_count);
     assert_eq!(decided.rows[0].to_bits(), builtin[0].to_bits());
     assert_eq!(decided.rows[width], 0.0);
     assert_eq!(slot.info(0).active.counters.rows_refused, 1);
+}
+
+#[test]
+fn a_row_that_a_policy_refuses_is_answered_by_the_builtin_and_keeps_what_it_carried() {
+    let (batch, keys) = question();
+    let mut slot = Slot::new(Kind::Abr, Value::Null);
+    let policy = Test::new("test");
+    slot.swap(Arc::clone(&policy) as Arc<dyn Artifact>, Value::Null, 0)
+        .unwrap();
+    let builtin = Slot::new(Kind::Abr, Value::Null)
+        .decide(&batch, &keys, 0)
+        .rows;
+    slot.decide(&batch, &keys, 1);
+    policy.refuses.store(1, Ordering::SeqCst);
+    let decided = slot.decide(&batch, &keys, 2);
+    let width = Kind::Abr.output_width(batch.rung_count);
+    assert_eq!((decided.level, decided.refused.len()), (Level::Active, 1));
+    assert_eq!(decided.refusal(0).map(Fault::word), Some("trap"));
+    assert_eq!(decided.refusal(1), None);
+    assert_eq!(decided.rows[0].to_bits(), builtin[0].to_bits());
+    assert_eq!(decided.rows[width], 0.0);
+    let counters = slot.info(2).active.counters;
+    assert_eq!((counters.rows_refused, counters.refusals["trap"]), (1, 1));
+    assert!(counters.faults.is_empty(), "{counters:?}");
+    assert_eq!(
+        counters.last_fault.as_deref(),
+        Some("row 1: it failed: test.luau:7: told to")
+    );
+    // What it was asked with next: the refused row has counted one call, the others two.
+    policy.refuses.store(0, Ordering::SeqCst);
+    slot.decide(&batch, &keys, 3);
+    assert_eq!(slot.memo_asked()[..2], [1.0, 2.0]);
+}
+
+#[test]
+fn three_rows_refused_without_a_good_one_between_are_a_fault() {
+    let (whole, keys) = question();
+    let mut one = whole.clone();
+    one.rows.truncate(whole.rows.len() / whole.row_count);
+    one.row_count = 1;
+    let mut slot = Slot::new(Kind::Abr, Value::Null);
+    let policy = Test::new("test");
+    slot.swap(Arc::clone(&policy) as Arc<dyn Artifact>, Value::Null, 0)
+        .unwrap();
+    policy.refuses.store(1, Ordering::SeqCst);
+    // A single viewer whom it cannot judge, among others whom it can, is no fault however long it lasts.
+    for now in 0..20 {
+        assert_eq!(slot.decide(&one, &keys, now).refused.len(), 1);
+        assert_eq!(slot.decide(&whole, &keys, now).refused.len(), 1);
+    }
+    let words = |slot: &Slot| slot.info(20).active.counters.faults;
+    assert!(words(&slot).is_empty());
+    // Alone, it is one at the third time.
+    let levels: Vec<Level> = (20..23)
+        .map(|now| slot.decide(&one, &keys, now).level)
+        .collect();
+    assert_eq!(levels, [Level::Active, Level::Active, Level::Builtin]);
+    assert_eq!(words(&slot)["trap"], 1);
+    // All of a larger batch are one at once, and three of them open the breaker.
+    policy.refuses.store(usize::MAX, Ordering::SeqCst);
+    for now in 23..25 {
+        assert_eq!(slot.decide(&whole, &keys, now).level, Level::Builtin);
+    }
+    assert_eq!(slot.info(25).active.breaker, BreakerState::Open);
 }
 
 #[test]

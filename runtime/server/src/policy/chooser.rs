@@ -44,6 +44,9 @@ impl PolicyChooser {
         self.asked.memo.clone_from(&self.memo);
         self.policy
             .decide(Kind::Abr, &self.asked, &mut self.answer)?;
+        if let Some(refusal) = self.answer.refused.first() {
+            return Err(refusal.fault.clone());
+        }
         conformance::form(Kind::Abr, &self.asked, &self.answer, self.projection.memo())
             .map_err(Fault::BadOutput)?;
         self.memo.clone_from(&self.answer.memo);

@@ -151,6 +151,9 @@ fn bench(file: &PolicyFile, rows: usize) -> anyhow::Result<ExitCode> {
             let call = Instant::now();
             let spent = policy.decide(kind, &asked, &mut answer)?;
             times.push(call.elapsed().as_secs_f64());
+            if let Some(refusal) = answer.refused.first() {
+                anyhow::bail!("{kind}, row {}: {}", refusal.row, refusal.fault);
+            }
             asked.memo.clone_from(&answer.memo);
             (steps, memory) = (spent.steps, spent.memory_bytes.max(memory));
         }

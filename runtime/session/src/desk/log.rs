@@ -92,7 +92,7 @@ impl Log {
                 decided.generation,
             );
             let has_changed = self.last.insert(key, answer) != Some(answer);
-            let refused = decided.refused.contains(&at);
+            let refused = decided.refusal(at).is_some();
             if !(has_changed
                 || refused
                 || !decided.faults.is_empty()

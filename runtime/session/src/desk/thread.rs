@@ -65,7 +65,12 @@ pub(super) enum Ask {
 struct Place {
     slot: Slot,
     log: Log,
+    /// When refused rows were last written to the server's log.
+    refused_ms: Option<u64>,
 }
+
+/// How often refused rows are written to the server's log: one viewer may be refused at every tick.
+const REFUSED_EVERY_MS: u64 = 10_000;
 
 /// Answers until the last handle is gone.
 pub(super) fn run(inbox: &mpsc::Receiver<Ask>, slots: [(Kind, Value); 5]) {
@@ -78,6 +83,7 @@ pub(super) fn run(inbox: &mpsc::Receiver<Ask>, slots: [(Kind, Value); 5]) {
                 Place {
                     slot: Slot::new(kind, config),
                     log: Log::default(),
+                    refused_ms: None,
                 },
             )
         })
@@ -177,6 +183,16 @@ impl Place {
         }
         if let Some(generation) = decided.rolled_back {
             tracing::warn!(%kind, generation, "a new policy failed too often and was rolled back");
+        }
+        if let Some(refusal) = decided.refused.first()
+            && self
+                .refused_ms
+                .is_none_or(|last| now_ms.saturating_sub(last) > REFUSED_EVERY_MS)
+        {
+            self.refused_ms = Some(now_ms);
+            let rows = decided.refused.len();
+            let (row, fault, generation) = (refusal.row + 1, &refusal.fault, decided.generation);
+            tracing::warn!(%kind, generation, rows, row, %fault, "a policy refused rows; the built-in answers them");
         }
         self.log.append(
             kind,
