@@ -16,8 +16,32 @@ mod common;
 const VIEWERS: usize = 1000;
 const ROUNDS: usize = 400;
 
+/// Repeatable chance: splitmix64.
+struct Random(u64);
+
+impl Random {
+    /// The next number.
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A whole number below `limit`.
+    fn below(&mut self, limit: usize) -> usize {
+        usize::try_from(self.next() % limit as u64).expect("it is below a usize")
+    }
+
+    /// A number from 0 to 1.
+    fn unit(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1u64 << 53) as f64
+    }
+}
+
 fn batch(memo: usize, kind: Kind) -> Batch {
-    let random = &mut common::Random(7);
+    let random = &mut Random(7);
     let width = column::width(kind.inputs());
     let mut rows = vec![f64::NAN; VIEWERS * width];
     for row in rows.chunks_exact_mut(width) {

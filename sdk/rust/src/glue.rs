@@ -1,6 +1,9 @@
 //! Between the exports and the plain function. Written by the macros; not for use by hand.
 
-use std::{any::Any, cell::RefCell};
+use std::{
+    any::{Any, TypeId},
+    cell::RefCell,
+};
 
 use serde::de::DeserializeOwned;
 
@@ -101,14 +104,21 @@ thread_local! {
     static CONFIG: RefCell<Option<Box<dyn Any>>> = const { RefCell::new(None) };
 }
 
-/// Takes the configuration; `null` is the default.
+/// Takes the configuration.
 pub fn configure<C: DeserializeOwned + Default + 'static>(json: &str) -> Result<(), String> {
-    let config = match json.trim() {
-        "" | "null" => C::default(),
-        json => serde_json::from_str(json).map_err(|error| error.to_string())?,
-    };
-    CONFIG.set(Some(Box::new(config)));
+    CONFIG.set(Some(Box::new(configuration::<C>(json)?)));
     Ok(())
+}
+
+/// Reads a configuration; `null` is the default, and so is an empty one where a policy takes none.
+pub fn configuration<C: DeserializeOwned + Default + 'static>(json: &str) -> Result<C, String> {
+    let takes_none = TypeId::of::<C>() == TypeId::of::<()>();
+    match json.trim() {
+        "" | "null" => Ok(C::default()),
+        "{}" if takes_none => Ok(C::default()),
+        _ if takes_none => Err("this policy takes no configuration".to_owned()),
+        json => serde_json::from_str(json).map_err(|error| error.to_string()),
+    }
 }
 
 /// Calls with the configuration taken, or with the default where none was.

@@ -12,6 +12,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("ports", &["broadcast", "media"]),
     ("policy", &["media"]),
     ("simulate", &["media", "policy"]),
+    ("cases", &["policy"]),
     ("policy-luau", &["policy"]),
     ("policy-wasm", &["policy"]),
     ("fetch", &[]),
@@ -26,6 +27,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         &[
             "api",
             "broadcast",
+            "cases",
             "fetch",
             "hls",
             "media",
@@ -66,7 +68,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that are pure: no runtime, no sockets.
-const PURE: &[&str] = &["media", "policy", "hls"];
+const PURE: &[&str] = &["media", "policy", "cases", "hls"];
 
 fn metadata() -> Metadata {
     MetadataCommand::new()

@@ -2,6 +2,7 @@
 
 mod chooser;
 mod simulate;
+mod test;
 
 use std::{fs, io::Write as _, path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
 
@@ -30,6 +31,8 @@ pub(crate) enum PolicyCommand {
         #[command(flatten)]
         file: PolicyFile,
     },
+    /// Runs the cases beside a policy, and the rules that every policy keeps.
+    Test(test::Arguments),
     /// Measures decisions a second, steps and memory.
     Bench {
         #[command(flatten)]
@@ -65,6 +68,7 @@ pub(crate) fn execute(command: PolicyCommand) -> anyhow::Result<ExitCode> {
             kind,
         } => new(&name, kind),
         PolicyCommand::Check { file } => check(&file),
+        PolicyCommand::Test(arguments) => test::execute(&arguments),
         PolicyCommand::Bench { file, rows } => bench(&file, rows),
         PolicyCommand::Simulate(arguments) => simulate::run(&arguments),
     }
@@ -112,6 +116,16 @@ fn check(file: &PolicyFile) -> anyhow::Result<ExitCode> {
     match conformance::check(&*artifact, &config, CHECK_VECTORS) {
         Ok(()) => {
             writeln!(out, "keeps every rule on {CHECK_VECTORS} vectors a kind")?;
+            let cases = test::beside(&file.file);
+            if cases.exists() {
+                writeln!(
+                    out,
+                    "has cases: lockgate policy test {}",
+                    file.file.display()
+                )?;
+            } else {
+                writeln!(out, "has no cases: {} is not there", cases.display())?;
+            }
             Ok(ExitCode::SUCCESS)
         }
         Err(broken) => {
