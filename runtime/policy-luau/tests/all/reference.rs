@@ -8,7 +8,7 @@ use lockgate_policy::{Artifact, Builtin, Kind, Limits};
 use lockgate_policy_luau::{Luau, LuauArtifact};
 use serde_json::{Value, json};
 
-const QUESTIONS: usize = 2000;
+const QUESTIONS: usize = 1000;
 
 fn load(kind: Kind) -> LuauArtifact {
     let (source, manifest) = read_policy(kind);
