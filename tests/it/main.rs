@@ -5,10 +5,12 @@
 //! - `publish`   FFmpeg's WHIP muxer publishes; names are taken and given back
 //! - `worker`    a worker that is killed
 //! - `policies`  scripts that decide: swapped by file and by API, broken, hostile, rolled back
+//! - `author`    case files: held, failed, wrong
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
 //!
 //! What a browser must see is in `tests/browser`.
 
+mod author;
 mod demo;
 mod policies;
 mod publish;

@@ -92,47 +92,4 @@ fn budget_kbps(viewer: &Viewer) -> Option<f64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use lockgate_sdk::Layout;
-
-    fn pick(known: &[(&str, f64)], since: Option<f64>) -> (Pick, Option<f64>) {
-        static LAYOUT: Layout = Layout::viewers(&[], &["need_kbps"], 1);
-        let ladder = Ladder::over(&[600.0, 1000.0, 2500.0, 5000.0], &LAYOUT);
-        let tick = Tick {
-            now_ms: 10_000,
-            ..Tick::default()
-        };
-        let mut numbers = [since.unwrap_or(f64::NAN)];
-        let mut memo = Memo::over(&mut numbers);
-        let pick = recommend(
-            &Config::default(),
-            &tick,
-            &ladder,
-            &Viewer::with(known),
-            &mut memo,
-        );
-        let since = memo.get(SINCE);
-        (pick, since)
-    }
-
-    #[test]
-    fn down_at_once_and_up_after_a_while() {
-        let down = pick(&[("bandwidth_kbps", 900.0), ("current", 3.0)], None);
-        assert_eq!(down, (Pick::rung(0).because(DOWN), None));
-        let wide = [("bandwidth_kbps", 9000.0), ("current", 1.0)];
-        assert_eq!(
-            pick(&wide, None),
-            (Pick::rung(1).because(WAIT), Some(10_000.0))
-        );
-        assert_eq!(
-            pick(&wide, Some(5_000.0)),
-            (Pick::rung(2).because(UP), Some(10_000.0))
-        );
-    }
-
-    #[test]
-    fn who_is_not_known_starts_in_the_middle() {
-        assert_eq!(pick(&[], None).0, Pick::rung(2).because(UNKNOWN));
-    }
-}
+lockgate_cases::cases!("../../policies/abr/reference.cases.toml", abr = recommend);

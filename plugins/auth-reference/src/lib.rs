@@ -44,41 +44,4 @@ fn deny(status: u16, reason: &str) -> Verdict {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn ask(action: Action, scope: Option<&str>) -> Verdict {
-        let claims = scope
-            .map(|scope| ("scope".to_owned(), scope.into()))
-            .into_iter()
-            .collect();
-        let (stream, peer) = ("demo".to_owned(), "192.0.2.1".to_owned());
-        authorize(
-            &(),
-            &Request {
-                action,
-                stream,
-                peer,
-                claims,
-                now_s: 0,
-                answered: None,
-            },
-        )
-    }
-
-    #[test]
-    fn scopes_decide() {
-        assert!(matches!(
-            ask(Action::Play, Some("publish play:de*")),
-            Verdict::Allow { .. }
-        ));
-        assert!(matches!(
-            ask(Action::Play, Some("publish")),
-            Verdict::Deny { status: 403, .. }
-        ));
-        assert!(matches!(
-            ask(Action::Play, None),
-            Verdict::Deny { status: 401, .. }
-        ));
-    }
-}
+lockgate_cases::cases!("../../policies/auth/reference.cases.toml", auth = authorize);

@@ -67,38 +67,4 @@ fn plan(config: &Config, _: &Tick, ladder: &Ladder, source: &Source, _: &mut Mem
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use lockgate_sdk::Layout;
-
-    const RUNGS: &[f64] = &[
-        600.0, 640.0, 360.0, 30.0, 1000.0, 854.0, 480.0, 30.0, 2500.0, 1280.0, 720.0, 60.0,
-    ];
-
-    fn encoded(known: &[(&str, f64)]) -> Vec<bool> {
-        static LAYOUT: Layout = Layout::sources(&[], &["kbps", "width", "height", "fps"], 0);
-        let ladder = Ladder::over(RUNGS, &LAYOUT);
-        let source = Source::with(known);
-        plan(
-            &Config::default(),
-            &Tick::default(),
-            &ladder,
-            &source,
-            &mut Memo::over(&mut []),
-        )
-        .encode
-    }
-
-    #[test]
-    fn nothing_is_enlarged_and_the_budget_is_kept() {
-        let small = [("width", 854.0), ("height", 480.0), ("fps", 30.0)];
-        assert_eq!(encoded(&small), [true, true, false]);
-        let poor = [
-            ("width", 1280.0),
-            ("height", 720.0),
-            ("fps", 30.0),
-            ("cpu_budget", 0.0),
-        ];
-        assert_eq!(encoded(&poor), [true, false, false]);
-    }
-}
+lockgate_cases::cases!("../../policies/ladder/reference.cases.toml", ladder = plan);

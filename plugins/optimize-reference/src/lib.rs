@@ -75,28 +75,7 @@ fn optimize(config: &Config, _: &Tick, ladder: &Ladder, viewer: &Viewer, _: &mut
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use lockgate_sdk::Layout;
-
-    #[test]
-    fn a_narrow_link_is_saved_on() {
-        static LAYOUT: Layout = Layout::viewers(&[], &["need_kbps"], 0);
-        let ladder = Ladder::over(&[600.0, 5000.0], &LAYOUT);
-        let viewer = Viewer::with(&[
-            ("bandwidth_kbps", 499.0),
-            ("loss_pct", 3.0),
-            ("jitter_ms", 60.0),
-        ]);
-        let config = Config::default();
-        let saving = optimize(
-            &config,
-            &Tick::default(),
-            &ladder,
-            &viewer,
-            &mut Memo::over(&mut []),
-        );
-        assert_eq!((saving.level, saving.fps, saving.buffer_s), (2, 15.0, 22.0));
-        assert!(saving.fec);
-    }
-}
+lockgate_cases::cases!(
+    "../../policies/optimize/reference.cases.toml",
+    optimize = optimize
+);

@@ -33,33 +33,4 @@ fn score(_: &(), _: &Tick, _: &Ladder, viewer: &Viewer, _: &mut Memo) -> Grade {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use lockgate_sdk::Layout;
-
-    #[test]
-    fn each_part_takes_its_share() {
-        static LAYOUT: Layout = Layout::viewers(&[], &[], 0);
-        let ladder = Ladder::over(&[], &LAYOUT);
-        let grade = |known: &[(&str, f64)]| {
-            let viewer = Viewer::with(known);
-            score(
-                &(),
-                &Tick::default(),
-                &ladder,
-                &viewer,
-                &mut Memo::over(&mut []),
-            )
-            .score
-        };
-        assert_eq!(grade(&[]), 100.0);
-        assert_eq!(
-            grade(&[
-                ("bandwidth_kbps", 5000.0),
-                ("loss_pct", 1.0),
-                ("jitter_ms", 20.0)
-            ]),
-            70.0
-        );
-    }
-}
+lockgate_cases::cases!("../../policies/score/reference.cases.toml", score = score);

@@ -3,10 +3,9 @@
 
 use std::sync::Arc;
 
-use lockgate_policy::{
-    Answer, Artifact, Batch, Fault, Kind, Manifest, Policy, Spent, auth, conformance,
-};
-use serde_json::Value;
+pub use lockgate_policy::{Answer, Batch, Kind, Manifest, auth};
+use lockgate_policy::{Artifact, Fault, Policy, Spent, conformance};
+pub use serde_json::Value;
 
 use crate::{Cases, run};
 
@@ -126,3 +125,117 @@ impl Policy for Instance {
 
 /// Vectors a kind, as many as `lockgate policy check` tries.
 const VECTORS: usize = 300;
+
+/// Tests plain functions with a case file, as `lockgate policy test` tests the component built from them:
+/// `lockgate_cases::cases!("abr.cases.toml", abr = recommend);`, or with several kinds, `…, abr = recommend, score =
+/// grade`. The file is found from the folder of `Cargo.toml`; the functions are those of `#[policy]` or `policies!`.
+#[macro_export]
+macro_rules! cases {
+    ($file:literal, $($kind:ident = $function:path),+ $(,)?) => {
+        #[cfg(test)]
+        mod cases {
+            #[allow(unused_imports, reason = "a function may be named by its whole path")]
+            use super::*;
+
+            #[test]
+            fn every_case_holds() {
+                let manifest = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/plugin.toml"));
+                let cases = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/", $file));
+                let functions = vec![$($crate::__native!($kind, $function)),+];
+                $crate::native::Native::new(manifest, functions).hold($file, cases);
+            }
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __native {
+    (abr, $function:path) => {
+        $crate::__native!(Abr, Viewer, viewers, $function)
+    };
+    (optimize, $function:path) => {
+        $crate::__native!(Optimize, Viewer, viewers, $function)
+    };
+    (score, $function:path) => {
+        $crate::__native!(Score, Viewer, viewers, $function)
+    };
+    (ladder, $function:path) => {
+        $crate::__native!(Ladder, Source, sources, $function)
+    };
+    (auth, $function:path) => {
+        $crate::native::Function::Requests(::std::sync::Arc::new(
+            |config: &$crate::native::Value, request: &$crate::native::auth::Request| {
+                use $crate::native::auth::{Action, Verdict};
+                let config = ::lockgate_sdk::configuration(&config.to_string())?;
+                let request = ::lockgate_sdk::auth::Request {
+                    action: match request.action {
+                        Action::Publish => ::lockgate_sdk::auth::Action::Publish,
+                        Action::Play => ::lockgate_sdk::auth::Action::Play,
+                        Action::Join => ::lockgate_sdk::auth::Action::Join,
+                        Action::Admin => ::lockgate_sdk::auth::Action::Admin,
+                    },
+                    stream: request.stream.clone(),
+                    peer: request.peer.clone(),
+                    claims: request.claims.clone(),
+                    now_s: request.now_s,
+                    answered: request
+                        .answered
+                        .clone()
+                        .map(|answered| (answered.status, answered.body)),
+                };
+                Ok(match $function(&config, &request) {
+                    ::lockgate_sdk::auth::Verdict::Allow {
+                        ttl_s,
+                        role,
+                        cap_kbps,
+                    } => Verdict::Allow {
+                        ttl_s,
+                        role,
+                        cap_kbps,
+                    },
+                    ::lockgate_sdk::auth::Verdict::Deny { status, reason } => {
+                        Verdict::Deny { status, reason }
+                    }
+                    ::lockgate_sdk::auth::Verdict::Ask { url } => Verdict::Ask { url },
+                })
+            },
+        ))
+    };
+    ($kind:ident, $row:ident, $layout:ident, $function:path) => {
+        $crate::native::Function::Rows(
+            $crate::native::Kind::$kind,
+            ::std::sync::Arc::new(
+                |config: &$crate::native::Value,
+                 manifest: &$crate::native::Manifest,
+                 batch: &$crate::native::Batch| {
+                    let config = ::lockgate_sdk::configuration(&config.to_string())?;
+                    let wants = &manifest.kinds[&$crate::native::Kind::$kind];
+                    let columns: Vec<&str> = wants.columns.iter().map(String::as_str).collect();
+                    let rungs: Vec<&str> = wants.rung_columns.iter().map(String::as_str).collect();
+                    let layout = ::lockgate_sdk::Layout::$layout(&columns, &rungs, wants.memo);
+                    let tick = ::lockgate_sdk::Tick {
+                        now_ms: batch.tick.now_ms,
+                        seed: batch.tick.seed,
+                        mode: batch.tick.mode as u8,
+                        cause: batch.tick.cause as u8,
+                    };
+                    let ladder = ::lockgate_sdk::Ladder::over(&batch.rungs, &layout);
+                    let mut memo = batch.memo.clone();
+                    let rows = ::lockgate_sdk::batch(
+                        &layout,
+                        &batch.rows,
+                        &mut memo,
+                        0,
+                        |row, own, answer| {
+                            let row = ::lockgate_sdk::$row::over(row, layout.places());
+                            let mut own = ::lockgate_sdk::Memo::over(own);
+                            $function(&config, &tick, &ladder, &row, &mut own).push(answer);
+                        },
+                    );
+                    Ok($crate::native::Answer { rows, memo })
+                },
+            ),
+        )
+    };
+}

@@ -31,7 +31,7 @@ mod rows;
 pub use answers::{Grade, Pick, Plan, Saving};
 pub use columns::{Rung, Source, Viewer};
 #[doc(hidden)]
-pub use glue::{Layout, batch, configure, with_config};
+pub use glue::{Layout, batch, configuration, configure, with_config};
 pub use lockgate_sdk_macros::{policies, policy};
 pub use rows::{Ladder, Memo, Tick, from_zero};
 #[doc(hidden)]

@@ -25,8 +25,7 @@ fn the_reference_cases_hold() {
         let path = format!("../../policies/{kind}/reference.cases.toml");
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
         let cases = Cases::parse(&fs::read_to_string(path).unwrap()).unwrap();
-        // As the command line configures what says nothing of its configuration.
-        let report = run(&reference(kind), &json!({}), &cases);
+        let report = run(&reference(kind), &Value::Null, &cases);
         assert!(report.holds() && report.unreached.is_empty(), "{report}");
         let costs = report.cases.iter().filter(|case| case.steps > 0).count();
         assert!(costs > 5, "{report}");
