@@ -99,6 +99,9 @@ fn ask(
     policy
         .decide(kind, &asked, &mut answer)
         .map_err(|fault| fault.to_string())?;
+    if let Some(refusal) = answer.refused.first() {
+        return Err(format!("row {}: {}", refusal.row, refusal.fault));
+    }
     let bits = |numbers: &[f64]| {
         let canonical = |number: &f64| if number.is_nan() { f64::NAN } else { *number };
         numbers

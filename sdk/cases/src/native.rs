@@ -233,7 +233,11 @@ macro_rules! __native {
                             $function(&config, &tick, &ladder, &row, &mut own).push(answer);
                         },
                     );
-                    Ok($crate::native::Answer { rows, memo })
+                    Ok($crate::native::Answer {
+                        rows,
+                        memo,
+                        ..Default::default()
+                    })
                 },
             ),
         )

@@ -188,6 +188,9 @@ fn ask(
             let mut answer = Answer::default();
             let spent = policy.decide(kind, &asked, &mut answer)?;
             *steps += spent.steps;
+            if let Some(refusal) = answer.refused.first() {
+                return Err(refusal.fault.clone());
+            }
             conformance::form(kind, &asked, &answer, projection.memo())
                 .map_err(Fault::BadOutput)?;
             let of = |name| {
