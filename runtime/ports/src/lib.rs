@@ -3,12 +3,14 @@
 //! An adapter crate implements one of these traits and is named by `server` alone. Nothing here does any work.
 #![forbid(unsafe_code)]
 
+pub mod records;
 pub mod signaller;
 pub mod task;
 pub mod transcoder;
 
 use std::{future::Future, pin::Pin};
 
+pub use records::{Change, RecordError, Records, Table};
 pub use signaller::{Accepted, Peer, Selection, SignalError, Signaller, ViewerFeed};
 pub use transcoder::{Transcode, TranscodeError, Transcoder};
 
