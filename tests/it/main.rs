@@ -6,12 +6,14 @@
 //! - `worker`    a worker that is killed
 //! - `policies`  scripts that decide: swapped by file and by API, broken, hostile, rolled back
 //! - `author`    case files: held, failed, wrong
+//! - `metrics`   what Prometheus collects: its grammar, who may read it, counters through a swap
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
 //!
 //! What a browser must see is in `tests/browser`.
 
 mod author;
 mod demo;
+mod metrics;
 mod policies;
 mod publish;
 mod refused;

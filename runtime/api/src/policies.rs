@@ -160,7 +160,7 @@ fn bad(detail: String) -> Problem {
     )
 }
 
-fn refused(error: DeskError) -> Problem {
+pub(crate) fn refused(error: DeskError) -> Problem {
     match error {
         DeskError::Swap(error) => bad(error.to_string()),
         other => {

@@ -10,7 +10,9 @@ use axum::{
 };
 use lockgate_session::{Desk, Joined, Streams};
 
-use crate::{Door, PolicyStore, Problem, headers, hls, pages, policies, streams, whep, whip};
+use crate::{
+    Door, PolicyStore, Problem, headers, hls, metrics, pages, policies, streams, whep, whip,
+};
 
 /// What handlers work on. Cheap to clone.
 #[derive(Clone)]
@@ -25,6 +27,8 @@ pub struct App {
     pub door: std::sync::Arc<Door>,
     /// STUN and TURN servers handed to peers.
     pub ice_servers: std::sync::Arc<[IceServer]>,
+    /// Who may read `/metrics`.
+    pub metrics: metrics::Access,
 }
 
 /// A STUN or TURN server for peers (RFC 9725 §4.6).
@@ -74,6 +78,7 @@ pub fn router(app: App) -> Router {
             put(policies::shadow).delete(policies::end_shadow),
         )
         .route("/api/policies/{kind}/decisions", get(policies::decisions))
+        .route("/metrics", get(metrics::scrape))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(|| async { "ready\n" }))
         .fallback(|request: Request| async move { Problem::no_route(request.uri().path()) })

@@ -122,6 +122,7 @@ impl Server {
                 policies: policies.store(),
                 door: Arc::new(door),
                 ice_servers,
+                metrics: config.http.metrics,
             },
             _watch: policies.watch(),
         })

@@ -18,12 +18,16 @@ mod viewer;
 #[cfg(test)]
 mod tests;
 
-pub use desk::{Desk, DeskError};
+pub use desk::{Desk, DeskError, Durations, Measures};
 pub use error::Error;
 pub use hls::{Hls, HlsConfig, MediaFile};
 pub use id::SessionId;
 pub use info::{StreamInfo, TrackInfo, ViewerInfo};
 pub use lockgate_hls::{Config as SegmentConfig, Container};
-pub use lockgate_policy::{Artifact, Kind, LoadError, auth};
+pub use lockgate_policy::{
+    Artifact, Kind, LoadError, auth,
+    breaker::BreakerState,
+    slot::{Counters, Level, Total},
+};
 pub use streams::{Config, HlsOf, Joined, LadderConfig, Streams};
 pub use viewer::{Judged, Verdict};

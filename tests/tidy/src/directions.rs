@@ -65,6 +65,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("object_store", &["cluster"]),
     ("axum", &["api"]),
     ("jsonwebtoken", &["api"]),
+    ("prometheus-client", &["api"]),
     ("clap", &["server"]),
     ("mp4-atom", &["hls"]),
 ];

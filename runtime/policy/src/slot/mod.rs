@@ -6,6 +6,7 @@
 //! belong to whichever thread owns the slot.
 
 mod seat;
+mod totals;
 
 use std::sync::Arc;
 
@@ -19,8 +20,10 @@ use crate::{
     conformance::{self, Broken},
 };
 use seat::Seat;
+use totals::Totals;
 
 pub use seat::Counters;
+pub use totals::Total;
 
 /// The policies of one kind.
 pub struct Slot {
@@ -30,8 +33,13 @@ pub struct Slot {
     seats: Vec<Seat>,
     shadow: Option<Seat>,
     disagreements: u64,
+    /// Those of the shadows before this one.
+    disagreements_before: u64,
     generation: u64,
     rollbacks: u64,
+    gone: Totals,
+    /// Who answered last.
+    level: Level,
 }
 
 /// Which link of the chain answered.
@@ -138,8 +146,11 @@ impl Slot {
             seats: Vec::new(),
             shadow: None,
             disagreements: 0,
+            disagreements_before: 0,
             generation: 0,
             rollbacks: 0,
+            gone: Totals::default(),
+            level: Level::Active,
         }
     }
 
@@ -158,7 +169,8 @@ impl Slot {
         seat.generation = self.generation;
         self.seats.push(seat);
         if self.seats.len() > GENERATIONS_KEPT {
-            self.seats.remove(0);
+            let gone = self.seats.remove(0);
+            self.gone.keep(&gone);
         }
         Ok(self.generation)
     }
@@ -169,6 +181,7 @@ impl Slot {
         if let Some(active) = self.seats.last_mut() {
             active.inherit(&mut gone);
         }
+        self.gone.keep(&gone);
         Ok(())
     }
 
@@ -180,7 +193,7 @@ impl Slot {
         now_ms: u64,
     ) -> Result<(), SwapError> {
         self.shadow = Some(self.admit(artifact, config, now_ms)?);
-        self.disagreements = 0;
+        self.disagreements_before += std::mem::take(&mut self.disagreements);
         Ok(())
     }
 
@@ -271,6 +284,12 @@ impl Slot {
             }
         }
         self.ask_shadow(full, keys, now_ms, &decided.rows);
+        // Where no policy was put in charge, the built-in is the one in charge.
+        self.level = if self.seats.is_empty() {
+            Level::Active
+        } else {
+            decided.level
+        };
         decided
     }
 
@@ -338,6 +357,22 @@ impl Slot {
             shadow_disagreements: self.disagreements,
             rollbacks: self.rollbacks,
         }
+    }
+
+    /// What each policy has done since the slot was made, those that are gone included. Never goes back.
+    pub fn totals(&self) -> Vec<Total> {
+        self.gone
+            .with(std::iter::once(&self.builtin).chain(&self.seats))
+    }
+
+    /// Rows on which shadows have differed since the slot was made.
+    pub fn disagreements(&self) -> u64 {
+        self.disagreements_before + self.disagreements
+    }
+
+    /// Which link of the chain answered last; the built-in counts as active while no policy was put in charge.
+    pub fn level(&self) -> Level {
+        self.level
     }
 
     /// What the active policy was asked with last, for the decision log.

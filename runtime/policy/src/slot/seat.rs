@@ -34,6 +34,24 @@ pub struct Counters {
     pub last_fault: Option<String>,
 }
 
+impl Counters {
+    /// Adds what another stay has done.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.calls += other.calls;
+        self.decisions += other.decisions;
+        self.rows_refused += other.rows_refused;
+        self.steps += other.steps;
+        self.memory_bytes = self.memory_bytes.max(other.memory_bytes);
+        for (word, count) in &other.faults {
+            *self.faults.entry(word).or_default() += count;
+        }
+        for (word, count) in &other.refusals {
+            *self.refusals.entry(word).or_default() += count;
+        }
+        self.last_fault.clone_from(&other.last_fault);
+    }
+}
+
 pub(super) struct Seat {
     pub(super) artifact: Arc<dyn Artifact>,
     pub(super) config: Value,

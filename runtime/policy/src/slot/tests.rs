@@ -247,6 +247,24 @@ fn what_is_carried_survives_a_swap_of_the_same_policy_and_a_shadow_changes_nothi
 }
 
 #[test]
+fn totals_never_go_back_whatever_is_swapped() {
+    let (batch, keys) = question();
+    let mut slot = Slot::new(Kind::Abr, Value::Null);
+    let mut last = 0;
+    for turn in 0..12 {
+        match turn % 3 {
+            2 => slot.rollback().unwrap(),
+            _ => assert!(slot.swap(Test::new("test"), Value::Null, turn).is_ok()),
+        }
+        slot.decide(&batch, &keys, turn);
+        let total = slot.totals().into_iter().find(|total| total.name == "test");
+        let calls = total.map_or(0, |total| total.counters.calls);
+        assert_eq!(calls, last + 1, "turn {turn}");
+        last = calls;
+    }
+}
+
+#[test]
 fn what_breaks_a_rule_or_answers_another_kind_never_takes_effect() {
     let mut slot = Slot::new(Kind::Abr, Value::Null);
     let broken = Test::new("broken");

@@ -5,7 +5,7 @@ mod load;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use lockgate_api::Scope;
+use lockgate_api::{MetricsAccess, Scope};
 use lockgate_fetch::Origin;
 use lockgate_media::{BroadcastName, Rung, ladder::default_rungs};
 use lockgate_policy::Kind;
@@ -43,6 +43,8 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Most connections at a time; further ones wait in the kernel's backlog.
     pub connections_max: usize,
+    /// Who may read `/metrics`.
+    pub metrics: MetricsAccess,
 }
 
 /// WebRTC.
@@ -226,6 +228,7 @@ impl Default for Http {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], 3000)),
             connections_max: 10_000,
+            metrics: MetricsAccess::Token,
         }
     }
 }

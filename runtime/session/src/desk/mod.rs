@@ -4,6 +4,7 @@
 //! holds. Dropping the last handle ends the thread once its current call is over, which its budget bounds.
 
 mod log;
+mod measures;
 mod thread;
 
 use std::{
@@ -26,6 +27,7 @@ use tokio::sync::oneshot;
 
 pub use log::Entry;
 pub(crate) use log::reading as named;
+pub use measures::{Durations, Measures};
 use thread::Ask;
 
 /// The desk. Cheap to clone; all clones are the same.
@@ -205,6 +207,11 @@ impl Desk {
     /// All slots as people see them.
     pub async fn info(&self) -> Result<Vec<SlotInfo>, DeskError> {
         self.call(|reply| Ask::Info { reply }).await
+    }
+
+    /// What has been done of each kind, in numbers.
+    pub async fn measures(&self) -> Result<Vec<Measures>, DeskError> {
+        self.call(|reply| Ask::Measures { reply }).await
     }
 
     /// The last decisions of a kind that were logged, oldest first.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{
-    About,
+    About, Durations, Measures,
     log::{Entry, Log},
 };
 
@@ -53,6 +53,9 @@ pub(super) enum Ask {
         candidate: Option<(Arc<dyn Artifact>, Value)>,
         reply: oneshot::Sender<Result<(), SwapError>>,
     },
+    Measures {
+        reply: oneshot::Sender<Vec<Measures>>,
+    },
     Info {
         reply: oneshot::Sender<Vec<SlotInfo>>,
     },
@@ -65,6 +68,7 @@ pub(super) enum Ask {
 struct Place {
     slot: Slot,
     log: Log,
+    took: Durations,
     /// When refused rows were last written to the server's log.
     refused_ms: Option<u64>,
 }
@@ -83,6 +87,7 @@ pub(super) fn run(inbox: &mpsc::Receiver<Ask>, slots: [(Kind, Value); 5]) {
                 Place {
                     slot: Slot::new(kind, config),
                     log: Log::default(),
+                    took: Durations::default(),
                     refused_ms: None,
                 },
             )
@@ -120,7 +125,10 @@ fn answer(places: &mut HashMap<Kind, Place>, ask: Ask, now_ms: u64) {
         }
         Ask::Authorize { request, reply } => {
             if let Some(place) = places.get_mut(&Kind::Auth) {
-                drop(reply.send(place.slot.authorize(&request, now_ms)));
+                let began = Instant::now();
+                let verdict = place.slot.authorize(&request, now_ms);
+                place.took.note(began.elapsed());
+                drop(reply.send(verdict));
             }
         }
         Ask::Swap {
@@ -154,6 +162,10 @@ fn answer(places: &mut HashMap<Kind, Place>, ask: Ask, now_ms: u64) {
                 }));
             }
         }
+        Ask::Measures { reply } => {
+            let places = Kind::ALL.iter().filter_map(|kind| places.get(kind));
+            drop(reply.send(places.map(|place| place.measures(now_ms)).collect()));
+        }
         Ask::Info { reply } => {
             let infos = Kind::ALL.iter().filter_map(|kind| places.get(kind));
             drop(reply.send(infos.map(|place| place.slot.info(now_ms)).collect()));
@@ -167,6 +179,16 @@ fn answer(places: &mut HashMap<Kind, Place>, ask: Ask, now_ms: u64) {
 }
 
 impl Place {
+    fn measures(&self, now_ms: u64) -> Measures {
+        Measures {
+            info: self.slot.info(now_ms),
+            totals: self.slot.totals(),
+            level: self.slot.level(),
+            disagreements: self.slot.disagreements(),
+            took: self.took.clone(),
+        }
+    }
+
     fn decide(
         &mut self,
         kind: Kind,
@@ -177,6 +199,7 @@ impl Place {
     ) -> Decided {
         let began = Instant::now();
         let decided = self.slot.decide(batch, keys, now_ms);
+        self.took.note(began.elapsed());
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
         for (generation, fault) in &decided.faults {
             tracing::warn!(%kind, generation, %fault, "a policy failed; the next in the chain decides");
