@@ -21,6 +21,8 @@ pub struct LinkStats {
     pub packets_sent: u64,
     /// Bytes of RTP sent since the session started.
     pub bytes_sent: u64,
+    /// Packets sent again because the viewer missed them.
+    pub packets_resent: u64,
     /// Access units this reader was too slow for and skipped.
     pub units_skipped: u64,
     /// Keyframes the viewer asked for (PLI or FIR).
@@ -34,6 +36,8 @@ pub struct IngestStats {
     pub packets_received: u64,
     /// Bytes of RTP received.
     pub bytes_received: u64,
+    /// Requests to send a missing packet again, each packet of each request counted.
+    pub packets_asked: u64,
     /// Packets that never came.
     pub packets_lost: u64,
     /// Access units that could not be completed and were dropped.

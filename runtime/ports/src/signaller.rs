@@ -7,7 +7,7 @@ use lockgate_media::{
     TrackId, VideoCodec,
     stats::{IngestStats, LinkStats},
 };
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::BoxFuture;
 
@@ -94,6 +94,8 @@ pub struct ViewerFeed {
     pub broadcast: Broadcast,
     /// The tracks wanted; a new value takes effect at the next keyframe of the wanted track.
     pub selection: watch::Receiver<Selection>,
+    /// Told when the link to this viewer turns out to carry less than it was taken to: time for another decision.
+    pub congested: Arc<Notify>,
 }
 
 /// The tracks a viewer is to be sent. Ids that do not exist (yet) are waited for.
@@ -103,6 +105,10 @@ pub struct Selection {
     pub video: Option<TrackId>,
     /// Audio; `None` mutes it.
     pub audio: Option<TrackId>,
+    /// Whether audio is sent twice (RFC 2198) where the viewer can read that; `None` leaves it to the loss it reports.
+    pub audio_twice: Option<bool>,
+    /// The bandwidth in kbit/s that would be of use: the link is probed up to it. `None` probes up to what is usual.
+    pub useful_kbps: Option<u32>,
 }
 
 /// Why a peer was not accepted.

@@ -278,6 +278,32 @@ pub(crate) fn verdict(group: &Group, decided: &Decided, row: &[f64]) -> Option<V
     })
 }
 
+/// The bandwidth that would be of use to a viewer in kbit/s: what the policy asks to probe for, or else what the
+/// highest rung takes with some room. In steps of a quarter, so that it does not change with every measurement.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped, and a number of steps"
+)]
+pub(crate) fn useful_kbps(group: &Group, row: &[f64]) -> Option<u32> {
+    let asked = column::place(column::PICK, "probe_kbps")
+        .and_then(|at| row.get(at).copied())
+        .filter(|kbps| *kbps > 0.0);
+    let highest = || {
+        let place = column::place(column::RUNG, "need_kbps")?;
+        let rungs = group.batch.rungs.chunks_exact(column::width(column::RUNG));
+        Some(
+            rungs
+                .filter_map(|rung| rung.get(place))
+                .fold(0.0, |most: f64, need| most.max(*need))
+                * ROOM,
+        )
+    };
+    let kbps = asked.or_else(highest)?.clamp(100.0, 1e6);
+    let steps = (kbps / 100.0).log(1.25).ceil();
+    Some((100.0 * 1.25f64.powi(steps as i32)) as u32)
+}
+
 /// What the viewer chose itself, as long as it exists, can be decoded and was granted.
 pub(crate) fn chosen(
     renditions: &[Rendition],
@@ -297,6 +323,12 @@ pub(crate) fn chosen(
 
 /// How often the control step runs.
 pub const TICK: Duration = Duration::from_secs(1);
+
+/// Steps out of turn are no closer than this.
+pub(crate) const STEP_INTERVAL_MIN: Duration = Duration::from_millis(200);
+
+/// A rung is only chosen when the link carries this many times what it takes.
+const ROOM: f64 = 1.4;
 
 /// Below this the counted bytes say more about the scheduler than about the rate.
 const RATE_INTERVAL_MIN: Duration = Duration::from_millis(500);

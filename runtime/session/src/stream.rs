@@ -18,7 +18,7 @@ use lockgate_ports::{
     transcoder::{State, Status},
 };
 use tokio::{
-    sync::watch,
+    sync::{Notify, watch},
     time::{Instant, MissedTickBehavior},
 };
 
@@ -40,6 +40,8 @@ pub(crate) struct Stream {
     desk: Desk,
     started: Instant,
     ended: watch::Sender<bool>,
+    /// A viewer's link carries less than it was taken to.
+    pub(crate) congested: Arc<Notify>,
 }
 
 /// Where a stream's media comes from.
@@ -67,6 +69,7 @@ impl Stream {
             desk,
             started: Instant::now(),
             ended: watch::Sender::new(false),
+            congested: Arc::default(),
         }
     }
 
@@ -104,22 +107,31 @@ impl Stream {
         }
     }
 
-    /// Runs the control step every second and whenever the tracks change, until the source is over.
+    /// Runs the control step every second and whenever the tracks change or a link gets narrower, until the source is
+    /// over.
     pub(crate) async fn tend(&self) {
         let mut tick = tokio::time::interval(control::TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut changes = self.broadcast.changes();
         let mut ended = self.ended.subscribe();
+        let mut cause = Cause::Tick;
         loop {
-            self.step().await;
+            self.step(cause).await;
+            cause = Cause::Tick;
+            let stepped = Instant::now();
             tokio::select! {
                 _ = tick.tick() => {}
                 _ = changes.changed() => {}
+                () = self.congested.notified() => cause = Cause::Congestion,
                 reason = self.source_over() => {
                     tracing::info!(broadcast = %self.name(), reason, "the broadcast is over");
                     break;
                 }
                 _ = ended.wait_for(|ended| *ended) => break,
+            }
+            if cause == Cause::Congestion {
+                // Many links may get narrower at once: all of them are in one step.
+                tokio::time::sleep_until(stepped + control::STEP_INTERVAL_MIN).await;
             }
         }
         self.end();
@@ -145,7 +157,7 @@ impl Stream {
     }
 
     /// Decides for every viewer, and forgets those that are gone. Where the policies are late, all stay as they are.
-    pub(crate) async fn step(&self) {
+    pub(crate) async fn step(&self, cause: Cause) {
         let tracks = self.broadcast.tracks();
         let renditions = self
             .renditions
@@ -179,7 +191,7 @@ impl Stream {
             now_ms,
             seed: rand::random(),
             mode: Mode::Webrtc,
-            cause: Cause::Tick,
+            cause,
         };
         for group in control::questions(&renditions, &known, tick) {
             let members: Vec<&Arc<Viewer>> = group
@@ -202,6 +214,7 @@ impl Stream {
                 viewer.apply(
                     chosen.or_else(|| control::verdict(&group, &decided, row)),
                     audio.clone(),
+                    control::useful_kbps(&group, row),
                 );
             }
         }

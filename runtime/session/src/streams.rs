@@ -172,6 +172,7 @@ impl Streams {
         let feed = ViewerFeed {
             broadcast: stream.broadcast.clone(),
             selection: selected,
+            congested: Arc::clone(&stream.congested),
         };
         let accepted = self.inner.signaller.subscribe(offer, feed).await?;
         let session = SessionId::random();
@@ -198,7 +199,7 @@ impl Streams {
             stream.viewers().remove(&session);
             return Err(Error::NotLive(name.clone()));
         }
-        stream.step().await;
+        stream.step(Cause::Tick).await;
         Ok(joined)
     }
 
@@ -254,7 +255,7 @@ impl Streams {
             });
         }
         *viewer.chosen() = choice;
-        stream.step().await;
+        stream.step(Cause::Tick).await;
         Ok(())
     }
 

@@ -88,10 +88,17 @@ impl Viewer {
     }
 
     /// Puts a decision into effect; readers take it at their next keyframe.
-    pub(crate) fn apply(&self, verdict: Option<Verdict>, audio: Option<TrackId>) {
+    pub(crate) fn apply(
+        &self,
+        verdict: Option<Verdict>,
+        audio: Option<TrackId>,
+        useful_kbps: Option<u32>,
+    ) {
         let selection = Selection {
             video: verdict.as_ref().map(|verdict| verdict.rung.clone()),
             audio,
+            useful_kbps,
+            ..Selection::default()
         };
         self.selection
             .send_if_modified(|current| replace_if_new(current, selection));

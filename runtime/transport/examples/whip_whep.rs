@@ -102,6 +102,7 @@ impl App {
                 let feed = ViewerFeed {
                     broadcast: self.broadcast.clone(),
                     selection: selection.subscribe(),
+                    congested: Arc::default(),
                 };
                 let accepted = self.transport.subscribe(body, feed).await;
                 self.created(accepted, Some(selection)).await
@@ -197,6 +198,7 @@ fn selection(video: TrackId) -> Selection {
     Selection {
         video: Some(video),
         audio: Some(TrackId::opus()),
+        ..Selection::default()
     }
 }
 

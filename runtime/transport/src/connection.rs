@@ -2,26 +2,20 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Duration,
 };
 
 use lockgate_media::VideoCodec;
 use lockgate_ports::SignalError;
 use rtc::{
     ice::mdns::MulticastDnsMode,
-    interceptor::{
-        BandwidthEstimator, CongestionControlBuilder, NackResponderBuilder, PacketReport,
-        ReceiverReportBuilder, Registry, Slot,
-    },
+    interceptor::{ReceiverReportBuilder, Registry, Slot},
     peer_connection::{
         configuration::{
             interceptor_registry::{
-                configure_nack, configure_simulcast_extension_headers,
-                configure_twcc_receiver_only, configure_twcc_sender_only,
+                configure_simulcast_extension_headers, configure_twcc_receiver_only,
+                configure_twcc_sender_only,
             },
             media_engine::{
                 MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MediaEngine,
@@ -41,7 +35,7 @@ use webrtc::{
 };
 
 use crate::{
-    egress::{Arrival, Estimate},
+    egress::{Outflow, Outlet},
     feedback::{Feedback, Tap},
     net::{Drivers, Mux, PeerRuntime, Registration},
     sdp::{Offer, OfferedCodec, Purpose},
@@ -60,8 +54,8 @@ pub(crate) struct Events {
     pub(crate) states: watch::Receiver<RTCPeerConnectionState>,
     pub(crate) tracks: mpsc::Receiver<Arc<dyn TrackRemote>>,
     pub(crate) feedback: mpsc::Receiver<Feedback>,
-    /// The estimate of the link towards the peer in bit/s as the bits of an `f64`; 0 before the first report.
-    pub(crate) bandwidth: Arc<AtomicU64>,
+    /// What packets to the peer pass on their way out.
+    pub(crate) outflow: Arc<Outflow>,
     gathered: watch::Receiver<bool>,
 }
 
@@ -105,9 +99,10 @@ impl Connection {
         let (gathered_sender, gathered) = watch::channel(false);
         let (track_sender, tracks) = mpsc::channel(TRACKS_MAX);
         let (tap, feedback) = Tap::new();
-        let bandwidth = Arc::new(AtomicU64::new(0));
+        let outflow = Arc::<Outflow>::default();
         let mut engine = media_engine(offer)?;
-        let registry = interceptors(purpose, &mut engine, tap, &bandwidth).map_err(internal)?;
+        let registry =
+            interceptors(purpose, offer, &mut engine, tap, &outflow).map_err(internal)?;
         // The library binds one port per connection; the runtime throws it away and puts the shared one in its place.
         let throw_away: IpAddr = if mux.local_addr().is_ipv6() {
             Ipv6Addr::LOCALHOST.into()
@@ -137,7 +132,7 @@ impl Connection {
             states,
             tracks,
             feedback,
-            bandwidth,
+            outflow,
             gathered,
         };
         Ok((connection, events))
@@ -204,6 +199,13 @@ fn media_engine(offer: &Offer) -> Result<MediaEngine, SignalError> {
             .register_codec(opus(audio), RtpCodecKind::Audio)
             .map_err(internal)?;
     }
+    if let Some(red) = &offer.red {
+        let mut codec = opus(red);
+        codec.rtp_codec.mime_type = MIME_TYPE_RED.to_owned();
+        engine
+            .register_codec(codec, RtpCodecKind::Audio)
+            .map_err(internal)?;
+    }
     for codec in &offer.video {
         engine
             .register_codec(video(codec), RtpCodecKind::Video)
@@ -268,60 +270,35 @@ pub(crate) fn video(offered: &OfferedCodec<VideoCodec>) -> RTCRtpCodecParameters
 
 fn interceptors(
     purpose: Purpose,
+    offer: &Offer,
     engine: &mut MediaEngine,
     tap: Tap,
-    bandwidth: &Arc<AtomicU64>,
+    outflow: &Arc<Outflow>,
 ) -> rtc::shared::error::Result<Registry> {
     let registry = Registry::new().with(Tap::SLOT, tap);
     match purpose {
         Purpose::Publish => {
-            let registry = configure_nack(registry, engine);
+            // What is missing the ingest asks for itself: it knows how long it will wait.
             configure_simulcast_extension_headers(engine)?;
             let registry = configure_twcc_receiver_only(registry, engine)?;
             Ok(registry.with(Slot::ReceiverReport, ReceiverReportBuilder::new().build()))
         }
         Purpose::View => {
-            // No pacer, and no sender reports: the egress writes its own, on the broadcast's timeline.
-            let estimator = Estimator {
-                estimate: Estimate::default(),
-                bps: Arc::clone(bandwidth),
-            };
-            let registry = registry
-                .with(Slot::NackResponder, NackResponderBuilder::new().build())
-                .with(
-                    Slot::CongestionControl,
-                    CongestionControlBuilder::new(estimator).build(),
-                );
-            configure_twcc_sender_only(registry, engine)
+            // No sender reports: the egress writes its own, on the broadcast's timeline.
+            let rtx_types = offer
+                .video
+                .iter()
+                .filter_map(|codec| Some((codec.payload_type, codec.rtx?)))
+                .collect();
+            let outlet = Outlet::new(Arc::clone(outflow), rtx_types);
+            // Registers what is negotiated for it; the numbers themselves are the outlet's.
+            configure_twcc_sender_only(Registry::new(), engine)?;
+            Ok(registry.with(Outlet::SLOT, outlet))
         }
     }
 }
 
-/// Brings the library's packet reports to our estimate.
-struct Estimator {
-    estimate: Estimate,
-    bps: Arc<AtomicU64>,
-}
-
-impl BandwidthEstimator for Estimator {
-    fn on_reports(&mut self, now: Instant, reports: &[PacketReport]) {
-        let arrivals: Vec<Arrival> = reports
-            .iter()
-            .map(|report| Arrival {
-                sent: report.departure,
-                arrived: report.arrival.filter(|_| report.arrived),
-                bytes: report.size,
-            })
-            .collect();
-        self.estimate.report(now, &arrivals);
-        self.bps.store(self.estimate.bps().to_bits(), Relaxed);
-    }
-
-    fn target_bitrate(&self) -> f64 {
-        self.estimate.bps()
-    }
-}
-
+const MIME_TYPE_RED: &str = "audio/red";
 /// Packets sent again come late by a few hundred others; a smaller window would take them for replays.
 const REPLAY_WINDOW: usize = 4096;
 /// Audio, video, and room for one that is replaced.

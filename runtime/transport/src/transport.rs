@@ -2,7 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -127,10 +127,20 @@ where
 impl Core {
     async fn publish(&self, sdp: &str, broadcast: Broadcast) -> Result<Accepted, SignalError> {
         let mut offer = Offer::check(sdp, Purpose::Publish)?;
-        // The library's NACKs do not see what comes back in a stream of its own (RFC 4588): it would ask for the same
-        // packets again and again. Without that stream a publisher sends them again where they were missed.
-        for codec in &mut offer.video {
-            codec.rtx = None;
+        // The library does not know whose retransmissions (RFC 4588) come in a stream that is told by `rrid` alone
+        // (RFC 8852 §3.2), as that of a simulcast publisher. Without it packets are sent again where they were missed.
+        if !offer.names_rtx {
+            for codec in &mut offer.video {
+                codec.rtx = None;
+            }
+        }
+        // An answer says what we like to be sent (RFC 7587 §7): audio that can be mended from the packet after it.
+        if let Some(audio) = &mut offer.audio
+            && !audio.fmtp.contains("useinbandfec")
+        {
+            let between = if audio.fmtp.is_empty() { "" } else { ";" };
+            audio.fmtp.push_str(between);
+            audio.fmtp.push_str("useinbandfec=1");
         }
         let (shared, connection, mut events) = self.open(&offer, Purpose::Publish).await?;
         let answer = connection.negotiate(sdp, &mut events).await?;
@@ -156,8 +166,7 @@ impl Core {
     }
 
     async fn subscribe(&self, sdp: &str, feed: ViewerFeed) -> Result<Accepted, SignalError> {
-        let mut offer = Offer::check(sdp, Purpose::View)?;
-        retransmit_one_codec(&mut offer, &feed.broadcast);
+        let offer = Offer::check(sdp, Purpose::View)?;
         let (shared, connection, mut events) = self.open(&offer, Purpose::View).await?;
         let base = rand::random();
         // The library makes the name of the media stream the canonical name in the SDP.
@@ -194,7 +203,6 @@ impl Core {
             audio_leg = Some(leg);
         }
         let answer = connection.negotiate(sdp, &mut events).await?;
-        let bandwidth = events.bandwidth;
         let egress = Egress {
             feed,
             video: video_leg,
@@ -208,10 +216,8 @@ impl Core {
             feedback: events.feedback,
             playing: shared.playing.clone(),
             stats: Arc::clone(&shared.link),
-            bandwidth: Box::new(move || {
-                let bps = f64::from_bits(bandwidth.load(Relaxed));
-                (bps > 0.0).then_some(bps)
-            }),
+            outflow: events.outflow,
+            audio_red: offer.red.as_ref().map(|red| red.payload_type),
             cname,
         };
         let work = move || egress::run(egress);
@@ -260,27 +266,6 @@ impl Core {
             video: &video,
             reduced_size: offered.contains("a=rtcp-rsize"),
         })
-    }
-}
-
-/// Leaves a viewer the codecs it may be sent.
-///
-/// Retransmissions (RFC 4588) name the payload type of one codec, and the library knows one per stream. So a viewer
-/// of an H.264 broadcast gets H.264 with retransmissions; one whose broadcast has VP8 gets both codecs without, and
-/// lost packets are sent again as they were.
-fn retransmit_one_codec(offer: &mut Offer, broadcast: &Broadcast) {
-    let has_vp8 = broadcast.tracks().iter().any(|track| {
-        track
-            .format()
-            .video()
-            .is_some_and(|video| video.codec == VideoCodec::Vp8)
-    });
-    if has_vp8 && offer.video.len() > 1 {
-        for codec in &mut offer.video {
-            codec.rtx = None;
-        }
-    } else {
-        offer.video.truncate(1);
     }
 }
 

@@ -56,6 +56,11 @@ impl Link {
         }
     }
 
+    /// Packets sent again since the session started.
+    pub(crate) fn resent(&mut self, packets: u64) {
+        self.stats.packets_resent = packets;
+    }
+
     /// The numbers now, with the estimate of the bandwidth; to be called about once a second.
     pub(crate) fn tick(&mut self, now: Instant, bandwidth_bps: Option<f64>) -> LinkStats {
         if let Some((since, bytes)) = self.window {

@@ -1,17 +1,26 @@
 //! The hub towards a viewer: access units into RTP.
 //!
 //! Units are packetised once for all viewers (`packetise.rs`); [`Stream`] then decides the header fields of one
-//! viewer's packets, [`Link`] keeps what the viewer reports, [`Estimate`] how much its link carries, and the task in
-//! `task.rs` carries units from the hub to the library.
+//! viewer's packets, the task in `task.rs` carries them from the hub to the library, and [`Outlet`] lets them out:
+//! paced, numbered, and sent again where asked for. [`Link`] keeps what the viewer reports, [`Estimate`] how much its
+//! link carries.
 
 mod estimate;
 mod feed;
+mod gate;
+mod history;
 mod link;
+mod outlet;
+mod pacer;
 mod packetise;
+mod probe;
+mod redundancy;
 mod stream;
 mod task;
+mod trend;
 
 pub(crate) use estimate::{Arrival, Estimate};
 pub(crate) use link::Link;
+pub(crate) use outlet::{Outflow, Outlet};
 pub(crate) use stream::Stream;
 pub(crate) use task::{Egress, Leg, run};

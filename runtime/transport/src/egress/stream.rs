@@ -46,6 +46,11 @@ impl Stream {
         self.ssrc
     }
 
+    /// The number of the next packet.
+    pub(crate) fn next_seq(&self) -> u16 {
+        self.next_seq
+    }
+
     pub(crate) fn clock_hz(&self) -> u32 {
         self.clock_hz
     }

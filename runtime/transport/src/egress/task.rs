@@ -11,7 +11,7 @@ use lockgate_broadcast::{
     track::{Consumer, Item, Start},
 };
 use lockgate_media::{AudioCodec, TrackId, VideoCodec, stats::LinkStats};
-use lockgate_ports::ViewerFeed;
+use lockgate_ports::{Selection, ViewerFeed};
 use rtc::rtcp::{
     Packet as RtcpPacket,
     sender_report::SenderReport,
@@ -29,9 +29,11 @@ use webrtc::{
 };
 
 use super::{
-    Link, Stream,
+    Link, Outflow, Stream,
     feed::{Feed, Picture},
+    gate::{Gate, Passage},
     packetise::payloads,
+    redundancy::Redundancy,
 };
 use crate::{feedback::Feedback, ingest::KeyframeGate};
 
@@ -52,8 +54,10 @@ pub(crate) struct Egress {
     pub(crate) feedback: mpsc::Receiver<Feedback>,
     pub(crate) playing: watch::Sender<Option<TrackId>>,
     pub(crate) stats: Arc<Mutex<LinkStats>>,
-    /// The estimate of the link, in bit/s.
-    pub(crate) bandwidth: Box<dyn Fn() -> Option<f64> + Send>,
+    /// What the packets pass on their way out.
+    pub(crate) outflow: Arc<Outflow>,
+    /// The payload type of redundant audio (RFC 2198), where negotiated.
+    pub(crate) audio_red: Option<u8>,
     /// The canonical name of the sender reports (RFC 7022 §4.2).
     pub(crate) cname: String,
 }
@@ -61,10 +65,12 @@ pub(crate) struct Egress {
 /// Runs until the library's tracks are gone, or it is dropped.
 pub(crate) async fn run(egress: Egress) {
     let Egress {
-        feed: ViewerFeed {
-            broadcast,
-            mut selection,
-        },
+        feed:
+            ViewerFeed {
+                broadcast,
+                mut selection,
+                congested,
+            },
         mut video,
         video_codecs,
         mut audio,
@@ -72,7 +78,8 @@ pub(crate) async fn run(egress: Egress) {
         mut feedback,
         playing,
         stats,
-        bandwidth,
+        outflow,
+        audio_red,
         cname,
     } = egress;
     let origin = broadcast.origin();
@@ -86,33 +93,57 @@ pub(crate) async fn run(egress: Egress) {
     let mut keyframes = KeyframeGate::default();
     let mut tick = tokio::time::interval(REPORT_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut gate = Gate::default();
+    let mut redundancy = audio_red.map(Redundancy::new);
     let mut selecting = true;
-    let first = selection.borrow_and_update().clone();
-    pictures.select(first.video.filter(|_| video.is_some()));
-    sound.select(first.audio.filter(|_| audio.is_some()));
+    let mut wanted = selection.borrow_and_update().clone();
+    select(
+        &wanted,
+        (&mut pictures, video.is_some()),
+        (&mut sound, audio.is_some()),
+        &outflow,
+    );
     loop {
         let result = tokio::select! {
             picture = pictures.next() => {
                 announce(&playing, pictures.playing());
                 match &mut video {
-                    Some(leg) => send_picture(leg, &video_codecs, &picture, &mut link).await,
+                    Some(leg) => {
+                        match gate.judge(Instant::now(), outflow.waiting(), picture.unit.keyframe) {
+                            Passage::Closed { ask } => {
+                                link.skipped(1);
+                                if ask {
+                                    keyframes.want();
+                                }
+                                Ok(())
+                            }
+                            Passage::Open => {
+                                if picture.unit.keyframe {
+                                    outflow.keyframe_begins(leg.stream.next_seq());
+                                }
+                                send_picture(leg, &video_codecs, &picture, &mut link).await
+                            }
+                        }
+                    }
                     None => Ok(()),
                 }
             }
             item = sound.next() => match &mut audio {
                 Some(leg) => {
                     link.skipped(item.skipped);
-                    let payload = item.unit.data.clone();
-                    send(leg, item.unit.pts_90k, audio_type, &[payload], &mut link).await
+                    let (number, payload) = match &mut redundancy {
+                        Some(redundancy) => redundancy.wrap(audio_type, item.unit.pts_90k, &item.unit.data),
+                        None => (audio_type, item.unit.data.clone()),
+                    };
+                    send(leg, item.unit.pts_90k, number, &[payload], &mut link).await
                 }
                 None => Ok(()),
             },
             changed = selection.changed(), if selecting => {
                 // A selection that nobody can change any more stays as it is.
                 selecting = changed.is_ok();
-                let wanted = selection.borrow_and_update().clone();
-                pictures.select(wanted.video.filter(|_| video.is_some()));
-                sound.select(wanted.audio.filter(|_| audio.is_some()));
+                wanted = selection.borrow_and_update().clone();
+                select(&wanted, (&mut pictures, video.is_some()), (&mut sound, audio.is_some()), &outflow);
                 announce(&playing, pictures.playing());
                 Ok(())
             }
@@ -141,9 +172,20 @@ pub(crate) async fn run(egress: Egress) {
             }
             _ = tick.tick() => {
                 announce(&playing, pictures.playing());
-                let numbers = link.tick(Instant::now(), bandwidth());
+                link.resent(outflow.packets_resent());
+                let numbers = link.tick(Instant::now(), outflow.bandwidth_bps());
+                if let Some(redundancy) = &mut redundancy {
+                    redundancy.judge(wanted.audio_twice, numbers.loss_pct);
+                }
                 *stats.lock().unwrap_or_else(PoisonError::into_inner) = numbers;
                 report(&origin, [&video, &audio], &cname).await
+            }
+            () = outflow.objected.notified() => {
+                link.resent(outflow.packets_resent());
+                let numbers = link.tick(Instant::now(), outflow.bandwidth_bps());
+                *stats.lock().unwrap_or_else(PoisonError::into_inner) = numbers;
+                congested.notify_one();
+                Ok(())
             }
             () = sleep_until(keyframes.deadline()) => Ok(()),
         };
@@ -154,6 +196,20 @@ pub(crate) async fn run(egress: Egress) {
             tracing::debug!(%error, "a viewer's tracks are gone");
             return;
         }
+    }
+}
+
+/// Puts a selection into effect.
+fn select(
+    wanted: &Selection,
+    (pictures, has_video): (&mut Feed, bool),
+    (sound, has_audio): (&mut Sound, bool),
+    outflow: &Outflow,
+) {
+    pictures.select(wanted.video.clone().filter(|_| has_video));
+    sound.select(wanted.audio.clone().filter(|_| has_audio));
+    if let Some(kbps) = wanted.useful_kbps {
+        outflow.set_goal_kbps(kbps);
     }
 }
 

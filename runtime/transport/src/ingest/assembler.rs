@@ -94,7 +94,7 @@ impl Assembler {
         };
         Self {
             builder,
-            reorder: Reorder::new(wait),
+            reorder: Reorder::new(wait, coding != Coding::Opus),
             current: None,
             skipping: None,
             after_gap: false,
@@ -125,6 +125,16 @@ impl Assembler {
     /// When `poll` has something to say although no packet came.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.reorder.deadline()
+    }
+
+    /// The sequence numbers to ask the sender for again now.
+    pub(crate) fn asks(&mut self, now: Instant) -> Vec<u16> {
+        self.reorder.asks(now)
+    }
+
+    /// When `asks` has something to say although no packet came.
+    pub(crate) fn asks_deadline(&self) -> Option<Instant> {
+        self.reorder.asks_deadline()
     }
 
     /// Whether nothing can be shown until a keyframe comes.

@@ -10,7 +10,12 @@ use futures_util::future::OptionFuture;
 use lockgate_broadcast::{Broadcast, track::Demand};
 use lockgate_media::{Format, TrackId, VideoCodec, stats::IngestStats};
 use rtc::{
-    rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
+    rtcp::{
+        payload_feedbacks::picture_loss_indication::PictureLossIndication,
+        transport_feedbacks::transport_layer_nack::{
+            TransportLayerNack, nack_pairs_from_sequence_numbers,
+        },
+    },
     rtp_transceiver::rtp_sender::RtpCodecKind,
 };
 use tokio::{
@@ -305,6 +310,18 @@ impl State {
             if source.coding == Coding::Opus {
                 continue;
             }
+            let missing = source.assembler.asks(now);
+            if !missing.is_empty() {
+                self.stats.packets_asked += missing.len() as u64;
+                let request = TransportLayerNack {
+                    sender_ssrc: 0,
+                    media_ssrc: *ssrc,
+                    nacks: nack_pairs_from_sequence_numbers(&missing),
+                };
+                if let Err(error) = source.track.write_rtcp(vec![Box::new(request)]).await {
+                    tracing::debug!(%error, ssrc, "a request for missing packets could not be sent");
+                }
+            }
             // A request or its keyframe may be lost too.
             if !source.assembler.awaits_keyframe() {
                 source.retry = None;
@@ -330,6 +347,7 @@ impl State {
             .flat_map(|source| {
                 [
                     source.assembler.deadline(),
+                    source.assembler.asks_deadline(),
                     source.keyframes.deadline(),
                     source.retry,
                 ]

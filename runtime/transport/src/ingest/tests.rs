@@ -421,3 +421,123 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_missing_is_asked_for_by_the_round_trip_and_not_for_ever() {
+    let mut bench = Bench::new(VideoCodec::H264);
+    bench.send(0, false, SPS);
+    let lost = bench.packet(0, false, PPS);
+    bench.send(0, true, IDR);
+    assert!(
+        bench.assembler.asks(bench.now).is_empty(),
+        "it may only be late"
+    );
+    let mut asked = Vec::new();
+    let mut ask = |bench: &mut Bench, ms| {
+        bench.now += Duration::from_millis(ms);
+        let asks = bench.assembler.asks(bench.now);
+        asked.extend(asks.iter().map(|_| bench.now - bench.start));
+        asks
+    };
+    assert_eq!(ask(&mut bench, 5), [lost.seq]);
+    assert!(ask(&mut bench, 20).is_empty(), "the answer is on its way");
+    // It comes after 40 ms: round trips are taken to be shorter from now on.
+    bench.now += Duration::from_millis(20);
+    let events = bench.take(lost);
+    assert!(matches!(&events[..], [Event::Unit(unit)] if unit.keyframe));
+    assert!(bench.assembler.asks_deadline().is_none());
+    // Another never comes. It is asked for a few times until it is given up.
+    bench.packet(3000, true, IDR);
+    bench.send(6000, true, IDR);
+    let mut asks = 0;
+    let mut given_up = false;
+    while !given_up {
+        let before = bench.now;
+        bench.now = [bench.assembler.asks_deadline(), bench.assembler.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap();
+        assert!(bench.now > before);
+        given_up = !bench.poll().is_empty();
+        asks += bench.assembler.asks(bench.now).len();
+    }
+    assert!((3..=8).contains(&asks), "{asks}");
+    assert!(bench.assembler.asks_deadline().is_none());
+    assert_eq!(bench.assembler.counts().packets_lost, 1);
+}
+
+#[test]
+fn audio_is_not_asked_for_and_duplicates_are_nothing_new() {
+    let mut bench = Bench::coding(Coding::Opus);
+    bench.send(0, true, b"one");
+    bench.packet(960, true, b"lost");
+    let third = bench.packet(1920, true, b"three");
+    bench.take(third.clone());
+    bench.now += Duration::from_millis(20);
+    assert!(bench.assembler.asks(bench.now).is_empty());
+    assert!(bench.take(third.clone()).is_empty());
+    assert_eq!(bench.wait(60).len(), 1);
+    assert!(bench.take(third).is_empty());
+}
+
+proptest! {
+    /// Packets that are lost, late, doubled or out of order, with answers to what is asked for that are lost as well:
+    /// what comes out is in order and whole, and what is lost for good ends at a keyframe.
+    #[test]
+    fn no_wrong_picture_comes_of_a_bad_link(
+        fates in proptest::collection::vec((0u8..100, 0u64..40, any::<bool>()), 200),
+        loss in 0u8..40,
+    ) {
+        let mut bench = Bench::new(VideoCodec::H264);
+        let mut sent: Vec<(Packet, bool)> = Vec::new();
+        // When each packet is at the receiver.
+        let mut flying: Vec<(u64, Packet)> = Vec::new();
+        let mut draws = fates.iter().cycle();
+        let mut key = true;
+        for at in 0..60u32 {
+            let slice: Vec<u8> = if key { vec![0x65, 0x88, at as u8 + 1] } else { vec![0x41, 0x9a, at as u8 + 1] };
+            let parts: Vec<&[u8]> = if key { vec![SPS, PPS, &slice] } else { vec![&slice] };
+            let count = parts.len();
+            for (part, payload) in parts.iter().enumerate() {
+                let packet = bench.packet(at * 3000, part + 1 == count, payload);
+                sent.push((packet.clone(), key));
+                let (fate, delay, twice) = *draws.next().unwrap();
+                let due = u64::from(at) * 33 + delay;
+                if at == 0 || fate >= loss {
+                    flying.push((due, packet.clone()));
+                    if twice { flying.push((due + 7, packet)); }
+                }
+            }
+            key = at % 10 == 9;
+        }
+        let mut units: Vec<Unit> = Vec::new();
+        for ms in 0..3500u64 {
+            bench.now = bench.start + Duration::from_millis(ms);
+            let (due, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut flying).into_iter().partition(|(due, _)| *due <= ms);
+            flying = rest;
+            for (_, packet) in due {
+                bench.assembler.push(bench.now, packet);
+            }
+            for event in bench.poll() {
+                if let Event::Unit(unit) = event { units.push(unit); }
+            }
+            for seq in bench.assembler.asks(bench.now) {
+                let (fate, delay, _) = *draws.next().unwrap();
+                if fate >= loss
+                    && let Some((packet, _)) = sent.iter().find(|(packet, _)| packet.seq == seq)
+                {
+                    flying.push((ms + 40 + delay, packet.clone()));
+                }
+            }
+        }
+        for pair in units.windows(2) {
+            let step = pair[1].timestamp - pair[0].timestamp;
+            prop_assert!(step >= 3000);
+            prop_assert!(step == 3000 || pair[1].keyframe, "a picture refers to one that is missing");
+        }
+        if loss < 10 {
+            prop_assert!(units.len() >= 30, "{} of 60", units.len());
+        }
+    }
+}

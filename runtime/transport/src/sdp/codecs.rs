@@ -59,6 +59,25 @@ pub(super) fn audio(section: &MediaDescription) -> Result<OfferedCodec<()>, Stri
         .ok_or(names)
 }
 
+/// The payload type of redundant audio (RFC 2198) that carries Opus of this number, if offered.
+pub(super) fn red(section: &MediaDescription, opus: u8) -> Option<OfferedCodec<()>> {
+    let (codecs, _) = listed(section);
+    let primary = opus.to_string();
+    codecs
+        .iter()
+        .find(|codec| {
+            codec.name.eq_ignore_ascii_case("red")
+                && codec.clock_rate == 48_000
+                && codec.fmtp.split('/').all(|number| number == primary)
+        })
+        .map(|codec| OfferedCodec {
+            codec: (),
+            payload_type: codec.payload_type,
+            fmtp: codec.fmtp.clone(),
+            rtx: None,
+        })
+}
+
 /// The usable codecs of a video section, best first, or the names of what was offered instead.
 pub(super) fn video(
     section: &MediaDescription,

@@ -22,6 +22,10 @@ pub(crate) enum Purpose {
 pub(crate) struct Offer {
     /// Opus, if there is an audio section.
     pub(crate) audio: Option<OfferedCodec<()>>,
+    /// Redundant Opus (RFC 2198), if a viewer offers it.
+    pub(crate) red: Option<OfferedCodec<()>>,
+    /// Whether the stream of retransmissions is told by its SSRC (`a=ssrc-group:FID`, RFC 5576 §4.2).
+    pub(crate) names_rtx: bool,
     /// The video codecs we can use, best first; empty without a video section.
     pub(crate) video: Vec<OfferedCodec<VideoCodec>>,
     /// The peer's ICE ufrag; another one in a fragment means a restart.
@@ -104,9 +108,24 @@ impl Offer {
             .find_map(|section| attribute(&session, section, "ice-ufrag"))
             .unwrap_or_default()
             .to_owned();
-        let (audio, video) = choose(audio, video, purpose)?;
+        let sections = (audio, video);
+        let names_rtx = sections.1.is_some_and(|video| {
+            let is_fid = |value: &str| value.starts_with("FID ");
+            video.attributes.iter().any(|attribute| {
+                attribute.key == "ssrc-group" && attribute.value.as_deref().is_some_and(is_fid)
+            })
+        });
+        let (audio, video) = choose(sections.0, sections.1, purpose)?;
+        let red = match (&audio, sections.0) {
+            (Some(opus), Some(section)) if purpose == Purpose::View => {
+                codecs::red(section, opus.payload_type)
+            }
+            _ => None,
+        };
         Ok(Self {
             audio,
+            red,
+            names_rtx,
             video,
             ufrag,
             peer_is_dtls_client,

@@ -60,6 +60,7 @@ async fn viewed(codec: VideoCodec) -> String {
     let feed = ViewerFeed {
         broadcast,
         selection: watch::channel(selection("source")).1,
+        congested: Default::default(),
     };
     let accepted = transport.subscribe(VIEWER.to_owned(), feed).await.unwrap();
     plain(&accepted.answer, transport.local_addr().port())
@@ -198,7 +199,7 @@ async fn a_viewer_of_h264_is_answered() {
     a=ice-lite
     a=extmap-allow-mixed
     a=group:BUNDLE 0 1
-    m=audio 9 UDP/TLS/RTP/SAVPF 111
+    m=audio 9 UDP/TLS/RTP/SAVPF 111 63
     c=IN IP4 0.0.0.0
     a=setup:active
     a=mid:0
@@ -209,6 +210,8 @@ async fn a_viewer_of_h264_is_answered() {
     a=rtpmap:111 opus/48000/2
     a=fmtp:111 minptime=10;useinbandfec=1
     a=rtcp-fb:111 transport-cc
+    a=rtpmap:63 red/48000/2
+    a=fmtp:63 111/111
     a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
     a=msid:STREAM audio
     a=ssrc:SSRC cname:STREAM
@@ -218,7 +221,7 @@ async fn a_viewer_of_h264_is_answered() {
     a=sendonly
     a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
     a=end-of-candidates
-    m=video 9 UDP/TLS/RTP/SAVPF 108 109
+    m=video 9 UDP/TLS/RTP/SAVPF 108 96 97 109
     c=IN IP4 0.0.0.0
     a=setup:active
     a=mid:1
@@ -226,12 +229,19 @@ async fn a_viewer_of_h264_is_answered() {
     a=ice-pwd:RANDOM
     a=rtcp-mux
     a=rtcp-rsize
+    a=rtpmap:96 VP8/90000
+    a=rtcp-fb:96 ccm fir
+    a=rtcp-fb:96 nack
+    a=rtcp-fb:96 nack pli
+    a=rtcp-fb:96 transport-cc
     a=rtpmap:108 H264/90000
     a=fmtp:108 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f
     a=rtcp-fb:108 ccm fir
     a=rtcp-fb:108 nack
     a=rtcp-fb:108 nack pli
     a=rtcp-fb:108 transport-cc
+    a=rtpmap:97 rtx/90000
+    a=fmtp:97 apt=96
     a=rtpmap:109 rtx/90000
     a=fmtp:109 apt=108
     a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
@@ -261,7 +271,7 @@ async fn a_viewer_of_vp8_is_answered() {
     a=ice-lite
     a=extmap-allow-mixed
     a=group:BUNDLE 0 1
-    m=audio 9 UDP/TLS/RTP/SAVPF 111
+    m=audio 9 UDP/TLS/RTP/SAVPF 111 63
     c=IN IP4 0.0.0.0
     a=setup:active
     a=mid:0
@@ -272,6 +282,8 @@ async fn a_viewer_of_vp8_is_answered() {
     a=rtpmap:111 opus/48000/2
     a=fmtp:111 minptime=10;useinbandfec=1
     a=rtcp-fb:111 transport-cc
+    a=rtpmap:63 red/48000/2
+    a=fmtp:63 111/111
     a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
     a=msid:STREAM audio
     a=ssrc:SSRC cname:STREAM
@@ -281,7 +293,7 @@ async fn a_viewer_of_vp8_is_answered() {
     a=sendonly
     a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
     a=end-of-candidates
-    m=video 9 UDP/TLS/RTP/SAVPF 108 96
+    m=video 9 UDP/TLS/RTP/SAVPF 108 96 97 109
     c=IN IP4 0.0.0.0
     a=setup:active
     a=mid:1
@@ -300,8 +312,17 @@ async fn a_viewer_of_vp8_is_answered() {
     a=rtcp-fb:108 nack
     a=rtcp-fb:108 nack pli
     a=rtcp-fb:108 transport-cc
+    a=rtpmap:97 rtx/90000
+    a=fmtp:97 apt=96
+    a=rtpmap:109 rtx/90000
+    a=fmtp:109 apt=108
     a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
     a=msid:STREAM video
+    a=ssrc-group:FID SSRC SSRC
+    a=ssrc:SSRC cname:STREAM
+    a=ssrc:SSRC msid:STREAM video
+    a=ssrc:SSRC mslabel:STREAM
+    a=ssrc:SSRC label:video
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM video
     a=ssrc:SSRC mslabel:STREAM

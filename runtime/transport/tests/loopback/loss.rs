@@ -115,6 +115,7 @@ async fn what_a_viewer_loses_is_sent_again() {
     let feed = ViewerFeed {
         broadcast: broadcast.clone(),
         selection: watch::channel(selection("high")).1,
+        congested: Default::default(),
     };
     let accepted = transport.subscribe(offer, feed).await.unwrap();
     assert!(accepted.answer.contains("a=ssrc-group:FID"));

@@ -58,6 +58,7 @@ pub(crate) fn selection(video: &str) -> Selection {
     Selection {
         video: Some(TrackId::new(video).unwrap()),
         audio: Some(TrackId::opus()),
+        ..Selection::default()
     }
 }
 
@@ -93,6 +94,7 @@ pub(crate) async fn viewer(
     let feed = ViewerFeed {
         broadcast: broadcast.clone(),
         selection: receiver,
+        congested: Arc::default(),
     };
     let accepted = transport.subscribe(offer, feed).await.unwrap();
     client.answer(&accepted.answer).await;
