@@ -130,7 +130,13 @@ impl Estimate {
             && self.queue_s < QUEUE_LOW_S
             && self.is_calm(now, CALM)
         {
-            let rate = (self.bps * PROBE_STEP).min(self.goal_bps * PROBE_ABOVE);
+            // Where a large step did not pass, a small one may.
+            let step = if self.probing.failed() {
+                PROBE_STEP_SMALL
+            } else {
+                PROBE_STEP
+            };
+            let rate = (self.bps * step).min(self.goal_bps * PROBE_ABOVE);
             self.probing.begin(now, rate);
         }
         self.probing.missing(now)
@@ -196,6 +202,20 @@ impl Estimate {
         Some(f64::from(bytes) * 8.0 / covered.as_secs_f64())
     }
 
+    /// What arrived in so short a time that a link which got narrower a moment ago shows its new rate.
+    fn carried_lately_bps(&self) -> Option<f64> {
+        let from = self.window.len().checked_sub(RATE_PACKETS)?;
+        let newest = self.window.back()?.0;
+        let since = self.window.get(from)?.0.min(newest.saturating_sub(RATE_SHORT));
+        let span = newest.saturating_sub(since);
+        self.carried_bps(span)
+    }
+
+    /// Whether what was just sent is more than the link carries, so that its queue is to drain.
+    pub(crate) fn is_draining(&self, now: Duration) -> bool {
+        !self.is_calm(now, DRAIN)
+    }
+
     fn trim(&mut self) {
         let Some(newest) = self.window.iter().map(|(arrived, _)| *arrived).max() else {
             return;
@@ -239,7 +259,7 @@ impl Estimate {
         if (growing || standing) && self.is_calm(now, self.rtt + OBJECT_AGAIN) {
             self.standing_since = None;
             let carried = self
-                .carried_bps(RATE_SHORT)
+                .carried_lately_bps()
                 .or_else(|| self.carried_bps(RATE_WINDOW));
             if let Some(carried) = carried {
                 self.object(now, carried * BACK_OFF, carried);
@@ -343,10 +363,12 @@ const OBJECT_AGAIN: Duration = Duration::from_millis(150);
 /// Without reports for this long there is nothing to judge a probe by.
 const FRESH: Duration = Duration::from_millis(500);
 const PROBE_STEP: f64 = 2.0;
+const PROBE_STEP_SMALL: f64 = 1.4;
 const PROBE_ABOVE: f64 = 1.1;
 const RATE_WINDOW: Duration = Duration::from_millis(1000);
-/// What a link carries now that carried more a moment ago.
-const RATE_SHORT: Duration = Duration::from_millis(300);
+/// What a link carries now that carried more a moment ago: over this time, and so many packets.
+const RATE_SHORT: Duration = Duration::from_millis(150);
+const RATE_PACKETS: usize = 12;
 /// A second of 60 Mbit/s.
 const WINDOW_MAX: usize = 8000;
 /// A clock that drifts by 50 ppm moves 1.5 ms in this time.

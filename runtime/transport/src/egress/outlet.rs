@@ -158,7 +158,8 @@ impl Outlet {
         };
         let begins = self.shared.keyframe.load(Relaxed)
             == KEYFRAME | u32::from(packet.header.sequence_number);
-        if begins && self.pacer.waited(now) >= STALE {
+        if begins && (self.pacer.waited(now) >= STALE || self.estimate.is_draining(now)) {
+            // Nor is anything older sent again: it would hold the keyframe up.
             // One number is left out where a picture was cut off, so that its rest is not taken for what follows.
             let gap = u16::from(!stream.whole);
             let dropped = self.pacer.clear() as u16;

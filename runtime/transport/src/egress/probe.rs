@@ -54,6 +54,11 @@ impl Probing {
         self.next = self.next.max(now + pause);
     }
 
+    /// Whether the last one failed.
+    pub(super) fn failed(&self) -> bool {
+        self.failures > 0
+    }
+
     /// Begins one.
     pub(super) fn begin(&mut self, now: Duration, rate_bps: f64) {
         self.probe = Some(Probe {
@@ -138,7 +143,7 @@ impl Probing {
         let pause = if passed {
             Duration::ZERO
         } else {
-            AGAIN * (1 << (self.failures - 1))
+            AGAIN + AGAIN / 2 * (self.failures - 1)
         };
         self.next = now + pause;
         Some(Outcome {
@@ -153,6 +158,6 @@ const LENGTH: Duration = Duration::from_millis(200);
 /// Reports come every 50 to 100 ms.
 const PATIENCE: Duration = Duration::from_millis(120);
 const PASS: f64 = 0.85;
-/// After the first failure; twice as long after further ones.
+/// After the first failure; half as long again after further ones.
 const AGAIN: Duration = Duration::from_secs(2);
 const FAILURES_MAX: u32 = 2;

@@ -14,6 +14,8 @@ mod loss;
 #[cfg(test)]
 mod publish;
 #[cfg(test)]
+mod squeeze;
+#[cfg(test)]
 mod units;
 #[cfg(test)]
 mod view;

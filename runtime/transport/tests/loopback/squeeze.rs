@@ -1,0 +1,327 @@
+//! A link squeezed from 5 Mbit/s to 1 and let go again: a real socket behind a real token bucket.
+//!
+//! The kernel's shaper needs a network of its own, so the test runs itself again in a fresh network namespace that
+//! nobody else sees and that is gone when it ends.
+
+use std::{
+    collections::BTreeMap,
+    process::Command,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use lockgate_broadcast::track::Producer;
+use lockgate_media::{AccessUnit, TrackId, VideoCodec};
+use lockgate_ports::{
+    Selection, Signaller, ViewerFeed,
+    signaller::PeerState,
+    task::{Task, own},
+};
+use lockgate_transport::{Config, Transport};
+use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
+use tokio::sync::{Notify, watch};
+use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
+
+use crate::{
+    client::{Client, within},
+    publish::broadcast,
+    units::picture,
+    view::rung,
+};
+
+const INSIDE: &str = "LOCKGATE_TEST_NETWORK";
+const PORT: u16 = 8189;
+/// Rung and bitrate in bit/s, lowest first.
+const RUNGS: [(&str, f64); 3] = [("low", 500e3), ("mid", 1.2e6), ("high", 3e6)];
+
+/// What a viewer saw of the pictures.
+#[derive(Debug)]
+struct Shown {
+    last: Instant,
+    /// Times without a picture that are freezes.
+    freezes: Vec<(Instant, Duration)>,
+    pictures: u32,
+}
+
+fn shell(script: &str) {
+    let output = Command::new("sh").args(["-c", script]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {said}");
+}
+
+fn squeeze(verb: &str, mbit: u32) {
+    shell(&format!(
+        "tc qdisc {verb} dev lo parent 1:2 handle 20: tbf rate {mbit}mbit burst 16kb latency 300ms"
+    ));
+}
+
+/// Runs the test of this name inside a namespace, or says that this is where it is already.
+fn inside_a_network(name: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        shell("ip link set lo up");
+        shell("tc qdisc add dev lo root handle 1: htb default 1 r2q 100000");
+        for class in [1, 2] {
+            shell(&format!(
+                "tc class add dev lo parent 1: classid 1:{class} htb rate 10gbit"
+            ));
+        }
+        shell(&format!(
+            "tc filter add dev lo parent 1: protocol ip u32 match ip sport {PORT} 0xffff flowid 1:2"
+        ));
+        return true;
+    }
+    let allowed = |flags: &str| {
+        let mut probe = Command::new("unshare");
+        probe
+            .args([flags, "true"])
+            .output()
+            .is_ok_and(|output| output.status.success())
+    };
+    let flags = ["-n", "-rn"].into_iter().find(|flags| allowed(flags)).expect(
+        "this test needs a network namespace of its own: run it as root, or where `unshare -rn true` works",
+    );
+    let status = Command::new("unshare")
+        .arg(flags)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", name, "--nocapture"])
+        .env(INSIDE, "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "inside its own network the test failed");
+    false
+}
+
+/// Writes pictures of a bitrate, 30 a second, a keyframe every two seconds and whenever one is asked for.
+fn play(producer: Producer, bps: f64) -> Task {
+    own(async move {
+        let mut demand = producer.demand();
+        let mut asked = 0;
+        let mut pace = tokio::time::interval(Duration::from_micros(33_333));
+        let bytes = (bps / 8.0 / 30.0) as usize;
+        for number in 0..u32::MAX {
+            pace.tick().await;
+            let now = demand.borrow_and_update().keyframes_asked;
+            let keyframe = number % 60 == 0 || now > asked;
+            asked = now;
+            let len = if keyframe { bytes * 4 } else { bytes * 19 / 20 };
+            let mut unit = picture(VideoCodec::H264, keyframe, number).to_vec();
+            unit.resize(unit.len().max(len), 0x55);
+            producer.push(AccessUnit::new(
+                i64::from(number) * 3000,
+                keyframe,
+                Bytes::from(unit),
+            ));
+        }
+    })
+}
+
+/// Puts the packets of a stream in order as a player does, and notes when pictures are complete.
+async fn watch_pictures(track: Arc<dyn TrackRemote>, shown: Arc<Mutex<Shown>>) {
+    let mut waiting: BTreeMap<i64, (bool, bool)> = BTreeMap::new();
+    let mut next: Option<i64> = None;
+    while let Some(event) = track.poll().await {
+        let TrackRemoteEvent::OnRtpPacket(packet) = event else {
+            continue;
+        };
+        let base = *next.get_or_insert(i64::from(packet.header.sequence_number));
+        let step = packet
+            .header
+            .sequence_number
+            .wrapping_sub(base as u16)
+            .cast_signed();
+        if step < 0 {
+            continue;
+        }
+        // Our packetiser puts the parameter sets of a keyframe into a packet of their own.
+        let starts = packet.payload.first().is_some_and(|head| head & 0x1f == 24);
+        waiting.insert(base + i64::from(step), (starts, packet.header.marker));
+        // A keyframe that is there needs nothing of what is missing before it.
+        let key = waiting
+            .iter()
+            .rev()
+            .find(|(_, (starts, _))| *starts)
+            .map(|(at, _)| *at);
+        if let Some(key) = key
+            && key > base
+            && (key..)
+                .zip(waiting.range(key..))
+                .take_while(|(at, (number, _))| at == *number)
+                .any(|(_, (_, (_, marker)))| *marker)
+        {
+            waiting = waiting.split_off(&key);
+            next = Some(key);
+        }
+        while let Some((&at, &(_, marker))) = waiting.first_key_value()
+            && Some(at) == next
+        {
+            waiting.pop_first();
+            next = Some(at + 1);
+            if marker {
+                let mut shown = shown.lock().unwrap();
+                let gap = shown.last.elapsed();
+                // As webrtc-stats counts freezes: 150 ms more than a picture lasts.
+                if shown.pictures > 0 && gap > Duration::from_millis(183) {
+                    let since = shown.last;
+                    shown.freezes.push((since, gap));
+                }
+                shown.last = Instant::now();
+                shown.pictures += 1;
+            }
+        }
+    }
+}
+
+/// What the built-in policy does: down at once, up one step after five seconds.
+fn choose(bandwidth_kbps: Option<f64>, current: usize, fits_since: &mut Option<Instant>) -> usize {
+    let Some(kbps) = bandwidth_kbps else {
+        return current;
+    };
+    let fits = RUNGS
+        .iter()
+        .rposition(|(_, bps)| bps / 1000.0 <= 0.8 * kbps)
+        .unwrap_or(0);
+    if fits <= current {
+        *fits_since = None;
+        return fits;
+    }
+    let since = *fits_since.get_or_insert_with(Instant::now);
+    if since.elapsed() < Duration::from_secs(5) {
+        return current;
+    }
+    *fits_since = Some(Instant::now());
+    current + 1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_viewer_goes_down_with_its_link_without_a_long_freeze_and_comes_back_up() {
+    let name = "squeeze::a_viewer_goes_down_with_its_link_without_a_long_freeze_and_comes_back_up";
+    if !inside_a_network(name) {
+        return;
+    }
+    squeeze("add", 5);
+    let transport = Transport::bind(Config {
+        udp_listen: format!("127.0.0.1:{PORT}").parse().unwrap(),
+        ..Config::default()
+    })
+    .await
+    .unwrap();
+    let broadcast = broadcast();
+    let _players: Vec<Task> = RUNGS
+        .iter()
+        .map(|(id, bps)| play(rung(&broadcast, id, VideoCodec::H264), *bps))
+        .collect();
+    let selection = |at: usize| Selection {
+        video: Some(TrackId::new(RUNGS[at].0).unwrap()),
+        useful_kbps: Some(4500),
+        ..Selection::default()
+    };
+    let (selected, receiver) = watch::channel(selection(2));
+    let congested = Arc::new(Notify::new());
+    let mut client = Client::new(&[VideoCodec::H264]).await;
+    client.receives(RtpCodecKind::Video).await;
+    let offer = client.offer().await;
+    let feed = ViewerFeed {
+        broadcast: broadcast.clone(),
+        selection: receiver,
+        congested: Arc::clone(&congested),
+    };
+    let accepted = transport.subscribe(offer, feed).await.unwrap();
+    client.answer(&accepted.answer).await;
+    client.connected().await;
+    let mut state = accepted.peer.state();
+    within(state.wait_for(|state| *state == PeerState::Connected))
+        .await
+        .unwrap();
+    let track = within(client.tracks.recv()).await.unwrap();
+    let shown = Arc::new(Mutex::new(Shown {
+        last: Instant::now(),
+        freezes: Vec::new(),
+        pictures: 0,
+    }));
+    let _watching = own(watch_pictures(track, Arc::clone(&shown)));
+
+    let start = Instant::now();
+    let (squeezed_at, freed_at, end) = (6, 14, 30);
+    let (mut current, mut fits_since) = (2, None);
+    let (mut down, mut up): (Option<Duration>, Option<Duration>) = (None, None);
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.tick().await;
+    let mut second = 0;
+    println!("  s  link  estimate  sent kbit/s  rung  frozen ms");
+    while second < end {
+        let ticked = tokio::select! {
+            _ = tick.tick() => true,
+            () = congested.notified() => false,
+        };
+        let link = accepted.peer.link();
+        let chosen = choose(link.bandwidth_kbps, current, &mut fits_since);
+        if chosen != current {
+            current = chosen;
+            selected.send_replace(selection(chosen));
+        }
+        let since = |second: u64| start.elapsed().checked_sub(Duration::from_secs(second));
+        if current == 0 && down.is_none() {
+            down = since(squeezed_at);
+        }
+        if current == 2 && up.is_none() {
+            up = since(freed_at).filter(|_| second > freed_at);
+        }
+        if !ticked {
+            continue;
+        }
+        second += 1;
+        let frozen: Duration = shown
+            .lock()
+            .unwrap()
+            .freezes
+            .iter()
+            .filter(|(since, _)| (*since - start).as_secs() == second - 1)
+            .map(|(_, gap)| *gap)
+            .sum();
+        println!(
+            " {second:2}  {:4}  {:8.0}  {:11.0}  {:4}  {:9}",
+            if (squeezed_at..freed_at).contains(&(second - 1)) {
+                1
+            } else {
+                5
+            },
+            link.bandwidth_kbps.unwrap_or(0.0),
+            link.sent_kbps.unwrap_or(0.0),
+            RUNGS[current].0,
+            frozen.as_millis(),
+        );
+        if second == squeezed_at {
+            squeeze("change", 1);
+        }
+        if second == freed_at {
+            squeeze("change", 5);
+        }
+        if up.is_some() {
+            break;
+        }
+    }
+    let shown = shown.lock().unwrap();
+    println!(
+        "freezes: {:?}",
+        shown
+            .freezes
+            .iter()
+            .map(|(at, gap)| (*at - start, *gap))
+            .collect::<Vec<_>>()
+    );
+    let down = down.expect("it went down");
+    assert!(down < Duration::from_secs(2), "down after {down:?}");
+    let up = up.expect("it came back up");
+    assert!(up < Duration::from_secs(15), "up after {up:?}");
+    let longest = shown
+        .freezes
+        .iter()
+        .map(|(_, gap)| *gap)
+        .max()
+        .unwrap_or_default();
+    assert!(
+        longest < Duration::from_millis(500),
+        "frozen for {longest:?}"
+    );
+}
