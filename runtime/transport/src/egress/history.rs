@@ -22,6 +22,7 @@ struct Sent {
     at: Duration,
     /// When it was last sent again.
     again: Option<Duration>,
+    times: u8,
 }
 
 /// The packets of one stream that may be asked for again, by sequence number without gaps.
@@ -51,6 +52,7 @@ impl History {
             payload: packet.payload.clone(),
             at: now,
             again: None,
+            times: 0,
         }));
         while self.packets.len() > PACKETS_MAX
             || self.packets.front().is_some_and(|front| {
@@ -77,8 +79,10 @@ impl History {
         };
         let last = sent.again.unwrap_or(sent.at);
         let due = sent.again.is_none() || now.saturating_sub(last) >= pause;
+        let due = due && sent.times < TIMES_MAX;
         if due {
             sent.again = Some(now);
+            sent.times += 1;
         }
         due
     }
@@ -255,6 +259,8 @@ impl Departures {
 /// A second of 10 Mbit/s; a viewer asks within a few round trips or not at all.
 const PACKETS_MAX: usize = 1024;
 const AGE_MAX: Duration = Duration::from_millis(1000);
+/// A viewer that misses a packet for longer is waiting for a keyframe.
+const TIMES_MAX: u8 = 5;
 /// Numbers left out at a time; more is another numbering.
 const SKIP_MAX: u16 = 16;
 /// Two seconds of 20 Mbit/s.

@@ -1,18 +1,25 @@
-//! A link that loses one media packet in twenty, each way.
+//! Links that lose media packets: one in twenty each way, at random, and for 200 ms at a time.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use lockgate_media::{TrackId, VideoCodec};
 use lockgate_ports::{
     Signaller, ViewerFeed,
     task::{Task, own},
 };
+use rand::{Rng, SeedableRng, rngs::StdRng};
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use tokio::{net::UdpSocket, sync::watch};
 use webrtc::media_stream::track_remote::TrackRemoteEvent;
 
 use crate::{
     client::{Client, H264, within},
+    player::{Shown, play_at, watch_pictures},
     publish::{broadcast, consume, transport},
     units::picture,
     view::{play, rung, selection},
@@ -20,6 +27,19 @@ use crate::{
 
 /// A relay before the transport that loses packets; returns its address.
 async fn lossy(transport: SocketAddr) -> (SocketAddr, Task) {
+    let mut seen = 0u32;
+    relay(transport, move || {
+        seen += 1;
+        seen % 20 == 7
+    })
+    .await
+}
+
+/// A relay that asks of each media packet whether to lose it.
+async fn relay(
+    transport: SocketAddr,
+    mut falls: impl FnMut() -> bool + Send + 'static,
+) -> (SocketAddr, Task) {
     let outside = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let inside = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     inside.connect(transport).await.unwrap();
@@ -27,12 +47,10 @@ async fn lossy(transport: SocketAddr) -> (SocketAddr, Task) {
     let task = own(async move {
         let (mut there, mut back) = ([0; 2000], [0; 2000]);
         let mut client = None;
-        let mut seen = 0u32;
         let mut lose = |datagram: &[u8]| {
             // SRTP with media in it (RFC 7983 §7); RTCP is small.
             let media = datagram.len() > 300 && (128..192).contains(&datagram[0]);
-            seen += u32::from(media);
-            media && seen % 20 == 7
+            media && falls()
         };
         loop {
             tokio::select! {
@@ -142,4 +160,69 @@ async fn what_a_viewer_loses_is_sent_again() {
         panic!("the track ended");
     })
     .await;
+}
+
+/// A viewer behind a bad link for some seconds: how long it was frozen, the longest of that, how many pictures it saw,
+/// and how many packets were sent again.
+async fn behind(falls: impl FnMut() -> bool + Send + 'static) -> (Duration, Duration, u32, u64) {
+    let transport = transport().await;
+    let broadcast = broadcast();
+    let (relay, _relaying) = relay(transport.local_addr(), falls).await;
+    let _player = play_at(rung(&broadcast, "high", VideoCodec::H264), 1.5e6);
+    let mut client = Client::new(&[VideoCodec::H264]).await;
+    client.receives(RtpCodecKind::Video).await;
+    let offer = client.offer().await;
+    let feed = ViewerFeed {
+        broadcast: broadcast.clone(),
+        selection: watch::channel(selection("high")).1,
+        congested: Default::default(),
+    };
+    let accepted = transport.subscribe(offer, feed).await.unwrap();
+    client
+        .answer(&through(&accepted.answer, transport.local_addr(), relay))
+        .await;
+    client.connected().await;
+    let track = within(client.tracks.recv()).await.unwrap();
+    let shown = Shown::none_yet();
+    let watching = own(watch_pictures(track, Arc::clone(&shown)));
+    // Two hundred pictures are produced in this time: what counts is how many of them are seen.
+    let over = tokio::time::timeout(Duration::from_millis(6667), watching).await;
+    assert!(over.is_err(), "the track ended");
+    let shown = shown.lock().unwrap();
+    let frozen = shown.freezes.iter().map(|(_, gap)| *gap).sum();
+    let again = accepted.peer.link().packets_resent;
+    (frozen, shown.longest(), shown.pictures, again)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pictures_go_on_whatever_is_lost() {
+    let random = |percent: u32, seed: u64| {
+        let mut rng = StdRng::seed_from_u64(seed);
+        move || rng.random_ratio(percent, 100)
+    };
+    // Everything is lost for 200 ms every two seconds.
+    let start = Instant::now();
+    let bursts = move || start.elapsed().as_millis() % 2000 >= 1800;
+    let (one, five, ten, burst) = tokio::join!(
+        behind(random(1, 1)),
+        behind(random(5, 2)),
+        behind(random(10, 3)),
+        behind(bursts)
+    );
+    println!("  lost      frozen ms  longest ms  pictures  sent again");
+    for (name, (frozen, longest, pictures, again)) in [
+        ("1 %", one),
+        ("5 %", five),
+        ("10 %", ten),
+        ("200 ms", burst),
+    ] {
+        println!(
+            "  {name:8}  {:9}  {:10}  {pictures:8}  {again:10}",
+            frozen.as_millis(),
+            longest.as_millis()
+        );
+        assert!(again > 0, "{name}: nothing was lost");
+        assert!(pictures > 150, "{name}: {pictures} pictures of 200");
+        assert!(longest < Duration::from_millis(1000), "{name}: {longest:?}");
+    }
 }

@@ -12,6 +12,8 @@ mod life;
 #[cfg(test)]
 mod loss;
 #[cfg(test)]
+mod player;
+#[cfg(test)]
 mod publish;
 #[cfg(test)]
 mod squeeze;
