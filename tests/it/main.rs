@@ -7,11 +7,13 @@
 //! - `policies`  scripts that decide: swapped by file and by API, broken, hostile, rolled back
 //! - `author`    case files: held, failed, wrong
 //! - `metrics`   what Prometheus collects: its grammar, who may read it, counters through a swap
+//! - `bad_policies`  policy files that are wrong, not granted or badly configured
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
 //!
 //! What a browser must see is in `tests/browser`.
 
 mod author;
+mod bad_policies;
 mod demo;
 mod metrics;
 mod policies;

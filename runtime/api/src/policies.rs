@@ -32,7 +32,8 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<
     Ok(Json(json!({ "policies": slots, "late": app.desk.late() })))
 }
 
-/// `PUT /api/policies/{kind}`: the body is a Luau script or a Wasm component; it decides from the next tick on.
+/// `PUT /api/policies/{kind}`: the body is a Luau script or a Wasm component; it decides from the next tick on. One that
+/// answers several kinds takes the kind it is put to, and no other.
 pub(crate) async fn swap(
     State(app): State<App>,
     Path(kind): Path<String>,
@@ -43,6 +44,7 @@ pub(crate) async fn swap(
     let kind = parse(&kind)?;
     let (bytes, artifact) = load(&app, kind, request).await?;
     let manifest = artifact.manifest();
+    let answers: Vec<Kind> = manifest.kinds.keys().copied().collect();
     let (name, version, digest) = (
         manifest.name.clone(),
         manifest.version.clone(),
@@ -60,7 +62,7 @@ pub(crate) async fn swap(
     }
     tracing::info!(%kind, generation, %digest, "a policy that came by the API decides from now on");
     Ok(Json(
-        json!({ "kind": kind, "generation": generation, "name": name, "version": version, "digest": digest }),
+        json!({ "kind": kind, "generation": generation, "name": name, "version": version, "digest": digest, "answers": answers }),
     ))
 }
 

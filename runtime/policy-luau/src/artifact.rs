@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, thread};
 
-use lockgate_policy::{Artifact, Fault, Kind, Limits, LoadError, Manifest, Policy};
+use lockgate_policy::{Artifact, Fault, Kind, Limits, LoadError, Manifest, Policy, Services};
 use mlua::{Error, chunk::Compiler};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -133,8 +133,13 @@ impl Artifact for LuauArtifact {
         &self.digest
     }
 
-    fn instantiate(&self, config: &Value) -> Result<Box<dyn Policy>, Fault> {
-        Instance::new(&self.script, config).map(|instance| Box::new(instance) as Box<dyn Policy>)
+    fn instantiate_with(
+        &self,
+        config: &Value,
+        services: &Services,
+    ) -> Result<Box<dyn Policy>, Fault> {
+        let instance = Instance::new(&self.script, config, services)?;
+        Ok(Box::new(instance))
     }
 }
 
@@ -247,11 +252,6 @@ fn settle(
                 let function = function_of(*kind);
                 return Err(LoadError::new(format!(
                     "{name} returns a function {function}, but its manifest has no [kinds.{kind}]; add it, or remove the function"
-                )));
-            }
-            if let Some(import) = manifest.imports.first() {
-                return Err(LoadError::new(format!(
-                    "the manifest of {name} wants the import {import:?}; scripts have no imports yet, so remove it"
                 )));
             }
             manifest

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lockgate_policy::{
-    Answer, Batch, Fault, Kind, Limits, Policy, Spent,
+    Answer, Batch, Fault, Kind, Limits, Policy, Services, Spent,
     auth::{Request, Verdict},
 };
 use mlua::{Function, Table, Value, chunk::ChunkMode};
@@ -19,6 +19,7 @@ use crate::{
 /// An instance of a script, on one thread.
 pub(crate) struct Instance {
     script: Arc<Script>,
+    services: Services,
     state: State,
     seats: Vec<Seat>,
     authorize: Option<Function>,
@@ -29,7 +30,8 @@ pub(crate) struct Instance {
 impl Instance {
     /// The kinds a script answers, by running it once.
     pub(crate) fn kinds(script: &Script) -> Result<Vec<Kind>, Fault> {
-        let state = state::new().map_err(|error| host(&error))?;
+        let services = Services::of(&script.manifest);
+        let state = state::new(&services).map_err(|error| host(&error))?;
         let policy = run(&state, script)?;
         let mut kinds = Vec::new();
         for kind in Kind::ALL {
@@ -41,8 +43,16 @@ impl Instance {
     }
 
     /// A fresh instance, configured.
-    pub(crate) fn new(script: &Arc<Script>, config: &serde_json::Value) -> Result<Self, Fault> {
-        let state = state::new().map_err(|error| host(&error))?;
+    pub(crate) fn new(
+        script: &Arc<Script>,
+        config: &serde_json::Value,
+        services: &Services,
+    ) -> Result<Self, Fault> {
+        if !services.has_all(&script.manifest) {
+            let what = "it has not been given every import of its manifest";
+            return Err(Fault::Host(what.to_owned()));
+        }
+        let state = state::new(services).map_err(|error| host(&error))?;
         let policy = run(&state, script)?;
         configure(&state, script, &policy, config)?;
         // From here on a global would be state that nobody carries.
@@ -61,6 +71,7 @@ impl Instance {
         }
         Ok(Self {
             script: Arc::clone(script),
+            services: services.clone(),
             state,
             seats,
             authorize,
@@ -101,7 +112,7 @@ impl Instance {
 
     fn whole(&self) -> Result<(), Fault> {
         if self.is_broken {
-            return Err(Fault::Trap(
+            return Err(Fault::Host(
                 "this instance has failed before; make a new one".to_owned(),
             ));
         }
@@ -117,14 +128,17 @@ impl Policy for Instance {
             .iter()
             .position(|seat| seat.kind == kind)
             .ok_or(Fault::NotAnswered(kind))?;
-        self.seats[at].check(batch).map_err(Fault::Trap)?;
+        self.seats[at].check(batch).map_err(Fault::Host)?;
         self.seats[at]
             .show_ladder(&self.state.lua, batch)
             .map_err(|error| host(&error))?;
         let judge = |instance: &mut Self| {
             instance.seats[at].judge(&instance.state, &instance.script.name, batch, answer)
         };
-        let (peak, steps) = self.within(kind, batch.row_count, judge)?;
+        self.services.begin(batch.tick.now_ms);
+        let judged = self.within(kind, batch.row_count, judge);
+        self.services.end(judged.is_ok());
+        let (peak, steps) = judged?;
         Ok(spent(steps, peak))
     }
 
@@ -134,9 +148,15 @@ impl Policy for Instance {
             return Err(Fault::NotAnswered(Kind::Auth));
         };
         let asked = request::to_luau(&self.state.lua, request).map_err(|error| host(&error))?;
-        let (said, steps) = self.within(Kind::Auth, 1, |_| authorize.call::<Value>(asked))?;
-        let verdict = request::verdict(&said)
-            .map_err(|what| Fault::BadOutput(format!("{}: {what}", self.script.name)))?;
+        self.services.begin(request.now_s.saturating_mul(1000));
+        let said = self.within(Kind::Auth, 1, |_| authorize.call::<Value>(asked));
+        let judged = said.and_then(|(said, steps)| {
+            let verdict = request::verdict(&said)
+                .map_err(|what| Fault::BadOutput(format!("{}: {what}", self.script.name)))?;
+            Ok((verdict, steps))
+        });
+        self.services.end(judged.is_ok());
+        let (verdict, steps) = judged?;
         let used = self.state.tidy().map_err(|error| host(&error))?;
         Ok((verdict, spent(steps, used)))
     }
@@ -273,5 +293,5 @@ fn set_limit(state: &State, bytes: usize) -> Result<(), Fault> {
 
 /// An error that is not the script's doing.
 fn host(error: &mlua::Error) -> Fault {
-    Fault::Trap(format!("the host could not run it: {error}"))
+    Fault::Host(error.to_string())
 }

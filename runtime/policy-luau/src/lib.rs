@@ -10,6 +10,7 @@ mod artifact;
 mod fault;
 mod fill;
 mod helpers;
+mod host;
 mod instance;
 mod request;
 mod seat;

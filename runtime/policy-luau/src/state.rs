@@ -7,7 +7,9 @@ use mlua::{
     chunk::{ChunkMode, Compiler},
 };
 
-use crate::{helpers, steps};
+use lockgate_policy::Services;
+
+use crate::{helpers, host, steps};
 
 const PRELUDE: &str = include_str!("../../../sdk/luau/prelude.luau");
 
@@ -43,6 +45,7 @@ const GLOBALS: &[&str] = &[
     // From the host:
     "ends_with",
     "glob",
+    "host",
     "lower",
     "null",
     "split",
@@ -73,13 +76,14 @@ impl State {
     }
 }
 
-/// Makes a state and closes it up. It counts steps, but has no memory limit yet.
-pub(crate) fn new() -> mlua::Result<State> {
+/// Makes a state with these imports and closes it up. It counts steps, but has no memory limit yet.
+pub(crate) fn new(services: &Services) -> mlua::Result<State> {
     let libraries = StdLib::TABLE | StdLib::MATH | StdLib::BIT | StdLib::BUFFER | StdLib::VECTOR;
     let lua = Lua::new_with(libraries, LuaOptions::default())?;
     steps::install(&lua)?;
     let globals = lua.globals();
     helpers::install(&lua, &globals)?;
+    host::install(&lua, &globals, services)?;
     globals.raw_set("null", Value::NULL)?;
     let math: Table = globals.raw_get("math")?;
     math.raw_remove("random")?;

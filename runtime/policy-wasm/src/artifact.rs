@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use lockgate_policy::{Artifact, Fault, Kind, Limits, Manifest, Policy, auth, column, engine};
+use lockgate_policy::{
+    Artifact, Fault, Kind, Limits, Manifest, Policy, Services, auth, column, engine,
+};
 use serde_json::Value;
 use wasmtime::component::{ComponentExportIndex, InstancePre};
 
@@ -50,10 +52,20 @@ impl Artifact for WasmArtifact {
         &self.loaded.digest
     }
 
-    fn instantiate(&self, config: &Value) -> Result<Box<dyn Policy>, Fault> {
+    fn instantiate_with(
+        &self,
+        config: &Value,
+        services: &Services,
+    ) -> Result<Box<dyn Policy>, Fault> {
         let config = config.to_string();
-        let live = Live::start(&self.loaded, &config)?;
-        Ok(Box::new(WasmPolicy::new(self.loaded.clone(), config, live)))
+        let live = Live::start(&self.loaded, &config, services)?;
+        let loaded = Arc::clone(&self.loaded);
+        Ok(Box::new(WasmPolicy::new(
+            loaded,
+            config,
+            services.clone(),
+            live,
+        )))
     }
 }
 
@@ -113,8 +125,8 @@ impl Loaded {
         ];
         for (what, length, count, width) in widths {
             if count.checked_mul(width) != Some(length) {
-                return Err(Fault::Trap(format!(
-                    "the host asked with {length} numbers of {what}, not {count} times {width}"
+                return Err(Fault::Host(format!(
+                    "the batch has {length} numbers of {what}, not {count} times {width}"
                 )));
             }
         }
@@ -132,6 +144,6 @@ impl Loaded {
             return Ok(String::new());
         }
         serde_json::to_string(&request.claims)
-            .map_err(|error| Fault::Trap(format!("the claims cannot be written: {error}")))
+            .map_err(|error| Fault::Host(format!("the claims cannot be written: {error}")))
     }
 }

@@ -41,14 +41,19 @@ pub(crate) fn component(module: &[u8], manifest: &Manifest) -> Result<Vec<u8>, S
     }
 }
 
-/// A world with the exports that the manifest claims.
+/// A world with the imports and exports that the manifest claims.
 fn world(manifest: &Manifest) -> String {
+    let imports: String = manifest
+        .imports
+        .iter()
+        .map(|import| format!("import lockgate:policy/{import}@{API}.0;"))
+        .collect();
     let exports: String = ["lifecycle"]
         .into_iter()
         .chain(manifest.kinds.keys().copied().map(Kind::name))
         .map(|interface| format!("export lockgate:policy/{interface}@{API}.0;"))
         .collect();
-    format!("package lockgate:host; world module {{ {exports} }}")
+    format!("package lockgate:host; world module {{ {imports} {exports} }}")
 }
 
 /// A module without its description.

@@ -1,7 +1,7 @@
 //! What holds an instance to its limits, and remembers which of them it ran into.
 
-use lockgate_policy::Fault;
-use wasmtime::{Error, ResourceLimiter, Trap};
+use lockgate_policy::{Fault, Services};
+use wasmtime::{Error, PoolConcurrencyLimitError, ResourceLimiter, Trap};
 
 use crate::host::TABLE_ELEMENTS_MAX;
 
@@ -11,12 +11,15 @@ pub(crate) struct Guard {
     limit: usize,
     used: usize,
     refused: bool,
+    /// What its imports lead to.
+    pub(crate) services: Services,
 }
 
 impl Guard {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, services: Services) -> Self {
         Self {
             limit,
+            services,
             used: 0,
             refused: false,
         }
@@ -36,6 +39,9 @@ impl Guard {
     ///
     /// A guest that is refused memory mostly gives up by a trap like any other, so a refusal explains the trap.
     pub(crate) fn fault(&self, error: &Error, steps: u64, backstop_ms: u64) -> Fault {
+        if let Some(full) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+            return Fault::Host(full.to_string());
+        }
         let trap = error.downcast_ref::<Trap>();
         match trap {
             Some(Trap::OutOfFuel) => Fault::Budget(steps),

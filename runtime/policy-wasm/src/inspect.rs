@@ -15,7 +15,7 @@ pub(crate) struct Outline {
     /// It carries the description from which a module becomes a component.
     has_component_type: bool,
     manifests: Vec<Vec<u8>>,
-    /// Names of what it imports.
+    /// Names of what it imports; of a core module, the interfaces it has functions of.
     pub(crate) imports: Vec<String>,
     /// Names of what it exports; of a core module, the interfaces it has functions for.
     pub(crate) exports: Vec<String>,
@@ -77,6 +77,14 @@ impl Outline {
                 Payload::ComponentExportSection(section) if depth == 0 => {
                     for export in section {
                         self.exports.push(export?.name.name.to_owned());
+                    }
+                }
+                Payload::ImportSection(section) if depth == 0 => {
+                    for import in section.into_imports() {
+                        let module = import?.module;
+                        if !self.imports.iter().any(|import| import == module) {
+                            self.imports.push(module.to_owned());
+                        }
                     }
                 }
                 Payload::ExportSection(section) if depth == 0 => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lockgate_policy::{
-    Answer, Batch, Fault, Kind, Policy, Spent,
+    Answer, Batch, Fault, Kind, Policy, Services, Spent,
     auth::{Request, Verdict},
 };
 use wasmtime::{Store, component::Instance};
@@ -22,9 +22,14 @@ pub(crate) struct Live {
 
 impl Live {
     /// Makes and configures an instance.
-    pub(crate) fn start(loaded: &Loaded, config: &str) -> Result<Self, Fault> {
+    pub(crate) fn start(loaded: &Loaded, config: &str, services: &Services) -> Result<Self, Fault> {
+        if !services.has_all(&loaded.manifest) {
+            let what = "it has not been given every import of its manifest";
+            return Err(Fault::Host(what.to_owned()));
+        }
         let steps = loaded.limits.steps_configure;
-        let mut store = Store::new(loaded.host.engine(), Guard::new(loaded.limits.memory_bytes));
+        let guard = Guard::new(loaded.limits.memory_bytes, services.clone());
+        let mut store = Store::new(loaded.host.engine(), guard);
         store.limiter(|guard| guard);
         // Set before anything of it runs: making an instance may run a start function. `configure` gets what is left.
         set_budget(&mut store, loaded, steps, WORDS_BYTES_MAX)?;
@@ -134,16 +139,18 @@ pub(crate) struct WasmPolicy {
     loaded: Arc<Loaded>,
     /// The configuration, for the instances that `auth` makes anew for each request.
     config: String,
+    services: Services,
     live: Option<Live>,
 }
 
 impl WasmPolicy {
-    pub(crate) fn new(loaded: Arc<Loaded>, config: String, live: Live) -> Self {
+    pub(crate) fn new(loaded: Arc<Loaded>, config: String, services: Services, live: Live) -> Self {
         // `auth` alone needs no instance that stays, and a place in the pool is worth having.
         let stays = loaded.manifest.kinds.keys().any(|kind| *kind != Kind::Auth);
         Self {
             loaded,
             config,
+            services,
             live: stays.then_some(live),
         }
     }
@@ -157,18 +164,24 @@ impl Policy for WasmPolicy {
         // Taken out, and put back if all went well: what failed is never entered again.
         let Some(mut live) = self.live.take() else {
             let what = "this instance has failed before; make a new one";
-            return Err(Fault::Trap(what.to_owned()));
+            return Err(Fault::Host(what.to_owned()));
         };
-        let spent = live.decide(&self.loaded, kind, batch, answer)?;
-        self.live = Some(live);
-        Ok(spent)
+        self.services.begin(batch.tick.now_ms);
+        let spent = live.decide(&self.loaded, kind, batch, answer);
+        self.services.end(spent.is_ok());
+        self.live = spent.is_ok().then_some(live);
+        spent
     }
 
     fn authorize(&mut self, request: &Request) -> Result<(Verdict, Spent), Fault> {
         if self.loaded.function(Kind::Auth).is_none() {
             return Err(Fault::NotAnswered(Kind::Auth));
         }
-        Live::start(&self.loaded, &self.config)?.authorize(&self.loaded, request)
+        let mut live = Live::start(&self.loaded, &self.config, &self.services)?;
+        self.services.begin(request.now_s.saturating_mul(1000));
+        let verdict = live.authorize(&self.loaded, request);
+        self.services.end(verdict.is_ok());
+        verdict
     }
 }
 
@@ -187,7 +200,7 @@ fn set_budget(
 }
 
 fn host_error(error: &wasmtime::Error) -> Fault {
-    Fault::Trap(format!("the host is set up wrongly: {error}"))
+    Fault::Host(format!("it is set up wrongly: {error}"))
 }
 
 fn backstop_ms(loaded: &Loaded) -> u64 {

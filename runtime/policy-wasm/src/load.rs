@@ -5,15 +5,15 @@ use std::sync::Arc;
 use lockgate_policy::{Kind, Limits, LoadError, Manifest, manifest::API};
 use sha2::{Digest, Sha256};
 use wasmtime::component::{
-    Component, ComponentExportIndex, Linker,
+    Component, ComponentExportIndex,
     types::{ComponentFunc, ComponentItem},
 };
 
 use crate::{
     artifact::{Loaded, WasmArtifact},
     cache::hex,
-    guard::Guard,
     host::Host,
+    imports,
     inspect::Outline,
     wire::{self, AuthParams, AuthResults, BatchParams, BatchResults},
 };
@@ -51,18 +51,13 @@ impl Host {
         let outline = Outline::read(bytes)?;
         outline.check_sizes(limits.memory_bytes)?;
         let manifest = outline.manifest()?;
-        if let Some(import) = manifest.imports.first() {
-            return Err(LoadError::new(format!(
-                "its manifest wants the import {import:?}, which this host does not offer yet"
-            )));
-        }
-        check_imports(&outline.imports)?;
+        imports::check(&outline.imports, &manifest)?;
         exported(&outline.exports, "lifecycle")?;
         check_kinds(&outline.exports, &manifest)?;
         let source = outline.componentize(bytes, &manifest)?;
         // A module has become something else; a component is read once more for nothing, which costs little.
         let outline = Outline::read(&source)?;
-        check_imports(&outline.imports)?;
+        imports::check(&outline.imports, &manifest)?;
         let lifecycle = exported(&outline.exports, "lifecycle")?;
 
         let digest = hex(&Sha256::digest(bytes));
@@ -86,7 +81,7 @@ impl Host {
                 )?);
             }
         }
-        let linker: Linker<Guard> = empty_linker(self, &outline.imports)?;
+        let linker = imports::linker(self.engine(), &outline.imports)?;
         let pre = linker
             .instantiate_pre(&component)
             .map_err(|error| LoadError::new(format!("it cannot be linked: {error:#}")))?;
@@ -116,36 +111,6 @@ impl Host {
         }
         Ok(component)
     }
-}
-
-/// Everything a policy needs comes with the question. Only the package's own types may be imported: there is nothing in
-/// them to be linked.
-fn check_imports(imports: &[String]) -> Result<(), LoadError> {
-    let Some(import) = imports.iter().find(|import| !is_types(import)) else {
-        return Ok(());
-    };
-    let advice = if import.starts_with("wasi:") {
-        "Build for wasm32-unknown-unknown rather than for WASI: a policy has no files, clock, randomness or network"
-    } else {
-        "A policy gets nothing but its question; remove what needs this"
-    };
-    Err(LoadError::new(format!(
-        "it imports {import:?}, and this host offers no imports. {advice}"
-    )))
-}
-
-fn is_types(import: &str) -> bool {
-    import.starts_with(PACKAGE) && import[PACKAGE.len()..].starts_with("types@")
-}
-
-fn empty_linker(host: &Host, imports: &[String]) -> Result<Linker<Guard>, LoadError> {
-    let mut linker = Linker::new(host.engine());
-    for import in imports {
-        linker
-            .instance(import)
-            .map_err(|error| LoadError::new(format!("it cannot be linked: {error:#}")))?;
-    }
-    Ok(linker)
 }
 
 /// The full name under which an interface of the contract is exported.
@@ -214,4 +179,4 @@ where
     func.typecheck::<P, R>(&component.component_type().instance_type())
 }
 
-const PACKAGE: &str = "lockgate:policy/";
+pub(crate) const PACKAGE: &str = "lockgate:policy/";

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::{
-    Answer, Artifact, Batch, Fault, Kind, Tick,
+    Answer, Artifact, Batch, Fault, Kind, Services, Tick,
     column::{self, Column},
     engine::{Cause, Mode, Refusal},
     project::Projection,
@@ -42,18 +42,20 @@ pub fn check(artifact: &dyn Artifact, config: &Value, count: usize) -> Result<()
     {
         let broken = |vector: usize, what: String| Broken { kind, vector, what };
         let projection = Projection::new(artifact.manifest(), kind);
-        let mut policy = artifact
-            .instantiate(config)
-            .map_err(|fault| broken(0, fault.to_string()))?;
-        let mut again = artifact
-            .instantiate(config)
-            .map_err(|fault| broken(0, fault.to_string()))?;
+        let start = |services: &Services| {
+            let started = artifact.instantiate_with(config, services);
+            started.map_err(|fault| broken(0, fault.to_string()))
+        };
+        let services = Services::of(artifact.manifest());
+        let mut policy = start(&services)?;
+        let mut again = start(&Services::of(artifact.manifest()))?;
         for (vector, full) in vectors(kind, count, 1).iter().enumerate() {
             let mut asked = empty();
             projection.apply(full, &mut asked);
             asked.memo = vec![f64::NAN; projection.memo() * full.row_count];
             let (mut first, mut second) = (Answer::default(), Answer::default());
             let fail = |fault: Fault| broken(vector, fault.to_string());
+            let kept = services.space().snapshot();
             policy.decide(kind, &asked, &mut first).map_err(fail)?;
             again.decide(kind, &asked, &mut second).map_err(fail)?;
             form(kind, &asked, &first, projection.memo()).map_err(|what| broken(vector, what))?;
@@ -64,10 +66,14 @@ pub fn check(artifact: &dyn Artifact, config: &Value, count: usize) -> Result<()
                 ));
             }
             if let Some(turned) = reversed(&asked, kind, &projection) {
+                // What it keeps is part of the question, so it is asked with what it kept before.
+                let since = services.space().snapshot();
+                services.space().restore(kept);
                 let mut third = Answer::default();
                 policy.decide(kind, &turned, &mut third).map_err(fail)?;
                 form(kind, &turned, &third, projection.memo())
                     .map_err(|what| broken(vector, what))?;
+                services.space().restore(since);
                 let width = kind.output_width(full.rung_count);
                 if !same_rows(&first.rows, &third.rows, width) {
                     return Err(broken(
@@ -157,7 +163,13 @@ pub fn sensible(kind: Kind, row: &[f64], rung_count: usize) -> Result<(), String
             within("buffer_s", 0.0, 600.0, false)?;
             within("fec", 0.0, 1.0, false)
         }
-        Kind::Score => within("score", 0.0, 100.0, false),
+        Kind::Score => {
+            within("score", 0.0, 100.0, false)?;
+            for part in ["bandwidth_part", "loss_part", "jitter_part"] {
+                within(part, -1e9, 1e9, true)?;
+            }
+            Ok(())
+        }
         Kind::Ladder => {
             within("passthrough", 0.0, 1.0, false)?;
             within("preset", 0.0, 8.0, true)?;

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Kind, Manifest, auth};
+use crate::{Kind, Manifest, Services, auth};
 
 /// What one call is about: now, and why it is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,6 +163,9 @@ pub enum Fault {
     /// It refused its configuration.
     #[error("it refused its configuration: {0}")]
     Configuration(String),
+    /// The host could not ask it: it is full, or was asked wrongly. Not the policy's doing.
+    #[error("the host could not ask it: {0}")]
+    Host(String),
 }
 
 impl Fault {
@@ -176,6 +179,7 @@ impl Fault {
             Self::Late(_) => "late",
             Self::NotAnswered(_) => "not_answered",
             Self::Configuration(_) => "configuration",
+            Self::Host(_) => "host",
         }
     }
 }
@@ -216,6 +220,15 @@ pub trait Artifact: Send + Sync + 'static {
     /// SHA-256 of what it was loaded from, in hexadecimal.
     fn digest(&self) -> &str;
 
-    /// Makes an instance and configures it with a JSON value.
-    fn instantiate(&self, config: &serde_json::Value) -> Result<Box<dyn Policy>, Fault>;
+    /// Makes an instance with these imports and configures it with a JSON value, which was held to its schema.
+    fn instantiate_with(
+        &self,
+        config: &serde_json::Value,
+        services: &Services,
+    ) -> Result<Box<dyn Policy>, Fault>;
+
+    /// The same with all the imports it wants, shared with no other instance.
+    fn instantiate(&self, config: &serde_json::Value) -> Result<Box<dyn Policy>, Fault> {
+        self.instantiate_with(config, &Services::of(self.manifest()))
+    }
 }

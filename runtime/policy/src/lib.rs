@@ -12,12 +12,15 @@ pub mod builtin;
 pub mod column;
 pub mod conformance;
 pub mod engine;
+pub mod host;
 mod kind;
 pub mod manifest;
 pub mod project;
+pub mod schema;
 pub mod slot;
 
 pub use builtin::Builtin;
 pub use engine::{Answer, Artifact, Batch, Fault, Limits, LoadError, Policy, Refusal, Spent, Tick};
+pub use host::Services;
 pub use kind::Kind;
 pub use manifest::Manifest;

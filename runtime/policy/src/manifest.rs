@@ -7,7 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Kind,
     column::{self, Column},
+    host::Import,
+    schema::{self, ConfigError},
 };
+
+mod truth;
 
 /// A policy's manifest.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,9 +28,9 @@ pub struct Manifest {
     /// A JSON Schema of its configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_schema: Option<serde_json::Value>,
-    /// Imports it wants: `host-log`, `host-kv`, `host-metrics`.
+    /// Imports it wants; it gets none that the operator has not granted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub imports: Vec<String>,
+    pub imports: Vec<Import>,
 }
 
 /// What a policy wants for one kind.
@@ -65,7 +69,7 @@ impl Manifest {
             (
                 *kind,
                 Wants {
-                    memo: 8,
+                    memo: if *kind == Kind::Auth { 0 } else { 8 },
                     ..Wants::default()
                 },
             )
@@ -80,36 +84,23 @@ impl Manifest {
         }
     }
 
+    /// Its major version: what carries over from one version to the next does so within one.
+    pub fn major(&self) -> u64 {
+        let major = self.version.split('.').next();
+        major.and_then(|major| major.parse().ok()).unwrap_or(0)
+    }
+
+    /// Holds a configuration to the schema; without one, anything is passed on.
+    pub fn check_config(&self, config: &serde_json::Value) -> Result<(), ConfigError> {
+        match &self.config_schema {
+            Some(schema) => schema::validate(schema, config),
+            None => Ok(()),
+        }
+    }
+
     /// Checks it against the contract.
     pub fn check(&self) -> Result<(), ManifestError> {
-        let fail = |what: String| Err(ManifestError(what));
-        if self.api != API {
-            return fail(format!("api is {:?}; this host speaks {API}", self.api));
-        }
-        if self.kinds.is_empty() {
-            return fail("kinds name nothing; a policy answers at least one".to_owned());
-        }
-        for (kind, wants) in &self.kinds {
-            if wants.memo > MEMO_MAX {
-                return fail(format!(
-                    "kinds.{kind}.memo is {}; {MEMO_MAX} is the most",
-                    wants.memo
-                ));
-            }
-            for (key, names, known) in [
-                ("columns", &wants.columns, kind.inputs()),
-                ("rung_columns", &wants.rung_columns, column::RUNG),
-            ] {
-                for name in names {
-                    if !known.iter().any(|column| column.name == name) {
-                        return fail(format!(
-                            "kinds.{kind}.{key} names {name:?}, which does not exist"
-                        ));
-                    }
-                }
-            }
-        }
-        Ok(())
+        truth::check(self).map_err(ManifestError)
     }
 
     /// The columns of a row of a kind, in the order the policy wants them.
@@ -154,30 +145,4 @@ fn named(names: &[String], known: &'static [Column]) -> Vec<Column> {
         .iter()
         .filter_map(|name| known.iter().find(|column| column.name == name).copied())
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_manifest_is_held_to_the_contract() {
-        let good = Manifest::plain("test", &[Kind::Abr]);
-        assert_eq!(good.check(), Ok(()));
-        assert_eq!(good.columns(Kind::Abr).len(), column::VIEWER.len());
-        let wrong = |change: fn(&mut Manifest)| {
-            let mut manifest = Manifest::plain("test", &[Kind::Abr]);
-            change(&mut manifest);
-            manifest.check().unwrap_err().to_string()
-        };
-        assert!(wrong(|manifest| manifest.api = "1.0".to_owned()).contains("speaks 0.1"));
-        assert!(wrong(|manifest| manifest.kinds.clear()).contains("at least one"));
-        assert!(
-            wrong(|manifest| manifest.kinds.entry(Kind::Abr).or_default().memo = 65).contains("64")
-        );
-        let unknown = wrong(|manifest| {
-            manifest.kinds.entry(Kind::Abr).or_default().columns = vec!["luck".to_owned()]
-        });
-        assert!(unknown.contains("\"luck\""), "{unknown}");
-    }
 }

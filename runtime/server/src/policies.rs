@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::Context as _;
 use lockgate_api::PolicyStore;
-use lockgate_policy::{Artifact, Kind, Limits, LoadError};
+use lockgate_policy::{Artifact, Kind, Limits, LoadError, builtin, host::Grants, schema};
 use lockgate_policy_luau::Luau;
 use lockgate_policy_wasm::{Host, HostConfig};
 use lockgate_ports::task::{Task, own};
@@ -98,7 +98,7 @@ impl Policies {
                             self.swap_to(*kind, path).await;
                         }
                         (_, None) => {
-                            tracing::warn!(%kind, path = %path.display(), "the policy file is gone; what it said still decides");
+                            tracing::warn!(%kind, path = %path.display(), "the policy file is gone; what it said still decides. Put it back, or take it out of [policies] and start again");
                         }
                     }
                 }
@@ -111,7 +111,7 @@ impl Policies {
         let bytes = match tokio::fs::read(path).await {
             Ok(bytes) => bytes,
             Err(error) => {
-                tracing::error!(%kind, path = %told, %error, "the policy file cannot be read; the old policy stays");
+                tracing::error!(%kind, path = %told, %error, "the policy file cannot be read; the old policy stays. Put the file there, or mend its permissions");
                 return false;
             }
         };
@@ -151,17 +151,25 @@ impl Policies {
         manifest: Option<String>,
     ) -> anyhow::Result<(u64, String)> {
         let (store, name) = (Arc::clone(&self.store), name.to_owned());
-        let (kept, loader) = (bytes.clone(), Arc::clone(&self.store));
+        let named = name.clone();
+        let (kept, said, loader) = (bytes.clone(), manifest.clone(), Arc::clone(&self.store));
         let artifact = tokio::task::spawn_blocking(move || {
             loader.forms.load(&name, &bytes, manifest.as_deref())
         })
         .await??;
         let digest = artifact.digest().to_owned();
+        for other in artifact.manifest().kinds.keys() {
+            if *other != kind
+                && self.files.get(other).map(PathBuf::as_path) != Some(Path::new(&named))
+            {
+                tracing::info!(%kind, also = %other, "this policy answers another kind too, and decides only what it is named for; name it under policies.{other} as well if it is to");
+            }
+        }
         let generation = self
             .desk
             .swap(kind, artifact, store.parameters(kind))
             .await?;
-        store.keep(kind, &kept);
+        store.keep_with(kind, &kept, said.as_deref());
         Ok((generation, digest))
     }
 }
@@ -176,24 +184,35 @@ impl PolicyStore for Store {
     }
 
     fn keep(&self, kind: Kind, bytes: &[u8]) {
+        self.keep_with(kind, bytes, None);
+    }
+}
+
+impl Store {
+    /// Keeps a policy, with the manifest that stood beside it: without it a script would want other columns and imports.
+    fn keep_with(&self, kind: Kind, bytes: &[u8], manifest: Option<&str>) {
         let [script, component] = self.kept(kind);
+        let beside = script.with_extension("toml");
         let (path, other) = if is_wasm(bytes) {
             (component, script)
         } else {
             (script, component)
         };
-        let draft = path.with_extension("new");
-        let written = std::fs::write(&draft, bytes).and_then(|()| std::fs::rename(&draft, &path));
+        let manifest = manifest.filter(|_| !is_wasm(bytes));
+        let written = manifest
+            .map_or(Ok(()), |text| replace(&beside, text.as_bytes()))
+            .and_then(|()| replace(&path, bytes));
         if let Err(error) = written {
             tracing::warn!(%kind, path = %path.display(), %error, "the policy cannot be kept for the next start");
-        } else if other.exists() {
-            // The other form is not the last good one any more.
-            drop(std::fs::remove_file(other));
+            return;
+        }
+        // The other form is not the last good one any more.
+        let stale = [Some(other), manifest.is_none().then_some(beside)];
+        for path in stale.into_iter().flatten().filter(|path| path.exists()) {
+            drop(std::fs::remove_file(path));
         }
     }
-}
 
-impl Store {
     fn kept(&self, kind: Kind) -> [PathBuf; 2] {
         ["luau", "wasm"].map(|form| self.folder.join(format!("{kind}.{form}")))
     }
@@ -242,9 +261,23 @@ fn parameters(config: &Config, kind: Kind) -> Value {
         .unwrap_or_else(|| serde_json::json!({}))
 }
 
+/// What the operator lets a policy of a kind import.
+pub(crate) fn grants(config: &Config, kind: Kind) -> Grants {
+    config
+        .policies
+        .grants
+        .get(&kind)
+        .cloned()
+        .unwrap_or_default()
+}
+
 /// What a built-in is configured with: the operator's table, completed from the rest of the configuration.
 pub(crate) fn builtin_parameters(config: &Config, kind: Kind) -> Value {
     let mut value = parameters(config, kind);
+    // Where a file decides, the table is that policy's; the built-in behind it goes by what it knows itself.
+    if schema::validate(&builtin::schema(&[kind]), &value).is_err() {
+        value = serde_json::json!({});
+    }
     if let Value::Object(map) = &mut value {
         match kind {
             Kind::Abr => {
@@ -279,6 +312,12 @@ fn megapixel_cost(preset: &str) -> f64 {
         "medium" => 0.022,
         _ => 0.03,
     }
+}
+
+/// Writes a file beside and moves it into place, so that half of one is never read.
+fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let draft = path.with_added_extension("new");
+    std::fs::write(&draft, bytes).and_then(|()| std::fs::rename(&draft, path))
 }
 
 fn is_wasm(bytes: &[u8]) -> bool {

@@ -50,10 +50,10 @@ impl Server {
         let workers = lockgate_transcode::Config::this_program()
             .context("the program file cannot be found")?;
         let transcoder = lockgate_transcode::Ladders::new(workers);
-        let parameters = config.clone();
         let desk = Desk::start(
             Duration::from_millis(config.policies.deadline_ms),
-            move |kind| policies::builtin_parameters(&parameters, kind),
+            |kind| policies::builtin_parameters(&config, kind),
+            |kind| policies::grants(&config, kind),
         )
         .context("the thread of the policies cannot be started")?;
         let policies = Policies::start(&config, &desk).await?;

@@ -213,6 +213,7 @@ fn house() -> House {
     let desk = Desk::start(
         Duration::from_secs(5),
         |_| serde_json::json!({ "up_after_s": 1.5 }),
+        |_| lockgate_policy::host::Grants::new(),
     )
     .unwrap();
     let streams = Streams::new(

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 pub use lockgate_policy::{Answer, Batch, Kind, Manifest, auth};
-use lockgate_policy::{Artifact, Fault, Policy, Spent, conformance};
+use lockgate_policy::{Artifact, Fault, Policy, Services, Spent, conformance};
 pub use serde_json::Value;
 
 use crate::{Cases, run};
@@ -71,7 +71,7 @@ impl Artifact for Native {
         "native"
     }
 
-    fn instantiate(&self, config: &Value) -> Result<Box<dyn Policy>, Fault> {
+    fn instantiate_with(&self, config: &Value, _: &Services) -> Result<Box<dyn Policy>, Fault> {
         let instance = Instance {
             manifest: self.manifest.clone(),
             functions: self.functions.clone(),

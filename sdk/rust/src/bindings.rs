@@ -38,3 +38,15 @@ interface!(
     auth,
     "package lockgate:sdk-auth; world just-auth { export lockgate:policy/auth@0.1.0; }"
 );
+interface!(
+    host_log,
+    "package lockgate:sdk-host-log; world just-host-log { import lockgate:policy/host-log@0.1.0; }"
+);
+interface!(
+    host_kv,
+    "package lockgate:sdk-host-kv; world just-host-kv { import lockgate:policy/host-kv@0.1.0; }"
+);
+interface!(
+    host_metrics,
+    "package lockgate:sdk-host-metrics; world just-host-metrics { import lockgate:policy/host-metrics@0.1.0; }"
+);

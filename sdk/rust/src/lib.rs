@@ -26,6 +26,7 @@ pub mod auth;
 pub mod bindings;
 mod columns;
 mod glue;
+pub mod host;
 mod rows;
 
 pub use answers::{Grade, Pick, Plan, Saving};

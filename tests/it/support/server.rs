@@ -84,6 +84,11 @@ impl Server {
         }
     }
 
+    /// Takes a file away.
+    pub(crate) fn remove(&self, name: &str) {
+        fs::remove_file(self.folder.path().join(name)).expect("the file was there");
+    }
+
     /// What it printed for a person.
     pub(crate) fn stdout(&self) -> String {
         fs::read_to_string(self.folder.path().join("stdout")).expect("standard output was kept")
@@ -138,9 +143,14 @@ impl Server {
 
     /// A file in the server's folder, written whole.
     pub(crate) fn write(&self, name: &str, text: &str) {
+        self.write_bytes(name, text.as_bytes());
+    }
+
+    /// The same with any bytes.
+    pub(crate) fn write_bytes(&self, name: &str, bytes: &[u8]) {
         let path = self.folder.path().join(name);
         let draft = path.with_extension("draft");
-        fs::write(&draft, text)
+        fs::write(&draft, bytes)
             .and_then(|()| fs::rename(&draft, &path))
             .expect("the file is written");
     }

@@ -119,7 +119,7 @@ impl Guest {
             if let Err(fault) = policy.decide(Kind::Abr, &batch, &mut Answer::default()) {
                 // What has failed once does not answer again.
                 let again = policy.decide(Kind::Abr, &batch, &mut Answer::default());
-                assert!(matches!(again, Err(Fault::Trap(_))), "{again:?}");
+                assert!(matches!(again, Err(Fault::Host(_))), "{again:?}");
                 return (call, fault);
             }
         }

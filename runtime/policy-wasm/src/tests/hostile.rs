@@ -374,7 +374,7 @@ fn no_place_left_in_the_pool_is_said_and_passes() {
         .collect();
     let fault = artifact.instantiate(&Value::Null).err().unwrap();
     assert!(
-        matches!(&fault, Fault::Trap(what) if what.contains("concurrent")),
+        matches!(&fault, Fault::Host(what) if what.contains("concurrent")),
         "{fault}"
     );
     drop(held);

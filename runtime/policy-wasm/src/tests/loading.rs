@@ -236,7 +236,7 @@ fn a_core_module_that_imports() {
             ..Guest::default()
         }
         .build(),
-        "cannot become a component",
+        "it imports \"env\"",
     );
 }
 

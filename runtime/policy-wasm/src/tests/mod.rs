@@ -15,6 +15,7 @@ use crate::{Host, HostConfig, WasmArtifact};
 
 mod contract;
 mod guest;
+mod host;
 mod hostile;
 mod loading;
 mod reference;

@@ -6,10 +6,10 @@ mod ladder;
 mod optimize;
 mod score;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
-    Kind, Manifest,
+    Kind, Manifest, Services,
     auth::{self, Request, Verdict},
     column::{self, Column},
     engine::{Answer, Artifact, Batch, Fault, Policy, Spent},
@@ -52,6 +52,7 @@ impl Default for Builtin {
             .collect();
         let mut manifest = Manifest::plain("builtin", &[]);
         manifest.kinds = kinds;
+        manifest.config_schema = Some(schema(&Kind::ALL));
         env!("CARGO_PKG_VERSION").clone_into(&mut manifest.version);
         Self { manifest }
     }
@@ -66,26 +67,27 @@ impl Artifact for Builtin {
         "builtin"
     }
 
-    fn instantiate(&self, config: &Value) -> Result<Box<dyn Policy>, Fault> {
-        let number = |key: &str, default: f64| match config.get(key) {
-            None => Ok(default),
+    fn instantiate_with(&self, config: &Value, _: &Services) -> Result<Box<dyn Policy>, Fault> {
+        let number = |parameter: &Parameter| match config.get(parameter.name) {
+            None => Ok(parameter.default),
             Some(value) => value
                 .as_f64()
                 .filter(|number| number.is_finite() && *number >= 0.0)
                 .ok_or_else(|| {
+                    let key = parameter.name;
                     Fault::Configuration(format!("{key} must be a number from 0 on, not {value}"))
                 }),
         };
         Ok(Box::new(Instance {
             abr: abr::Config {
-                up_after_ms: number("up_after_s", 5.0)? * 1000.0,
-                start_kbps: number("start_kbps", 2500.0)?,
+                up_after_ms: number(&UP_AFTER_S)? * 1000.0,
+                start_kbps: number(&START_KBPS)?,
             },
             ladder: ladder::Config {
-                megapixel_cost: number("megapixel_cost", 0.0065)?,
+                megapixel_cost: number(&MEGAPIXEL_COST)?,
             },
             optimize: optimize::Config {
-                fec_loss_pct: number("fec_loss_pct", 2.0)?,
+                fec_loss_pct: number(&FEC_LOSS_PCT)?,
             },
         }))
     }
@@ -101,7 +103,7 @@ impl Policy for Instance {
         if batch.rows.len() != width * batch.row_count
             || batch.rungs.len() != column::width(columns.rungs) * batch.rung_count
         {
-            return Err(Fault::Trap(
+            return Err(Fault::Host(
                 "the batch does not have the columns of the contract".to_owned(),
             ));
         }
@@ -121,6 +123,57 @@ impl Policy for Instance {
         auth::reference(request).map(|verdict| (verdict, Spent::default()))
     }
 }
+
+/// The schema of the configuration of the built-ins of some kinds.
+pub fn schema(kinds: &[Kind]) -> Value {
+    let properties: serde_json::Map<String, Value> = PARAMETERS
+        .iter()
+        .filter(|parameter| kinds.contains(&parameter.kind))
+        .map(|parameter| {
+            let schema = json!({
+                "type": "number",
+                "minimum": 0,
+                "default": parameter.default,
+                "description": parameter.description,
+            });
+            (parameter.name.to_owned(), schema)
+        })
+        .collect();
+    json!({ "type": "object", "additionalProperties": false, "properties": properties })
+}
+
+struct Parameter {
+    kind: Kind,
+    name: &'static str,
+    default: f64,
+    description: &'static str,
+}
+
+const UP_AFTER_S: Parameter = Parameter {
+    kind: Kind::Abr,
+    name: "up_after_s",
+    default: 5.0,
+    description: "How long a higher rung must have fitted without a break before it is taken.",
+};
+const START_KBPS: Parameter = Parameter {
+    kind: Kind::Abr,
+    name: "start_kbps",
+    default: 2500.0,
+    description: "The bitrate up to which a viewer starts whose bandwidth nobody knows yet.",
+};
+const MEGAPIXEL_COST: Parameter = Parameter {
+    kind: Kind::Ladder,
+    name: "megapixel_cost",
+    default: 0.0065,
+    description: "CPU seconds that a million pixels cost to encode.",
+};
+const FEC_LOSS_PCT: Parameter = Parameter {
+    kind: Kind::Optimize,
+    name: "fec_loss_pct",
+    default: 2.0,
+    description: "Loss from which on forward error correction is added, in percent.",
+};
+const PARAMETERS: [&Parameter; 4] = [&UP_AFTER_S, &START_KBPS, &MEGAPIXEL_COST, &FEC_LOSS_PCT];
 
 struct Columns {
     rows: &'static [Column],

@@ -18,13 +18,16 @@ pub(super) fn decide(batch: &Batch, answer: &mut Answer) {
     let row = |name| Reader::new(&batch.rows, column::VIEWER, name);
     let (bandwidth, loss, jitter) = (row("bandwidth_kbps"), row("loss_pct"), row("jitter_ms"));
     for viewer in 0..batch.row_count {
-        let by_bandwidth = bandwidth
+        // Held to what can be before anything is reckoned: a part is never infinite, whatever was measured.
+        let by_bandwidth = bandwidth.get(viewer).map_or(0.0, |kbps| {
+            ((10_000.0 - kbps.clamp(0.0, KBPS_MAX)) / 250.0).min(40.0)
+        });
+        let by_loss = loss
             .get(viewer)
-            .map_or(0.0, |kbps| ((10_000.0 - kbps) / 250.0).min(40.0));
-        let by_loss = loss.get(viewer).map_or(0.0, |loss| (loss * 6.0).min(30.0));
-        let by_jitter = jitter
-            .get(viewer)
-            .map_or(0.0, |jitter| (jitter / 5.0).min(30.0));
+            .map_or(0.0, |loss| (loss.clamp(0.0, 100.0) * 6.0).min(30.0));
+        let by_jitter = jitter.get(viewer).map_or(0.0, |jitter| {
+            (jitter.clamp(0.0, JITTER_MAX_MS) / 5.0).min(30.0)
+        });
         let sum = 100.0 - by_bandwidth - by_loss - by_jitter;
         let score = (sum + 0.5).floor().clamp(0.0, 100.0);
         let reason = match score {
@@ -39,3 +42,8 @@ pub(super) fn decide(batch: &Batch, answer: &mut Answer) {
             .extend([score, by_bandwidth, by_loss, by_jitter, reason]);
     }
 }
+
+/// No link carries more: a terabit a second.
+const KBPS_MAX: f64 = 1e9;
+/// More is no jitter but an outage.
+const JITTER_MAX_MS: f64 = 1e6;

@@ -208,3 +208,20 @@ fn ladder_encodes_what_is_worth_it() {
         (0.0, vec![1.0, 0.0, 0.0, 0.0])
     );
 }
+
+#[test]
+fn a_score_has_finite_parts_whatever_was_measured() {
+    for value in [-f64::MAX, f64::MAX, -1.0, -0.0, 1e300] {
+        let row: &[(&str, f64)] = &[
+            ("bandwidth_kbps", value),
+            ("loss_pct", value),
+            ("jitter_ms", value),
+        ];
+        let answer = decide(Kind::Score, &batch(Kind::Score, RUNGS, &[row], &[]));
+        assert!(
+            answer.rows.iter().all(|number| number.is_finite()),
+            "{value}: {:?}",
+            answer.rows
+        );
+    }
+}

@@ -18,6 +18,8 @@ use crate::{
     auth::{Request, Verdict},
     breaker::BreakerState,
     conformance::{self, Broken},
+    host::{self, Grants, HostInfo, Line, NotGranted, Reads},
+    schema::ConfigError,
 };
 use seat::Seat;
 use totals::Totals;
@@ -28,6 +30,7 @@ pub use totals::Total;
 /// The policies of one kind.
 pub struct Slot {
     kind: Kind,
+    grants: Grants,
     builtin: Seat,
     /// Oldest first; the last one is active.
     seats: Vec<Seat>,
@@ -73,6 +76,8 @@ pub struct Decided {
     pub refused: Vec<Refusal>,
     /// A rollback happened, from this generation.
     pub rolled_back: Option<u64>,
+    /// What who answered has read from its key-value space: part of the question.
+    pub reads: Reads,
 }
 
 /// Why a swap was refused. What was active stays so.
@@ -88,6 +93,19 @@ pub enum SwapError {
         kind: Kind,
         /// What it answers.
         answers: String,
+    },
+    /// It wants more than the operator grants.
+    #[error(transparent)]
+    NotGranted(#[from] NotGranted),
+    /// Its configuration is not what its schema asks for.
+    #[error("the configuration of {name} is wrong at {error}. Mend [policies.parameters.{kind}]")]
+    Configuration {
+        /// The policy.
+        name: String,
+        /// The kind it is to decide.
+        kind: Kind,
+        /// Where and what.
+        error: ConfigError,
     },
     /// It could not be started.
     #[error("it could not be started: {0}")]
@@ -117,6 +135,9 @@ pub struct SeatInfo {
     pub breaker: BreakerState,
     /// What it has done.
     pub counters: Counters,
+    /// What its imports have come to; absent without any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostInfo>,
 }
 
 /// A slot as people see it.
@@ -142,6 +163,7 @@ impl Slot {
         let builtin = Seat::new(Arc::new(Builtin::default()), builtin_config, kind, 0, 0);
         Self {
             kind,
+            grants: Grants::new(),
             builtin,
             seats: Vec::new(),
             shadow: None,
@@ -154,6 +176,11 @@ impl Slot {
         }
     }
 
+    /// Grants imports to whatever policy comes from now on.
+    pub fn grant(&mut self, grants: Grants) {
+        self.grants = grants;
+    }
+
     /// Puts a policy in charge, after every check. Returns its generation.
     pub fn swap(
         &mut self,
@@ -162,6 +189,14 @@ impl Slot {
         now_ms: u64,
     ) -> Result<u64, SwapError> {
         let mut seat = self.admit(artifact, config, now_ms)?;
+        let line = self
+            .seats
+            .iter()
+            .rev()
+            .find(|other| other.is_of_one_line(&seat));
+        if let Some(other) = line {
+            seat.share_space(other);
+        }
         if let Some(active) = self.seats.last_mut() {
             seat.inherit(active);
         }
@@ -216,6 +251,14 @@ impl Slot {
                 name,
                 kind: self.kind,
                 answers,
+            });
+        }
+        host::granted(manifest, self.kind, &self.grants)?;
+        if let Err(error) = manifest.check_config(&config) {
+            return Err(SwapError::Configuration {
+                name: manifest.name.clone(),
+                kind: self.kind,
+                error,
             });
         }
         artifact.instantiate(&config).map_err(SwapError::Start)?;
@@ -375,6 +418,22 @@ impl Slot {
         self.level
     }
 
+    /// What the active policy has read from its key-value space at its last call, for the decision log.
+    pub fn reads(&self) -> Reads {
+        self.seats.last().unwrap_or(&self.builtin).services.reads()
+    }
+
+    /// Lines that policies have logged and this has not returned before, each with its policy's name and digest.
+    pub fn take_lines(&self) -> Vec<(Arc<dyn Artifact>, Line)> {
+        let seats = self.seats.iter().chain(&self.shadow);
+        seats
+            .flat_map(|seat| {
+                let lines = seat.services.take_lines().into_iter();
+                lines.map(|line| (Arc::clone(&seat.artifact), line))
+            })
+            .collect()
+    }
+
     /// What the active policy was asked with last, for the decision log.
     pub fn memo_asked(&self) -> &[f64] {
         self.seats.last().unwrap_or(&self.builtin).memo()
@@ -408,6 +467,7 @@ impl Decided {
             faults,
             refused,
             rolled_back,
+            reads: seat.services.reads(),
         }
     }
 }
@@ -434,6 +494,7 @@ fn seat_info(seat: &Seat, now_ms: u64) -> SeatInfo {
         since_ms: seat.since_ms,
         breaker: seat.breaker.state(now_ms),
         counters: seat.counters.clone(),
+        host: seat.services.info(),
     }
 }
 

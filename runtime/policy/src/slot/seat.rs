@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    Answer, Artifact, Batch, Fault, Kind, Policy, Refusal, Spent,
+    Answer, Artifact, Batch, Fault, Kind, Policy, Refusal, Services, Spent,
     auth::{Request, Verdict},
     breaker::Breaker,
     conformance,
@@ -61,6 +61,8 @@ pub(super) struct Seat {
     pub(super) counters: Counters,
     /// Rows refused since the last good one.
     refused_in_a_row: usize,
+    /// Its imports: shared by all its instances.
+    pub(super) services: Services,
     projection: Projection,
     instance: Option<Box<dyn Policy>>,
     carried: HashMap<u64, Carried>,
@@ -82,9 +84,11 @@ impl Seat {
         since_ms: u64,
     ) -> Self {
         let projection = Projection::new(artifact.manifest(), kind);
+        let services = Services::of(artifact.manifest());
         Self {
             artifact,
             config,
+            services,
             generation,
             since_ms,
             breaker: Breaker::default(),
@@ -96,6 +100,17 @@ impl Seat {
             asked: conformance::empty(),
             answer: Answer::default(),
         }
+    }
+
+    /// Keeps what another policy of the same name and major version keeps.
+    pub(super) fn share_space(&mut self, with: &Self) {
+        self.services = Services::sharing(self.artifact.manifest(), &with.services);
+    }
+
+    /// Whether another policy goes under the same name and major version.
+    pub(super) fn is_of_one_line(&self, other: &Self) -> bool {
+        let (own, other) = (self.artifact.manifest(), other.artifact.manifest());
+        own.name == other.name && own.major() == other.major()
     }
 
     /// Takes over what another policy of the same name carried: a new version goes on where the old one was.
@@ -212,7 +227,12 @@ impl Seat {
                 None => self.asked.memo.extend(std::iter::repeat_n(f64::NAN, memo)),
             }
         }
-        let policy = instance(&mut self.instance, &*self.artifact, &self.config)?;
+        let policy = instance(
+            &mut self.instance,
+            &*self.artifact,
+            &self.config,
+            &self.services,
+        )?;
         let spent = policy.decide(kind, &self.asked, &mut self.answer)?;
         let (rows, carried) = (self.answer.rows.len(), self.answer.memo.len());
         let wanted = (
@@ -234,7 +254,7 @@ impl Seat {
         // A fresh instance for each request: nothing leaks from one caller to the next.
         let asked = self
             .artifact
-            .instantiate(&self.config)
+            .instantiate_with(&self.config, &self.services)
             .and_then(|mut policy| policy.authorize(request));
         match asked {
             Ok((verdict, spent)) => {
@@ -263,7 +283,10 @@ impl Seat {
     fn note(&mut self, fault: Fault, now_ms: u64) -> Fault {
         self.counters.calls += 1;
         *self.counters.faults.entry(fault.word()).or_default() += 1;
-        self.breaker.failed(now_ms);
+        // What the host could not do is not held against the policy.
+        if !matches!(fault, Fault::Host(_)) {
+            self.breaker.failed(now_ms);
+        }
         fault
     }
 
@@ -277,12 +300,13 @@ fn instance<'a>(
     slot: &'a mut Option<Box<dyn Policy>>,
     artifact: &dyn Artifact,
     config: &Value,
+    services: &Services,
 ) -> Result<&'a mut Box<dyn Policy>, Fault> {
     if slot.is_none() {
-        *slot = Some(artifact.instantiate(config)?);
+        *slot = Some(artifact.instantiate_with(config, services)?);
     }
     slot.as_mut()
-        .ok_or_else(|| Fault::Trap("there is no instance".to_owned()))
+        .ok_or_else(|| Fault::Host("there is no instance".to_owned()))
 }
 
 /// So many rows refused one after another, with no good one between, count as a fault of the whole policy: what fails for

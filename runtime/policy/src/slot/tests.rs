@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::*;
-use crate::{Answer, Manifest, Policy, Spent, conformance::vectors, manifest::Wants};
+use crate::{Answer, Manifest, Policy, Services, Spent, conformance::vectors, manifest::Wants};
 
 /// Answers rung 0 for everyone, until it is told to fail.
 struct Test {
@@ -47,7 +47,7 @@ impl Artifact for Test {
         &self.digest
     }
 
-    fn instantiate(&self, _: &Value) -> Result<Box<dyn Policy>, Fault> {
+    fn instantiate_with(&self, _: &Value, _: &Services) -> Result<Box<dyn Policy>, Fault> {
         Ok(Box::new(TestInstance {
             fails: Arc::clone(&self.fails),
             senseless: Arc::clone(&self.senseless),
@@ -284,4 +284,44 @@ fn what_breaks_a_rule_or_answers_another_kind_never_takes_effect() {
     );
     assert_eq!(slot.info(0).active.generation, 0);
     assert_eq!(slot.rollback(), Err(SwapError::NothingBefore));
+}
+
+#[test]
+fn a_policy_is_admitted_with_a_grant_and_a_good_configuration_only() {
+    let test = |change: fn(&mut Manifest)| {
+        let mut test = Arc::into_inner(Test::new("1")).unwrap();
+        change(&mut test.manifest);
+        Arc::new(test)
+    };
+    let mut slot = Slot::new(Kind::Abr, Value::Null);
+    let refused = |slot: &mut Slot, test: Arc<Test>, config: Value| {
+        let refused = slot.swap(test.clone(), config.clone(), 0).unwrap_err();
+        assert_eq!(slot.set_shadow(test, config, 0).unwrap_err(), refused);
+        assert_eq!(slot.info(0).active.generation, 0);
+        refused.to_string()
+    };
+    let wants = |manifest: &mut Manifest| manifest.imports = vec![host::Import::Kv];
+    let told = refused(&mut slot, test(wants), Value::Null);
+    assert!(
+        told.contains(r#"`abr = ["host-kv"]` under [policies.grants]"#),
+        "{told}"
+    );
+    slot.grant([host::Import::Kv].into());
+    assert_eq!(slot.swap(test(wants), Value::Null, 0), Ok(1));
+    let mut slot = Slot::new(Kind::Abr, Value::Null);
+    let strict = |manifest: &mut Manifest| {
+        let schema = serde_json::json!({
+            "additionalProperties": false,
+            "properties": { "patience_s": { "type": "number" } },
+        });
+        manifest.config_schema = Some(schema);
+    };
+    let config = serde_json::json!({ "patience": 1 });
+    let told = refused(&mut slot, test(strict), config);
+    assert!(
+        told.contains("did you mean \"patience_s\"?") && told.contains("[policies.parameters.abr]"),
+        "{told}"
+    );
+    let config = serde_json::json!({ "patience_s": 1 });
+    assert_eq!(slot.swap(test(strict), config, 0), Ok(1));
 }

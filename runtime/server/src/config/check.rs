@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use lockgate_policy::{builtin, schema};
+
 use super::Config;
 
 impl Config {
@@ -54,6 +56,7 @@ impl Config {
             1e6,
         )?;
         self.check_rungs()?;
+        self.check_parameters()?;
         let mut names = HashSet::new();
         for source in &self.ingest.source {
             if !names.insert(&source.name) {
@@ -76,6 +79,20 @@ impl Config {
             }
             _ => Ok(()),
         }
+    }
+
+    /// What no file decides, the built-in does, and it knows its parameters.
+    fn check_parameters(&self) -> Result<(), String> {
+        for (kind, table) in &self.policies.parameters {
+            if self.policies.file(*kind).is_some() {
+                continue;
+            }
+            let given = serde_json::to_value(table).unwrap_or_default();
+            schema::validate(&builtin::schema(&[*kind]), &given).map_err(|error| {
+                format!("policies.parameters.{kind}, of the built-in policy: at {error}")
+            })?;
+        }
+        Ok(())
     }
 
     fn check_rungs(&self) -> Result<(), String> {

@@ -282,6 +282,15 @@ mod tests {
             ("[ladder]\nmax_quality = \"8k\"\n", "there is no rung"),
             ("[ladder]\nrungs = []\n", "at least one"),
             ("[auth]\nsecret = \"short\"\n", "32 bytes"),
+            (
+                "[policies.parameters.abr]\nup_after = 3\n",
+                "did you mean \"up_after_s\"?",
+            ),
+            (
+                "[policies.parameters.ladder]\nmegapixel_cost = \"low\"\n",
+                "policies.parameters.ladder, of the built-in policy: at /megapixel_cost",
+            ),
+            ("[policies.grants]\nabr = [\"host-lok\"]\n", "host-log"),
             ("[auth]\nanonymous = [\"everything\"]\n", "no scope"),
             ("[auth]\nask = [\"https://id.example/path\"]\n", "no origin"),
             (

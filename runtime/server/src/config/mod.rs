@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 use lockgate_api::{MetricsAccess, Scope};
 use lockgate_fetch::Origin;
 use lockgate_media::{BroadcastName, Rung, ladder::default_rungs};
-use lockgate_policy::Kind;
+use lockgate_policy::{Kind, host::Grants};
 use serde::{Deserialize, Serialize};
 
 pub use load::{Error, Loader};
@@ -186,6 +186,9 @@ pub struct Policies {
     /// Parameters, a table for each kind.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<Kind, toml::Table>,
+    /// What a policy of each kind may import; nothing where nothing is named.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub grants: BTreeMap<Kind, Grants>,
 }
 
 impl Policies {
@@ -211,6 +214,7 @@ impl Default for Policies {
             ladder: None,
             auth: None,
             parameters: BTreeMap::new(),
+            grants: BTreeMap::new(),
         }
     }
 }

@@ -77,7 +77,11 @@ pub(crate) fn execute(command: PolicyCommand) -> anyhow::Result<ExitCode> {
 impl PolicyFile {
     fn load(&self) -> anyhow::Result<(Arc<dyn Artifact>, Value)> {
         let config = serde_json::from_str(&self.config).context("--config is not JSON")?;
-        Ok((read(&self.file)?, config))
+        let artifact = read(&self.file)?;
+        if let Err(error) = artifact.manifest().check_config(&config) {
+            anyhow::bail!("{}: --config is wrong at {error}", self.file.display());
+        }
+        Ok((artifact, config))
     }
 }
 
@@ -112,6 +116,15 @@ fn check(file: &PolicyFile) -> anyhow::Result<ExitCode> {
             "  {kind}: carries {} numbers a row; columns: {columns}",
             wants.memo
         )?;
+    }
+    if !manifest.imports.is_empty() {
+        let wanted = serde_json::to_string(&manifest.imports)?;
+        for kind in manifest.kinds.keys() {
+            writeln!(
+                out,
+                "  imports: a server that is to use it needs `{kind} = {wanted}` under [policies.grants]"
+            )?;
+        }
     }
     match conformance::check(&*artifact, &config, CHECK_VECTORS) {
         Ok(()) => {

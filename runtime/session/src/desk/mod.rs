@@ -20,6 +20,7 @@ use std::{
 use lockgate_policy::{
     Artifact, Batch, Kind,
     auth::{Request, Verdict},
+    host::Grants,
     slot::{Decided, SlotInfo, SwapError},
 };
 use serde_json::Value;
@@ -74,10 +75,15 @@ pub struct About {
 }
 
 impl Desk {
-    /// A desk where the built-ins decide, each with its parameters. The thread starts at once.
-    pub fn start(deadline: Duration, parameters: impl Fn(Kind) -> Value) -> std::io::Result<Self> {
+    /// A desk where the built-ins decide, each with its parameters, and other policies may import what is granted. The
+    /// thread starts at once.
+    pub fn start(
+        deadline: Duration,
+        parameters: impl Fn(Kind) -> Value,
+        grants: impl Fn(Kind) -> Grants,
+    ) -> std::io::Result<Self> {
         let (asks, inbox) = sync_channel(ASKS_MAX);
-        let slots = Kind::ALL.map(|kind| (kind, parameters(kind)));
+        let slots = Kind::ALL.map(|kind| (kind, parameters(kind), grants(kind)));
         let thread = std::thread::Builder::new()
             .name("policies".to_owned())
             .spawn(move || thread::run(&inbox, slots))?;

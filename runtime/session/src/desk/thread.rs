@@ -9,6 +9,7 @@ use std::{
 use lockgate_policy::{
     Artifact, Batch, Fault, Kind,
     auth::{Request, Verdict},
+    host::{Grants, Level},
     slot::{Decided, Slot, SlotInfo, SwapError},
 };
 use serde_json::Value;
@@ -77,20 +78,20 @@ struct Place {
 const REFUSED_EVERY_MS: u64 = 10_000;
 
 /// Answers until the last handle is gone.
-pub(super) fn run(inbox: &mpsc::Receiver<Ask>, slots: [(Kind, Value); 5]) {
+pub(super) fn run(inbox: &mpsc::Receiver<Ask>, slots: [(Kind, Value, Grants); 5]) {
     let started = Instant::now();
     let mut places: HashMap<Kind, Place> = slots
         .into_iter()
-        .map(|(kind, config)| {
-            (
-                kind,
-                Place {
-                    slot: Slot::new(kind, config),
-                    log: Log::default(),
-                    took: Durations::default(),
-                    refused_ms: None,
-                },
-            )
+        .map(|(kind, config, grants)| {
+            let mut slot = Slot::new(kind, config);
+            slot.grant(grants);
+            let place = Place {
+                slot,
+                log: Log::default(),
+                took: Durations::default(),
+                refused_ms: None,
+            };
+            (kind, place)
         })
         .collect();
     while let Ok(ask) = inbox.recv() {
@@ -129,6 +130,7 @@ fn answer(places: &mut HashMap<Kind, Place>, ask: Ask, now_ms: u64) {
                 let verdict = place.slot.authorize(&request, now_ms);
                 place.took.note(began.elapsed());
                 drop(reply.send(verdict));
+                tell(Kind::Auth, &place.slot);
             }
         }
         Ask::Swap {
@@ -201,6 +203,7 @@ impl Place {
         let decided = self.slot.decide(batch, keys, now_ms);
         self.took.note(began.elapsed());
         let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        tell(kind, &self.slot);
         for (generation, fault) in &decided.faults {
             tracing::warn!(%kind, generation, %fault, "a policy failed; the next in the chain decides");
         }
@@ -228,5 +231,18 @@ impl Place {
             now_ms,
         );
         decided
+    }
+}
+
+/// Puts into the server's log what policies have logged: few lines, their rate is held down before.
+fn tell(kind: Kind, slot: &Slot) {
+    for (artifact, line) in slot.take_lines() {
+        let (name, digest, text) = (&artifact.manifest().name, artifact.digest(), &line.text);
+        match line.level {
+            Level::Debug => tracing::debug!(target: "policy", %kind, %name, %digest, "{text}"),
+            Level::Info => tracing::info!(target: "policy", %kind, %name, %digest, "{text}"),
+            Level::Warn => tracing::warn!(target: "policy", %kind, %name, %digest, "{text}"),
+            Level::Error => tracing::error!(target: "policy", %kind, %name, %digest, "{text}"),
+        }
     }
 }
