@@ -203,3 +203,41 @@ fn a_link_that_stutters_is_not_taken_for_a_full_one() {
     }
     assert!(link.estimate.bps() > 3e6, "{}", link.estimate.bps());
 }
+
+/// Measured links that go up and down all the time: most of what they carry is used, and none of it is lost for long.
+#[test]
+fn measured_links_are_followed() {
+    let traces =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors/traces");
+    for (trace, least) in [
+        ("fcc/fcc_010.csv", 0.75),
+        ("fcc_step_hd/fcc_step_hd_007.csv", 0.75),
+        ("fcc_step_hd/fcc_step_hd_022.csv", 0.75),
+        ("ghent4g/ghent4g_005.csv", 0.7),
+        ("norway3g/norway3g_085.csv", 0.7),
+    ] {
+        let text = std::fs::read_to_string(traces.join(trace)).unwrap();
+        let rows: Vec<(f64, f64)> = text
+            .lines()
+            .skip(1)
+            .filter_map(|row| {
+                let (at, kbps) = row.split_once(',')?;
+                Some((at.parse().ok()?, kbps.parse().ok()?))
+            })
+            .collect();
+        let mut link = Link::new();
+        link.estimate.set_can_probe(true);
+        link.estimate.set_goal(8e6);
+        let (mut carried, mut capacity) = (0.0, 0.0);
+        for pair in rows.windows(2).take_while(|pair| pair[1].0 < 120.0) {
+            let seconds = pair[1].0 - pair[0].0;
+            let bps = (pair[0].1 * 1000.0).max(50e3);
+            link.run(seconds, bps, |bps| bps.min(6e6), never);
+            carried += link.bits;
+            capacity += bps.min(6e6) * seconds;
+        }
+        let used = carried / capacity;
+        println!("{trace}: {used:.2}");
+        assert!(used >= least, "{trace}: {used}");
+    }
+}

@@ -111,7 +111,7 @@ impl History {
         Some(sent.packet(*payload_type, number, ssrc, payload.freeze()))
     }
 
-    /// The number of the newest large packet before `before`, to fill a probe with.
+    /// The number of a packet so far back from the newest, to fill a probe with.
     pub(super) fn filler(&self, back: usize) -> Option<u16> {
         let count = self.packets.len();
         let at = count.checked_sub(1 + back % count.max(1))?;
