@@ -40,6 +40,8 @@ use webrtc::{
 };
 
 pub(crate) const OPUS: u8 = 111;
+/// Opus with redundancy (RFC 2198).
+pub(crate) const RED: u8 = 63;
 pub(crate) const H264: u8 = 102;
 pub(crate) const VP8: u8 = 96;
 
@@ -122,6 +124,8 @@ impl Client {
                 .unwrap();
         };
         register(OPUS, opus(), RtpCodecKind::Audio);
+        let red = codec("audio/red", 48_000, 2, "111/111");
+        register(RED, red, RtpCodecKind::Audio);
         for kind in video {
             let (payload_type, codec) = codec_of(*kind);
             register(payload_type, codec, RtpCodecKind::Video);

@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 
 use crate::{
-    client::{Client, H264, OPUS, VP8, within},
+    client::{Client, H264, OPUS, RED, VP8, within},
     publish::{broadcast, published, transport},
     units::{picture, sound},
 };
@@ -436,4 +436,50 @@ async fn a_vp8_broadcast_is_shown_as_vp8_and_its_rungs_as_h264() {
     assert!(first.payload_type == VP8 && is_key(&first));
     viewer.selection.send_replace(selection("high"));
     within(async { while viewer.pictures.recv().await.unwrap().payload_type != H264 {} }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn audio_is_sent_twice_where_that_is_decided() {
+    let transport = transport().await;
+    let broadcast = broadcast();
+    let producer = opus(&broadcast);
+    let twice = |twice| Selection {
+        audio_twice: Some(twice),
+        ..selection("high")
+    };
+    let _player = play(
+        rung(&broadcast, "high", VideoCodec::H264),
+        VideoCodec::H264,
+        0,
+        0,
+    );
+    let sending = own(async move {
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        for mark in 0..u32::MAX {
+            pace.tick().await;
+            producer.push(AccessUnit::new(i64::from(mark) * 1800, true, sound(mark)));
+        }
+    });
+    let mut viewer = viewer(&transport, &broadcast, &[VideoCodec::H264], twice(true)).await;
+    let doubled = within(async {
+        loop {
+            let packet = viewer.sounds.recv().await.unwrap();
+            // The first packet has none before it.
+            if packet.header.payload_type == RED && packet.payload[0] & 0x80 != 0 {
+                return packet;
+            }
+        }
+    })
+    .await;
+    // A block of 69 bytes 960 ticks before, and the packet itself.
+    let described = 0x8000_0000 | (u32::from(OPUS) << 24) | (960 << 10) | 69;
+    assert_eq!(doubled.payload[..4], described.to_be_bytes());
+    assert_eq!(
+        (doubled.payload[4], doubled.payload.len()),
+        (OPUS, 5 + 2 * 69)
+    );
+    viewer.selection.send_replace(twice(false));
+    within(async { while viewer.sounds.recv().await.unwrap().header.payload_type != OPUS {} })
+        .await;
+    drop(sending);
 }
