@@ -11,6 +11,7 @@ pub mod breaker;
 pub mod builtin;
 pub mod column;
 pub mod conformance;
+pub mod decision;
 pub mod engine;
 pub mod host;
 mod kind;

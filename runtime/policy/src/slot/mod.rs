@@ -5,17 +5,18 @@
 //! window a policy that fails too often is rolled back by itself. A value: `now_ms` is an argument, and instances
 //! belong to whichever thread owns the slot.
 
+mod said;
 mod seat;
 mod totals;
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
     Artifact, Batch, Builtin, Fault, Kind, Refusal,
-    auth::{Request, Verdict},
+    auth::Request,
     breaker::BreakerState,
     conformance::{self, Broken},
     host::{self, Grants, HostInfo, Line, NotGranted, Reads},
@@ -24,6 +25,7 @@ use crate::{
 use seat::Seat;
 use totals::Totals;
 
+pub use said::{Authorized, Said};
 pub use seat::Counters;
 pub use totals::Total;
 
@@ -46,7 +48,7 @@ pub struct Slot {
 }
 
 /// Which link of the chain answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// The active policy.
@@ -70,14 +72,31 @@ pub struct Decided {
     pub digest: String,
     /// What its reasons mean.
     pub artifact: Arc<dyn Artifact>,
-    /// What went wrong on the way down the chain: generation and fault.
-    pub faults: Vec<(u64, Fault)>,
+    /// What went wrong on the way down the chain.
+    pub faults: Vec<Failed>,
     /// Rows that were refused and answered by the built-in instead, in their order.
     pub refused: Vec<Refusal>,
     /// A rollback happened, from this generation.
     pub rolled_back: Option<u64>,
     /// What who answered has read from its key-value space: part of the question.
     pub reads: Reads,
+    /// What the one that answered said, refused rows included.
+    pub said: Said,
+    /// What the built-in said where rows were refused.
+    pub instead: Option<Said>,
+    /// What the shadow said.
+    pub shadow: Option<Said>,
+}
+
+/// A policy that failed before another answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// Its generation.
+    pub generation: u64,
+    /// Its digest.
+    pub digest: String,
+    /// How.
+    pub fault: Fault,
 }
 
 /// Why a swap was refused. What was active stays so.
@@ -282,7 +301,11 @@ impl Slot {
                     answered = Some((rows.to_vec(), refused, at));
                     break;
                 }
-                Err(fault) => faults.push((seat.generation, fault)),
+                Err(fault) => faults.push(Failed {
+                    generation: seat.generation,
+                    digest: seat.artifact.digest().to_owned(),
+                    fault,
+                }),
             }
         }
         let rolled_back = self.roll_back_if_bad(now_ms);
@@ -316,6 +339,7 @@ impl Slot {
         };
         if at.is_some() && !decided.refused.is_empty() {
             let instead = self.builtin_rows(full, keys, now_ms);
+            decided.instead = Some(self.builtin.said());
             let width = kind.output_width(full.rung_count);
             for Refusal { row, .. } in &decided.refused {
                 let range = row * width..(row + 1) * width;
@@ -326,7 +350,7 @@ impl Slot {
                 }
             }
         }
-        self.ask_shadow(full, keys, now_ms, &decided.rows);
+        decided.shadow = self.ask_shadow(full, keys, now_ms, &decided.rows);
         // Where no policy was put in charge, the built-in is the one in charge.
         self.level = if self.seats.is_empty() {
             Level::Active
@@ -336,8 +360,8 @@ impl Slot {
         decided
     }
 
-    /// Decides about a request. A policy that fails denies: `Err` holds the fault.
-    pub fn authorize(&mut self, request: &Request, now_ms: u64) -> Result<Verdict, Fault> {
+    /// Decides about a request. A policy that fails denies.
+    pub fn authorize(&mut self, request: &Request, now_ms: u64) -> Authorized {
         match self.seats.last_mut() {
             Some(seat) => seat.authorize(request, now_ms),
             None => self.builtin.authorize(request, now_ms),
@@ -367,13 +391,17 @@ impl Slot {
         Some(generation)
     }
 
-    fn ask_shadow(&mut self, full: &Batch, keys: &[u64], now_ms: u64, decided: &[f64]) {
+    fn ask_shadow(
+        &mut self,
+        full: &Batch,
+        keys: &[u64],
+        now_ms: u64,
+        decided: &[f64],
+    ) -> Option<Said> {
         let width = self.kind.output_width(full.rung_count).max(1);
-        let Some(shadow) = self.shadow.as_mut() else {
-            return;
-        };
+        let shadow = self.shadow.as_mut()?;
         if !shadow.is_open_to(now_ms) {
-            return;
+            return None;
         }
         if let Ok((rows, _)) = shadow.ask(self.kind, full, keys, now_ms) {
             let differs = |(a, b): &(&[f64], &[f64])| {
@@ -385,7 +413,9 @@ impl Slot {
                 .filter(differs)
                 .count();
             self.disagreements += count as u64;
+            return Some(shadow.said());
         }
+        None
     }
 
     /// The slot as people see it.
@@ -433,11 +463,6 @@ impl Slot {
             })
             .collect()
     }
-
-    /// What the active policy was asked with last, for the decision log.
-    pub fn memo_asked(&self) -> &[f64] {
-        self.seats.last().unwrap_or(&self.builtin).memo()
-    }
 }
 
 impl Decided {
@@ -454,7 +479,7 @@ impl Decided {
         seat: &Seat,
         rows: Vec<f64>,
         level: Level,
-        faults: Vec<(u64, Fault)>,
+        faults: Vec<Failed>,
         refused: Vec<Refusal>,
         rolled_back: Option<u64>,
     ) -> Self {
@@ -468,6 +493,9 @@ impl Decided {
             refused,
             rolled_back,
             reads: seat.services.reads(),
+            said: seat.said(),
+            instead: None,
+            shadow: None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::said::{Authorized, Said};
 use crate::{
     Answer, Artifact, Batch, Fault, Kind, Policy, Refusal, Services, Spent,
     auth::{Request, Verdict},
@@ -54,7 +55,7 @@ impl Counters {
 
 pub(super) struct Seat {
     pub(super) artifact: Arc<dyn Artifact>,
-    pub(super) config: Value,
+    pub(super) config: Arc<Value>,
     pub(super) generation: u64,
     pub(super) since_ms: u64,
     pub(super) breaker: Breaker,
@@ -68,6 +69,7 @@ pub(super) struct Seat {
     carried: HashMap<u64, Carried>,
     asked: Batch,
     answer: Answer,
+    last: Spent,
 }
 
 struct Carried {
@@ -87,7 +89,7 @@ impl Seat {
         let services = Services::of(artifact.manifest());
         Self {
             artifact,
-            config,
+            config: Arc::new(config),
             services,
             generation,
             since_ms,
@@ -99,6 +101,7 @@ impl Seat {
             carried: HashMap::new(),
             asked: conformance::empty(),
             answer: Answer::default(),
+            last: Spent::default(),
         }
     }
 
@@ -250,7 +253,19 @@ impl Seat {
     }
 
     /// Asks it about a request.
-    pub(super) fn authorize(&mut self, request: &Request, now_ms: u64) -> Result<Verdict, Fault> {
+    pub(super) fn authorize(&mut self, request: &Request, now_ms: u64) -> Authorized {
+        self.last = Spent::default();
+        let verdict = self.try_authorize(request, now_ms);
+        Authorized {
+            artifact: Arc::clone(&self.artifact),
+            config: Arc::clone(&self.config),
+            generation: self.generation,
+            verdict,
+            steps: self.last.steps,
+        }
+    }
+
+    fn try_authorize(&mut self, request: &Request, now_ms: u64) -> Result<Verdict, Fault> {
         // A fresh instance for each request: nothing leaks from one caller to the next.
         let asked = self
             .artifact
@@ -268,9 +283,17 @@ impl Seat {
         }
     }
 
-    /// The memo that a row would be asked with: what a decision log needs.
-    pub(super) fn memo(&self) -> &[f64] {
-        &self.asked.memo
+    /// What it said to the last batch, for the decision log.
+    pub(super) fn said(&self) -> Said {
+        Said {
+            artifact: Arc::clone(&self.artifact),
+            config: Arc::clone(&self.config),
+            generation: self.generation,
+            rows: self.answer.rows.clone(),
+            memo_asked: self.asked.memo.clone(),
+            memo: self.answer.memo.clone(),
+            steps: self.last.steps,
+        }
     }
 
     fn fail(&mut self, fault: Fault, now_ms: u64) -> Fault {
@@ -291,6 +314,7 @@ impl Seat {
     }
 
     fn spend(&mut self, spent: Spent) {
+        self.last = spent;
         self.counters.steps += spent.steps;
         self.counters.memory_bytes = self.counters.memory_bytes.max(spent.memory_bytes);
     }
