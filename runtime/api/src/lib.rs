@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod caller;
+mod decisions;
 pub mod door;
 mod extract;
 mod headers;

@@ -1,4 +1,4 @@
-//! `/api/policies`: what decides, swaps, and the decision log.
+//! `/api/policies`: what decides, and swaps.
 
 use std::sync::Arc;
 
@@ -6,7 +6,6 @@ use axum::{
     Json,
     extract::{Path, Request, State},
     http::{StatusCode, header},
-    response::{IntoResponse, Response},
 };
 use lockgate_session::{Artifact, DeskError, Kind, LoadError};
 use serde_json::{Value, json};
@@ -29,7 +28,9 @@ pub trait PolicyStore: Send + Sync + 'static {
 pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Value>, Problem> {
     app.door.admit(&caller, Action::Admin).await?;
     let slots = app.desk.info().await.map_err(refused)?;
-    Ok(Json(json!({ "policies": slots, "late": app.desk.late() })))
+    Ok(Json(
+        json!({ "policies": slots, "late": app.desk.late(), "log": app.desk.files() }),
+    ))
 }
 
 /// `PUT /api/policies/{kind}`: the body is a Luau script or a Wasm component; it decides from the next tick on. One that
@@ -108,24 +109,7 @@ pub(crate) async fn end_shadow(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `GET /api/policies/{kind}/decisions`: the decision log, one JSON object a line, oldest first.
-pub(crate) async fn decisions(
-    State(app): State<App>,
-    Path(kind): Path<String>,
-    caller: Caller,
-) -> Result<Response, Problem> {
-    app.door.admit(&caller, Action::Admin).await?;
-    let entries = app.desk.decisions(parse(&kind)?).await.map_err(refused)?;
-    let mut lines = Vec::new();
-    for entry in entries {
-        if serde_json::to_writer(&mut lines, &*entry).is_ok() {
-            lines.push(b'\n');
-        }
-    }
-    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
-}
-
-fn parse(kind: &str) -> Result<Kind, Problem> {
+pub(crate) fn parse(kind: &str) -> Result<Kind, Problem> {
     kind.parse().map_err(|what: String| {
         Problem::new(
             StatusCode::NOT_FOUND,

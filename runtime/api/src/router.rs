@@ -11,7 +11,7 @@ use axum::{
 use lockgate_session::{Desk, Joined, Streams};
 
 use crate::{
-    Door, PolicyStore, Problem, headers, hls, metrics, pages, policies, streams, whep, whip,
+    Door, PolicyStore, Problem, decisions, headers, hls, metrics, pages, policies, streams, whep, whip,
 };
 
 /// What handlers work on. Cheap to clone.
@@ -77,7 +77,7 @@ pub fn router(app: App) -> Router {
             "/api/policies/{kind}/shadow",
             put(policies::shadow).delete(policies::end_shadow),
         )
-        .route("/api/policies/{kind}/decisions", get(policies::decisions))
+        .route("/api/policies/{kind}/decisions", get(decisions::get))
         .route("/metrics", get(metrics::scrape))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(|| async { "ready\n" }))

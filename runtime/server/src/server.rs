@@ -52,6 +52,7 @@ impl Server {
         let transcoder = lockgate_transcode::Ladders::new(workers);
         let desk = Desk::start(
             Duration::from_millis(config.policies.deadline_ms),
+            config.decision_log(),
             |kind| policies::builtin_parameters(&config, kind),
             |kind| policies::grants(&config, kind),
         )
@@ -132,13 +133,14 @@ impl Server {
     pub async fn run(self) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let streams = self.app.streams.clone();
+        let (streams, desk) = (self.app.streams.clone(), self.app.desk.clone());
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
             tracing::info!("going down: ending what is live");
+            desk.end_follows();
             streams.shut_down();
         };
         self.listener

@@ -225,7 +225,7 @@ impl Stream {
         kind: Kind,
         group: &Group,
         members: &[&Arc<Viewer>],
-    ) -> Result<Decided, DeskError> {
+    ) -> Result<Arc<Decided>, DeskError> {
         let rows = members.iter().map(|viewer| viewer.id.to_string()).collect();
         let about = About {
             stream: self.name().as_str().into(),

@@ -26,7 +26,9 @@ use lockgate_ports::{
 };
 use tokio::sync::watch;
 
-use crate::{Config, Desk, Error, HlsConfig, LadderConfig, SegmentConfig, Streams};
+use crate::{
+    Config, Desk, Error, HlsConfig, LadderConfig, SegmentConfig, Streams, desk::LogConfig,
+};
 
 /// A peer whose link and state the test sets.
 struct FakePeer {
@@ -212,6 +214,7 @@ fn house() -> House {
     };
     let desk = Desk::start(
         Duration::from_secs(5),
+        LogConfig::default(),
         |_| serde_json::json!({ "up_after_s": 1.5 }),
         |_| lockgate_policy::host::Grants::new(),
     )

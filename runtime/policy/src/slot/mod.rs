@@ -403,7 +403,7 @@ impl Slot {
         if !shadow.is_open_to(now_ms) {
             return None;
         }
-        if let Ok((rows, _)) = shadow.ask(self.kind, full, keys, now_ms) {
+        if let Ok((rows, refused)) = shadow.ask(self.kind, full, keys, now_ms) {
             let differs = |(a, b): &(&[f64], &[f64])| {
                 a.first().map(|n| n.to_bits()) != b.first().map(|n| n.to_bits())
             };
@@ -413,7 +413,17 @@ impl Slot {
                 .filter(differs)
                 .count();
             self.disagreements += count as u64;
-            return Some(shadow.said());
+            let mut said = shadow.said();
+            // What a refused row says means nothing; what took effect stands there, which is no disagreement.
+            for Refusal { row, .. } in refused {
+                let range = row * width..(row + 1) * width;
+                if let (Some(bad), Some(good)) =
+                    (said.rows.get_mut(range.clone()), decided.get(range))
+                {
+                    bad.copy_from_slice(good);
+                }
+            }
+            return Some(said);
         }
         None
     }

@@ -43,6 +43,10 @@ impl Config {
             1.0,
             1000.0,
         )?;
+        let log = &self.policies.log;
+        within("policies.log.sample", log.sample, 0.0, 1.0)?;
+        within("policies.log.file_mb", log.file_mb as f64, 1.0, 10_000.0)?;
+        within("policies.log.files", log.files as f64, 0.0, 10_000.0)?;
         within(
             "http.connections_max",
             self.http.connections_max as f64,

@@ -2,6 +2,7 @@
 
 mod check;
 mod load;
+mod log;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -12,6 +13,7 @@ use lockgate_policy::{Kind, host::Grants};
 use serde::{Deserialize, Serialize};
 
 pub use load::{Error, Loader};
+pub use log::{PolicyLog, Record};
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -183,6 +185,8 @@ pub struct Policies {
     /// Who may enter. It decides what `auth.anonymous` does not grant; without it the token's scopes do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<PathBuf>,
+    /// What is kept of their decisions.
+    pub log: PolicyLog,
     /// Parameters, a table for each kind.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub parameters: BTreeMap<Kind, toml::Table>,
@@ -213,6 +217,7 @@ impl Default for Policies {
             score: None,
             ladder: None,
             auth: None,
+            log: PolicyLog::default(),
             parameters: BTreeMap::new(),
             grants: BTreeMap::new(),
         }

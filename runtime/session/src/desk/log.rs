@@ -1,151 +1,424 @@
-//! The decision log: what was asked, what was answered, why, and by whom. Changes, faults and a sample; bounded.
+//! The decision log: what was asked, what was answered, why, and by whom. A ring in memory, those who follow it, and files.
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{DefaultHasher, Hash, Hasher as _},
     sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use lockgate_policy::{
-    Batch, Kind,
+    Batch, Fault, Kind, Tick,
+    auth::{Request, Verdict},
     column::{self, Column},
-    slot::{Decided, Level},
+    decision::{self, Asked, Author, Call, Entry, Failure, Ladder, Mode, Row, Settings, number},
+    engine,
+    slot::{Authorized, Decided, Failed, Level, Said},
 };
-use serde::Serialize;
+use tokio::sync::broadcast;
 
-use super::About;
+use super::{About, files::Writer};
 
-/// A logged decision about one row.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Entry {
-    /// When, on the desk's clock in ms.
-    pub now_ms: u64,
-    /// The kind.
-    pub kind: Kind,
-    /// The broadcast.
-    pub stream: Arc<str>,
-    /// The viewer, or the source.
-    pub row: String,
-    /// The deciding policy's digest.
-    pub digest: String,
-    /// Its generation.
-    pub generation: u64,
-    /// Which link of the chain it was.
-    pub level: Level,
-    /// Why, in its own words.
-    pub reason: String,
-    /// What is known, by column; what is absent is left out.
-    pub input: serde_json::Map<String, serde_json::Value>,
-    /// What each rung needs, in kbit/s.
-    pub rungs_kbps: Vec<f64>,
-    /// What was answered, by column.
-    pub output: serde_json::Map<String, serde_json::Value>,
-    /// What was carried; absent numbers are null.
-    pub memo: Vec<f64>,
-    /// What went wrong before somebody answered.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub faults: Vec<String>,
-    /// The policy's answer about this row made no sense, and the built-in's stands.
-    pub refused: bool,
-    /// How long the whole batch took, in µs.
-    pub took_us: u64,
+/// What is logged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogConfig {
+    /// Which decisions.
+    pub record: Record,
+    /// The share of decisions that nothing speaks for and that are logged all the same, 0 to 1.
+    pub sample: f64,
+    /// Claims of a token that are logged with what `auth` decided.
+    pub claims: Vec<String>,
+    /// Where to; `None` keeps the newest in memory only.
+    pub files: Option<FilesConfig>,
 }
 
-#[derive(Debug, Default)]
+/// Which decisions are logged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Record {
+    /// Changes, faults, where a shadow differs, and a sample.
+    #[default]
+    Changes,
+    /// Every one.
+    All,
+}
+
+/// The files of a decision log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesConfig {
+    /// The folder; made if it is not there.
+    pub folder: std::path::PathBuf,
+    /// Size from which on the next file is begun, in bytes.
+    pub file_bytes: u64,
+    /// Files kept, the one being written included.
+    pub files: usize,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            record: Record::Changes,
+            sample: 0.01,
+            claims: Vec::new(),
+            files: None,
+        }
+    }
+}
+
+/// The log of one kind.
 pub(super) struct Log {
-    entries: VecDeque<Arc<Entry>>,
+    kind: Kind,
+    config: Arc<LogConfig>,
+    writer: Option<Arc<Writer>>,
+    ring: VecDeque<Arc<Entry>>,
+    followers: broadcast::Sender<Arc<Entry>>,
     /// The last answer about each row and whose it was, to tell a change.
-    last: HashMap<u64, (u64, u64)>,
-    count: u64,
+    last: HashMap<(u64, Mode), u64>,
+    /// What is due of the sample.
+    due: f64,
 }
+
+/// What is remembered, and what is to come.
+pub type Follow = (Vec<Arc<Entry>>, broadcast::Receiver<Arc<Entry>>);
 
 impl Log {
-    pub(super) fn entries(&self) -> Vec<Arc<Entry>> {
-        self.entries.iter().cloned().collect()
+    pub(super) fn new(kind: Kind, config: Arc<LogConfig>, writer: Option<Arc<Writer>>) -> Self {
+        Self {
+            kind,
+            config,
+            writer,
+            ring: VecDeque::new(),
+            followers: broadcast::Sender::new(BEHIND_MAX),
+            last: HashMap::new(),
+            due: 0.0,
+        }
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "everything that belongs to a decision, used once"
-    )]
+    pub(super) fn entries(&self) -> Vec<Arc<Entry>> {
+        self.ring.iter().cloned().collect()
+    }
+
+    /// What is remembered and what comes, without a gap; `None` when too many follow already.
+    pub(super) fn follow(&self) -> Option<Follow> {
+        (self.followers.receiver_count() < FOLLOWERS_MAX)
+            .then(|| (self.entries(), self.followers.subscribe()))
+    }
+
+    /// Ends what follows.
+    pub(super) fn end_follows(&mut self) {
+        self.followers = broadcast::Sender::new(BEHIND_MAX);
+    }
+
+    /// Logs what speaks for itself of a decided batch.
     pub(super) fn append(
         &mut self,
-        kind: Kind,
         batch: &Batch,
         keys: &[u64],
         about: &About,
         decided: &Decided,
-        memo: &[f64],
         took_us: u64,
-        now_ms: u64,
+        late: bool,
     ) {
-        let width = kind.output_width(batch.rung_count).max(1);
-        let input_width = column::width(kind.inputs()).max(1);
-        let memo_width = memo.len().checked_div(batch.row_count).unwrap_or(0);
         if self.last.len() > ROWS_MAX {
             self.last.clear();
         }
-        for (at, row) in decided.rows.chunks_exact(width).enumerate() {
-            self.count += 1;
-            let key = keys.get(at).copied().unwrap_or(0);
-            let answer = (
-                row.first().map_or(0, |number| number.to_bits()),
-                decided.generation,
-            );
-            let has_changed = self.last.insert(key, answer) != Some(answer);
-            let refused = decided.refusal(at).is_some();
-            if !(has_changed
+        let kind = self.kind;
+        let width = kind.output_width(batch.rung_count).max(1);
+        // Made when the first row needs it: mostly there is nothing to say.
+        let mut shared = Shared::new(kind, batch, about, decided, took_us, late);
+        for (at, output) in decided.rows.chunks_exact(width).enumerate() {
+            let key = keys.get(at).copied().unwrap_or_else(|| hash(&about.stream));
+            let refusal = decided.refusal(at);
+            let refused = refusal.is_some();
+            let speaks = self.has_changed((key, Mode::Active), output, &[decided.generation])
                 || refused
                 || !decided.faults.is_empty()
-                || self.count.is_multiple_of(SAMPLE_EVERY))
-            {
-                continue;
+                || kind == Kind::Ladder;
+            if speaks || self.is_sampled() {
+                let said = match &decided.instead {
+                    Some(instead) if refused => Speaker::Instead(instead),
+                    _ => Speaker::Active,
+                };
+                self.push(shared.entry(at, output, &said, refusal));
             }
-            let input = batch
-                .rows
-                .get(at * input_width..(at + 1) * input_width)
-                .unwrap_or_default();
-            let code = column::place(kind.outputs(), "reason")
-                .and_then(|at| row.get(at))
-                .copied();
-            let need = column::place(column::RUNG, "need_kbps").unwrap_or(0);
-            let rung_width = column::width(column::RUNG).max(1);
-            let entry = Entry {
-                now_ms,
-                kind,
-                stream: Arc::clone(&about.stream),
-                row: about.rows.get(at).cloned().unwrap_or_default(),
-                digest: decided.digest.clone(),
-                generation: decided.generation,
-                level: decided.level,
-                reason: decided
-                    .artifact
-                    .manifest()
-                    .reason(kind, code.unwrap_or(f64::NAN)),
-                input: named(kind.inputs(), input),
-                rungs_kbps: batch
-                    .rungs
-                    .chunks_exact(rung_width)
-                    .filter_map(|rung| rung.get(need).copied())
-                    .collect(),
-                output: named(kind.outputs(), row),
-                memo: memo
-                    .get(at * memo_width..(at + 1) * memo_width)
-                    .unwrap_or_default()
-                    .to_vec(),
-                faults: decided
-                    .faults
-                    .iter()
-                    .map(|(_, fault)| fault.to_string())
-                    .collect(),
-                refused,
-                took_us,
+            let Some(shadow) = &decided.shadow else {
+                continue;
             };
-            self.entries.push_back(Arc::new(entry));
-            if self.entries.len() > ENTRIES_MAX {
-                self.entries.pop_front();
+            let other = shadow.rows.get(at * width..(at + 1) * width);
+            let Some(other) = other.filter(|other| !decision::same_answer(kind, output, other))
+            else {
+                continue;
+            };
+            let both = [said_first(output), said_first(other)];
+            if self.has_changed((key, Mode::Shadow), other, &both) || self.is_sampled() {
+                self.push(shared.entry(at, other, &Speaker::Shadow(shadow, output), None));
             }
         }
     }
+
+    /// Logs what `auth` decided: always, as each verdict holds for a while.
+    pub(super) fn append_request(
+        &mut self,
+        request: Request,
+        authorized: &Authorized,
+        took_us: u64,
+        late: bool,
+        now_ms: u64,
+    ) {
+        let manifest = authorized.artifact.manifest();
+        let level = if authorized.generation == 0 {
+            Level::Builtin
+        } else {
+            Level::Active
+        };
+        let verdict = authorized.verdict.as_ref().ok().cloned();
+        let faults = authorized.verdict.as_ref().err().map(|fault| Failure {
+            generation: authorized.generation,
+            digest: authorized.artifact.digest().to_owned(),
+            fault: fault.word().to_owned(),
+            what: fault.to_string(),
+        });
+        let reason = match &verdict {
+            Some(Verdict::Allow { .. }) => "allowed".to_owned(),
+            Some(Verdict::Deny { reason, .. }) => reason.clone(),
+            Some(Verdict::Ask { .. }) => "a URL is to be asked".to_owned(),
+            None => "denied, as the policy failed".to_owned(),
+        };
+        let tick = Tick {
+            now_ms,
+            seed: 0,
+            mode: engine::Mode::default(),
+            cause: engine::Cause::default(),
+        };
+        self.push(Entry {
+            kind: self.kind,
+            row: match serde_json::to_value(request.action) {
+                Ok(serde_json::Value::String(word)) => word,
+                _ => String::new(),
+            },
+            call: Arc::new(Call {
+                unix_ms: unix_ms(),
+                stream: request.stream.as_str().into(),
+                tick,
+                ladder: Ladder::default(),
+                rows: 1,
+                faults: faults.into_iter().collect(),
+                late,
+                took_us,
+            }),
+            author: Arc::new(Author {
+                mode: Mode::Active,
+                level,
+                name: manifest.name.clone(),
+                version: manifest.version.clone(),
+                digest: authorized.artifact.digest().to_owned(),
+                generation: authorized.generation,
+                config: Settings::of(self.kind, &authorized.config),
+                steps: authorized.steps,
+            }),
+            about: decision::About::Request(Box::new(Asked::of(
+                request,
+                verdict,
+                &self.config.claims,
+            ))),
+            reason,
+            refused: None,
+        });
+    }
+
+    fn push(&mut self, entry: Entry) {
+        let entry = Arc::new(entry);
+        if let Some(writer) = &self.writer {
+            writer.write(Arc::clone(&entry));
+        }
+        // Nobody follows: that is no error.
+        drop(self.followers.send(Arc::clone(&entry)));
+        self.ring.push_back(entry);
+        if self.ring.len() > ENTRIES_MAX {
+            self.ring.pop_front();
+        }
+    }
+
+    fn has_changed(&mut self, row: (u64, Mode), output: &[f64], besides: &[u64]) -> bool {
+        let judged = hash(&(gist(self.kind, output), besides));
+        self.last.insert(row, judged) != Some(judged)
+    }
+
+    fn is_sampled(&mut self) -> bool {
+        if self.config.record == Record::All {
+            return true;
+        }
+        self.due += self.config.sample;
+        let is_due = self.due >= 1.0;
+        if is_due {
+            self.due -= 1.0;
+        }
+        is_due
+    }
+}
+
+/// Who speaks of a row.
+enum Speaker<'a> {
+    Active,
+    /// The built-in, where the policy's own answer made no sense.
+    Instead(&'a Said),
+    /// A candidate, and what took effect.
+    Shadow(&'a Said, &'a [f64]),
+}
+
+/// What the entries of a batch share, made once.
+struct Shared<'a> {
+    kind: Kind,
+    batch: &'a Batch,
+    about: &'a About,
+    decided: &'a Decided,
+    took_us: u64,
+    late: bool,
+    call: Option<Arc<Call>>,
+    authors: [Option<Arc<Author>>; 3],
+}
+
+impl<'a> Shared<'a> {
+    fn new(
+        kind: Kind,
+        batch: &'a Batch,
+        about: &'a About,
+        decided: &'a Decided,
+        took_us: u64,
+        late: bool,
+    ) -> Self {
+        Self {
+            kind,
+            batch,
+            about,
+            decided,
+            took_us,
+            late,
+            call: None,
+            authors: [None, None, None],
+        }
+    }
+
+    fn entry(
+        &mut self,
+        at: usize,
+        output: &[f64],
+        speaker: &Speaker<'_>,
+        refused: Option<&Fault>,
+    ) -> Entry {
+        let (kind, batch, decided) = (self.kind, self.batch, self.decided);
+        let (said, place, mode, level, active) = match speaker {
+            Speaker::Active => (&decided.said, 0, Mode::Active, decided.level, None),
+            Speaker::Instead(said) => (*said, 1, Mode::Active, Level::Builtin, None),
+            Speaker::Shadow(said, active) => {
+                (*said, 2, Mode::Shadow, Level::Active, Some(active.to_vec()))
+            }
+        };
+        let (memo, memo_after) = said.memo_of(at, batch.row_count);
+        let input_width = column::width(kind.inputs());
+        let code = number(kind.outputs(), output, "reason");
+        Entry {
+            kind,
+            row: self.about.rows.get(at).cloned().unwrap_or_default(),
+            call: self.call(),
+            author: self.author(place, said, mode, level),
+            about: decision::About::Row(Row {
+                input: batch
+                    .rows
+                    .get(at * input_width..(at + 1) * input_width)
+                    .unwrap_or_default()
+                    .to_vec(),
+                memo: memo.to_vec(),
+                output: output.to_vec(),
+                memo_after: memo_after.to_vec(),
+                active,
+            }),
+            reason: said.artifact.manifest().reason(kind, code),
+            refused: refused.map(|fault| Failure {
+                generation: decided.generation,
+                digest: decided.digest.clone(),
+                fault: fault.word().to_owned(),
+                what: fault.to_string(),
+            }),
+        }
+    }
+
+    fn call(&mut self) -> Arc<Call> {
+        let (batch, decided) = (self.batch, self.decided);
+        Arc::clone(self.call.get_or_insert_with(|| {
+            Arc::new(Call {
+                unix_ms: unix_ms(),
+                stream: Arc::clone(&self.about.stream),
+                tick: batch.tick,
+                ladder: Ladder {
+                    names: batch.rung_names.clone(),
+                    columns: batch.rungs.clone(),
+                },
+                rows: batch.row_count,
+                faults: decided.faults.iter().map(failure).collect(),
+                late: self.late,
+                took_us: self.took_us,
+            })
+        }))
+    }
+
+    fn author(&mut self, place: usize, said: &Said, mode: Mode, level: Level) -> Arc<Author> {
+        let kind = self.kind;
+        let make = || {
+            let manifest = said.artifact.manifest();
+            Arc::new(Author {
+                mode,
+                level,
+                name: manifest.name.clone(),
+                version: manifest.version.clone(),
+                digest: said.artifact.digest().to_owned(),
+                generation: said.generation,
+                config: Settings::of(kind, &said.config),
+                steps: said.steps,
+            })
+        };
+        match self.authors.get_mut(place) {
+            Some(author) => Arc::clone(author.get_or_insert_with(make)),
+            None => make(),
+        }
+    }
+}
+
+/// What of an answer counts as a change of it: the rung, the level, the ten of the score.
+fn gist(kind: Kind, output: &[f64]) -> u64 {
+    match kind {
+        Kind::Score => (said_number(output) / 10.0).floor().to_bits(),
+        _ => said_first(output),
+    }
+}
+
+fn said_first(output: &[f64]) -> u64 {
+    said_number(output).to_bits()
+}
+
+fn said_number(output: &[f64]) -> f64 {
+    output.first().copied().unwrap_or(f64::NAN)
+}
+
+fn hash(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn failure(failed: &Failed) -> Failure {
+    Failure {
+        generation: failed.generation,
+        digest: failed.digest.clone(),
+        fault: failed.fault.word().to_owned(),
+        what: failed.fault.to_string(),
+    }
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 /// A row of an answer in words: its numbers by column, and its reason.
@@ -155,13 +428,8 @@ pub(crate) fn reading(
     row: &[f64],
 ) -> serde_json::Map<String, serde_json::Value> {
     let mut map = named(kind.outputs(), row);
-    let code = column::place(kind.outputs(), "reason")
-        .and_then(|at| row.get(at))
-        .copied();
-    let reason = decided
-        .artifact
-        .manifest()
-        .reason(kind, code.unwrap_or(f64::NAN));
+    let code = number(kind.outputs(), row, "reason");
+    let reason = decided.artifact.manifest().reason(kind, code);
     map.insert("reason".to_owned(), reason.into());
     map
 }
@@ -176,8 +444,6 @@ fn named(columns: &[Column], row: &[f64]) -> serde_json::Map<String, serde_json:
             && number.is_finite()
         {
             map.insert(column.name.to_owned(), (*number).into());
-        } else if numbers.iter().any(|number| number.is_finite()) {
-            map.insert(column.name.to_owned(), numbers.to_vec().into());
         }
     }
     map
@@ -185,7 +451,9 @@ fn named(columns: &[Column], row: &[f64]) -> serde_json::Map<String, serde_json:
 
 /// About a minute of a hundred viewers, if all were logged.
 const ENTRIES_MAX: usize = 4096;
-/// One in so many that nothing speaks for.
-const SAMPLE_EVERY: u64 = 100;
+/// How far who follows may be behind before it loses entries.
+const BEHIND_MAX: usize = 4096;
+/// Who may follow a kind at a time.
+const FOLLOWERS_MAX: usize = 32;
 /// Rows whose last answer is remembered.
 const ROWS_MAX: usize = 100_000;

@@ -3,6 +3,7 @@
 //! Nobody on a runtime worker ever runs a policy, and nobody waits for one beyond the deadline: then the last decision
 //! holds. Dropping the last handle ends the thread once its current call is over, which its budget bounds.
 
+mod files;
 mod log;
 mod measures;
 mod thread;
@@ -26,8 +27,11 @@ use lockgate_policy::{
 use serde_json::Value;
 use tokio::sync::oneshot;
 
-pub use log::Entry;
+pub use files::FilesInfo;
+use files::Writer;
+pub use lockgate_policy::decision::Entry;
 pub(crate) use log::reading as named;
+pub use log::{FilesConfig, Follow, LogConfig, Record};
 pub use measures::{Durations, Measures};
 use thread::Ask;
 
@@ -45,6 +49,7 @@ struct Inner {
     /// The generation of the `auth` policy; 0 while the built-in decides.
     auth: AtomicU64,
     started: Instant,
+    writer: Option<Arc<Writer>>,
 }
 
 /// Why the desk gave no answer.
@@ -57,6 +62,9 @@ pub enum DeskError {
     /// The swap was refused.
     #[error(transparent)]
     Swap(#[from] SwapError),
+    /// Too many follow the decision log already.
+    #[error("too many follow these decisions already")]
+    Followed,
     /// The policy failed; for `auth` that means no.
     #[error("the auth policy failed: {0}")]
     Auth(String),
@@ -79,14 +87,22 @@ impl Desk {
     /// thread starts at once.
     pub fn start(
         deadline: Duration,
+        log: LogConfig,
         parameters: impl Fn(Kind) -> Value,
         grants: impl Fn(Kind) -> Grants,
     ) -> std::io::Result<Self> {
         let (asks, inbox) = sync_channel(ASKS_MAX);
         let slots = Kind::ALL.map(|kind| (kind, parameters(kind), grants(kind)));
+        let writer = log
+            .files
+            .clone()
+            .map(Writer::start)
+            .transpose()?
+            .map(Arc::new);
+        let (log, logs_to) = (Arc::new(log), writer.clone());
         let thread = std::thread::Builder::new()
             .name("policies".to_owned())
-            .spawn(move || thread::run(&inbox, slots))?;
+            .spawn(move || thread::run(&inbox, slots, &log, logs_to.as_ref()))?;
         let inner = Inner {
             asks: Some(asks),
             thread: Some(thread),
@@ -94,6 +110,7 @@ impl Desk {
             late: AtomicU64::new(0),
             auth: AtomicU64::new(0),
             started: Instant::now(),
+            writer,
         };
         Ok(Self {
             inner: Arc::new(inner),
@@ -117,7 +134,7 @@ impl Desk {
         batch: Batch,
         keys: Vec<u64>,
         about: About,
-    ) -> Result<Decided, DeskError> {
+    ) -> Result<Arc<Decided>, DeskError> {
         let (reply, answer) = oneshot::channel();
         self.post(Ask::Decide {
             kind,
@@ -139,7 +156,7 @@ impl Desk {
         kind: Kind,
         batch: Batch,
         about: About,
-    ) -> Result<Decided, DeskError> {
+    ) -> Result<Arc<Decided>, DeskError> {
         let (reply, answer) = sync_channel(1);
         self.post(Ask::DecideHere {
             kind,
@@ -223,6 +240,25 @@ impl Desk {
     /// The last decisions of a kind that were logged, oldest first.
     pub async fn decisions(&self, kind: Kind) -> Result<Vec<Arc<Entry>>, DeskError> {
         self.call(|reply| Ask::Decisions { kind, reply }).await
+    }
+
+    /// The last decisions of a kind that were logged, and those to come, without a gap. A reader that is too slow loses
+    /// some and is told how many.
+    pub async fn follow(&self, kind: Kind) -> Result<Follow, DeskError> {
+        self.call(|reply| Ask::Follow { kind, reply })
+            .await?
+            .ok_or(DeskError::Followed)
+    }
+
+    /// Ends whatever follows decisions: the server is going down.
+    pub fn end_follows(&self) {
+        // Where the desk is too busy to hear it, its end ends them.
+        drop(self.post(Ask::EndFollows));
+    }
+
+    /// How the log's files are doing; `None` where it is kept in memory only.
+    pub fn files(&self) -> Option<FilesInfo> {
+        self.inner.writer.as_ref().map(|writer| writer.info())
     }
 
     async fn call<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, DeskError> {

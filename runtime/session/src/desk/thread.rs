@@ -9,15 +9,17 @@ use std::{
 use lockgate_policy::{
     Artifact, Batch, Fault, Kind,
     auth::{Request, Verdict},
+    decision::Entry,
     host::{Grants, Level},
-    slot::{Decided, Slot, SlotInfo, SwapError},
+    slot::{Decided, Failed, Slot, SlotInfo, SwapError},
 };
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{
     About, Durations, Measures,
-    log::{Entry, Log},
+    files::Writer,
+    log::{Follow, Log, LogConfig},
 };
 
 /// What can be asked of the desk.
@@ -27,13 +29,13 @@ pub(super) enum Ask {
         batch: Batch,
         keys: Vec<u64>,
         about: About,
-        reply: oneshot::Sender<Decided>,
+        reply: oneshot::Sender<Arc<Decided>>,
     },
     DecideHere {
         kind: Kind,
         batch: Batch,
         about: About,
-        reply: mpsc::SyncSender<Decided>,
+        reply: mpsc::SyncSender<Arc<Decided>>,
     },
     Authorize {
         request: Request,
@@ -64,6 +66,11 @@ pub(super) enum Ask {
         kind: Kind,
         reply: oneshot::Sender<Vec<Arc<Entry>>>,
     },
+    Follow {
+        kind: Kind,
+        reply: oneshot::Sender<Option<Follow>>,
+    },
+    EndFollows,
 }
 
 struct Place {
@@ -78,7 +85,12 @@ struct Place {
 const REFUSED_EVERY_MS: u64 = 10_000;
 
 /// Answers until the last handle is gone.
-pub(super) fn run(inbox: &mpsc::Receiver<Ask>, slots: [(Kind, Value, Grants); 5]) {
+pub(super) fn run(
+    inbox: &mpsc::Receiver<Ask>,
+    slots: [(Kind, Value, Grants); 5],
+    log: &Arc<LogConfig>,
+    writer: Option<&Arc<Writer>>,
+) {
     let started = Instant::now();
     let mut places: HashMap<Kind, Place> = slots
         .into_iter()
@@ -87,7 +99,7 @@ pub(super) fn run(inbox: &mpsc::Receiver<Ask>, slots: [(Kind, Value, Grants); 5]
             slot.grant(grants);
             let place = Place {
                 slot,
-                log: Log::default(),
+                log: Log::new(kind, Arc::clone(log), writer.cloned()),
                 took: Durations::default(),
                 refused_ms: None,
             };
@@ -111,7 +123,9 @@ fn answer(places: &mut HashMap<Kind, Place>, ask: Ask, now_ms: u64) {
             reply,
         } => {
             if let Some(place) = places.get_mut(&kind) {
-                drop(reply.send(place.decide(kind, &batch, &keys, &about, now_ms)));
+                place.decide(kind, &batch, &keys, &about, now_ms, |decided| {
+                    reply.send(decided).is_ok()
+                });
             }
         }
         Ask::DecideHere {
@@ -121,16 +135,22 @@ fn answer(places: &mut HashMap<Kind, Place>, ask: Ask, now_ms: u64) {
             reply,
         } => {
             if let Some(place) = places.get_mut(&kind) {
-                drop(reply.try_send(place.decide(kind, &batch, &[], &about, now_ms)));
+                place.decide(kind, &batch, &[], &about, now_ms, |decided| {
+                    reply.try_send(decided).is_ok()
+                });
             }
         }
         Ask::Authorize { request, reply } => {
             if let Some(place) = places.get_mut(&Kind::Auth) {
                 let began = Instant::now();
-                let verdict = place.slot.authorize(&request, now_ms);
+                let authorized = place.slot.authorize(&request, now_ms);
                 place.took.note(began.elapsed());
-                drop(reply.send(verdict));
+                let took_us = micros(began);
+                let late = reply.send(authorized.verdict.clone()).is_err();
                 tell(Kind::Auth, &place.slot);
+                place
+                    .log
+                    .append_request(request, &authorized, took_us, late, now_ms);
             }
         }
         Ask::Swap {
@@ -177,6 +197,16 @@ fn answer(places: &mut HashMap<Kind, Place>, ask: Ask, now_ms: u64) {
                 drop(reply.send(place.log.entries()));
             }
         }
+        Ask::Follow { kind, reply } => {
+            if let Some(place) = places.get(&kind) {
+                drop(reply.send(place.log.follow()));
+            }
+        }
+        Ask::EndFollows => {
+            for place in places.values_mut() {
+                place.log.end_follows();
+            }
+        }
     }
 }
 
@@ -191,6 +221,7 @@ impl Place {
         }
     }
 
+    /// Decides, answers, and then logs: nobody waits for the log. `answer` says whether somebody still waited.
     fn decide(
         &mut self,
         kind: Kind,
@@ -198,13 +229,18 @@ impl Place {
         keys: &[u64],
         about: &About,
         now_ms: u64,
-    ) -> Decided {
+        answer: impl FnOnce(Arc<Decided>) -> bool,
+    ) {
         let began = Instant::now();
-        let decided = self.slot.decide(batch, keys, now_ms);
+        let decided = Arc::new(self.slot.decide(batch, keys, now_ms));
         self.took.note(began.elapsed());
-        let took_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+        let took_us = micros(began);
+        let late = !answer(Arc::clone(&decided));
         tell(kind, &self.slot);
-        for (generation, fault) in &decided.faults {
+        for Failed {
+            generation, fault, ..
+        } in &decided.faults
+        {
             tracing::warn!(%kind, generation, %fault, "a policy failed; the next in the chain decides");
         }
         if let Some(generation) = decided.rolled_back {
@@ -220,18 +256,12 @@ impl Place {
             let (row, fault, generation) = (refusal.row + 1, &refusal.fault, decided.generation);
             tracing::warn!(%kind, generation, rows, row, %fault, "a policy refused rows; the built-in answers them");
         }
-        self.log.append(
-            kind,
-            batch,
-            keys,
-            about,
-            &decided,
-            self.slot.memo_asked(),
-            took_us,
-            now_ms,
-        );
-        decided
+        self.log.append(batch, keys, about, &decided, took_us, late);
     }
+}
+
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Puts into the server's log what policies have logged: few lines, their rate is held down before.
