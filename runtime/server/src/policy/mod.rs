@@ -1,6 +1,8 @@
 //! `lockgate policy …`: what an author does with a policy before anybody watches.
 
 mod chooser;
+mod replay;
+mod report;
 mod simulate;
 mod test;
 
@@ -43,6 +45,8 @@ pub(crate) enum PolicyCommand {
     },
     /// Plays network traces through policies in virtual time.
     Simulate(simulate::Arguments),
+    /// Asks again what a decision log says was asked: which answers differ, and what that would have cost.
+    Replay(replay::Arguments),
 }
 
 #[derive(Args)]
@@ -71,6 +75,7 @@ pub(crate) fn execute(command: PolicyCommand) -> anyhow::Result<ExitCode> {
         PolicyCommand::Test(arguments) => test::execute(&arguments),
         PolicyCommand::Bench { file, rows } => bench(&file, rows),
         PolicyCommand::Simulate(arguments) => simulate::run(&arguments),
+        PolicyCommand::Replay(arguments) => replay::run(&arguments),
     }
 }
 
