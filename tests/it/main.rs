@@ -8,12 +8,14 @@
 //! - `author`    case files: held, failed, wrong
 //! - `metrics`   what Prometheus collects: its grammar, who may read it, counters through a swap
 //! - `bad_policies`  policy files that are wrong, not granted or badly configured
+//! - `decisions` the decision log: followed, in files, asked again, the disk gone
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
 //!
 //! What a browser must see is in `tests/browser`.
 
 mod author;
 mod bad_policies;
+mod decisions;
 mod demo;
 mod metrics;
 mod policies;

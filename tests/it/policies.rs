@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A script that always picks the same rung, and says so.
-fn always(rung: u32, reason: &str) -> String {
+pub(crate) fn always(rung: u32, reason: &str) -> String {
     format!(
         "--!strict\nlocal policy = {{}}\nfunction policy.recommend(viewer, ladder, tick)\n\
          \tif #ladder == 0 then return nil, \"{reason}\" end\n\

@@ -53,6 +53,28 @@ impl Answer {
     }
 }
 
+/// A body read line by line.
+pub(crate) struct Lines {
+    body: hyper::body::Incoming,
+    waiting: Vec<u8>,
+}
+
+impl Lines {
+    /// The next line; `None` at the end of the body.
+    pub(crate) async fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.waiting.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.waiting.drain(..=end).collect();
+                return Some(String::from_utf8_lossy(&line).trim_end().to_owned());
+            }
+            let frame = self.body.frame().await?.expect("the body comes");
+            if let Some(data) = frame.data_ref() {
+                self.waiting.extend_from_slice(data);
+            }
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(crate) struct Http {
     client: Client<HttpConnector, Full<Bytes>>,
@@ -129,6 +151,21 @@ impl Http {
             .header(header::AUTHORIZATION, format!("Bearer {token}"));
         self.send(request.body(Full::from(body.into())).expect("a request"))
             .await
+    }
+
+    /// Gets what has no end yet, with a token of its own; its body comes as it is read.
+    pub(crate) async fn open(&self, token: &str, path: &str) -> Lines {
+        let request = self
+            .request(Method::GET, path)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let request = request.body(Full::default()).expect("a request");
+        let answer = self.client.request(request).await;
+        let answer = answer.expect("the server answers");
+        assert_eq!(answer.status(), StatusCode::OK);
+        Lines {
+            body: answer.into_body(),
+            waiting: Vec::new(),
+        }
     }
 
     /// Sends a method with the token and no body.

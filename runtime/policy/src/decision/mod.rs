@@ -6,7 +6,8 @@
 //! log outlives new columns. The broadcast, the row and the claims of `auth` are words and stand as they are.
 //!
 //! Of a request to `auth` only the claims on the operator's list are written; of the others only that they were there
-//! (`withheld`). No token ever comes here. An entry that withholds something cannot be asked again. The configuration of
+//! (`withheld`); of a URL that it wants to be asked neither query nor password, and nothing of what that answered.
+//! No token ever comes here. An entry that withholds something cannot be asked again. The configuration of
 //! an `auth` policy may hold secrets: of that, only the digest is written.
 
 mod line;
@@ -202,6 +203,22 @@ impl Asked {
         if request.answered.take().is_some() {
             withheld.insert("answered".to_owned());
         }
+        let verdict = verdict.map(|verdict| match verdict {
+            Verdict::Ask { url } => {
+                let plain = url.split(['?', '#']).next().unwrap_or_default();
+                if plain.len() < url.len() || plain.contains('@') {
+                    withheld.insert("url".to_owned());
+                }
+                // A user and password stand before the last @ of the authority.
+                let (scheme, rest) = plain.split_once("://").unwrap_or(("", plain));
+                let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+                let host = authority.rsplit('@').next().unwrap_or_default();
+                Verdict::Ask {
+                    url: format!("{scheme}://{host}/{path}"),
+                }
+            }
+            other => other,
+        });
         Self {
             request,
             withheld,

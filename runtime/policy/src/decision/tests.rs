@@ -196,6 +196,30 @@ fn a_request_is_written_without_what_is_not_listed_and_says_so() {
 }
 
 #[test]
+fn of_a_url_only_what_names_the_place_is_written() {
+    let of = |url: &str| {
+        let request = Request {
+            action: Action::Admin,
+            stream: String::new(),
+            peer: String::new(),
+            claims: BTreeMap::new(),
+            now_s: 0,
+            answered: None,
+        };
+        let url = url.to_owned();
+        let asked = Asked::of(request, Some(Verdict::Ask { url }), &[]);
+        match asked.verdict {
+            Some(Verdict::Ask { url }) => (url, asked.withheld.len()),
+            other => panic!("{other:?}"),
+        }
+    };
+    let plain = "http://example.org:80/a/b".to_owned();
+    assert_eq!(of(&plain), (plain.clone(), 0));
+    assert_eq!(of("http://example.org:80/a/b?key=x#y"), (plain.clone(), 1));
+    assert_eq!(of("http://me:x@example.org:80/a/b"), (plain, 1));
+}
+
+#[test]
 fn lines_that_cannot_be_asked_again_say_why() {
     let row = Row {
         input: vec![1.0; column::width(column::VIEWER)],

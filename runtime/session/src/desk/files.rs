@@ -11,7 +11,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     time::{Duration, Instant},
 };
@@ -138,11 +138,8 @@ impl Files {
         let mut line = Vec::new();
         while let Ok(entry) = inbox.recv() {
             self.put(&entry, &mut line);
-            loop {
-                match inbox.try_recv() {
-                    Ok(entry) => self.put(&entry, &mut line),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
-                }
+            while let Ok(entry) = inbox.try_recv() {
+                self.put(&entry, &mut line);
             }
             self.flush();
         }
