@@ -188,8 +188,8 @@ fn a_row_that_a_policy_refuses_is_answered_by_the_builtin_and_keeps_what_it_carr
     );
     // What it was asked with next: the refused row has counted one call, the others two.
     policy.refuses.store(0, Ordering::SeqCst);
-    slot.decide(&batch, &keys, 3);
-    assert_eq!(slot.memo_asked()[..2], [1.0, 2.0]);
+    let said = slot.decide(&batch, &keys, 3).said;
+    assert_eq!(said.memo_asked[..2], [1.0, 2.0]);
 }
 
 #[test]
