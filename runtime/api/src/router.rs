@@ -11,7 +11,8 @@ use axum::{
 use lockgate_session::{Desk, Joined, Streams};
 
 use crate::{
-    Door, PolicyStore, Problem, decisions, headers, hls, metrics, pages, policies, streams, whep, whip,
+    Door, PolicyStore, Problem, decisions, headers, hls, metrics, pages, policies, streams, whep,
+    whip,
 };
 
 /// What handlers work on. Cheap to clone.
