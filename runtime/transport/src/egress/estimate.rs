@@ -366,9 +366,10 @@ const PROBE_STEP: f64 = 2.0;
 const PROBE_STEP_SMALL: f64 = 1.4;
 const PROBE_ABOVE: f64 = 1.1;
 const RATE_WINDOW: Duration = Duration::from_millis(1000);
-/// What a link carries now that carried more a moment ago: over this time, and so many packets.
-const RATE_SHORT: Duration = Duration::from_millis(150);
-const RATE_PACKETS: usize = 12;
+/// What a link carries now that carried more a moment ago: over this time, and so many packets. While a queue stands
+/// the link is never idle, so this little says it.
+const RATE_SHORT: Duration = Duration::from_millis(80);
+const RATE_PACKETS: usize = 8;
 /// A second of 60 Mbit/s.
 const WINDOW_MAX: usize = 8000;
 /// A clock that drifts by 50 ppm moves 1.5 ms in this time.
