@@ -230,3 +230,60 @@ async fn a_log_that_cannot_be_written_is_told_once_and_stops_nobody() {
         "{told}"
     );
 }
+
+/// A script that remembers how often it was asked, says so and counts, and whose answer follows from what it kept.
+const COUNTING: &str = "local policy = {}\nfunction policy.score(viewer, tick)\n\
+    \tlocal seen = host.kv.get(\"calls\")\n\tlocal calls = if seen then seen[1] + 0.1 else 0.1\n\
+    \tassert(host.kv.put(\"calls\", {calls}, 600))\n\thost.log.info(\"asked again\")\n\
+    \thost.metrics.add(\"asked\", 1)\n\treturn calls, nil, \"counted\"\nend\nreturn policy\n";
+
+#[tokio::test]
+async fn what_a_policy_keeps_says_and_counts_is_shown_and_what_it_read_is_asked_again() {
+    let manifest = "name = \"counting\"\nversion = \"1.0.0\"\napi = \"0.1\"\n\
+        imports = [\"host-kv\", \"host-log\", \"host-metrics\"]\n[kinds.score]\ncolumns = [\"rtt_ms\"]\nreasons = [\"counted\"]\n";
+    let config = "[policies]\nscore = \"score.luau\"\n[policies.log]\nrecord = \"all\"\n\
+        [policies.grants]\nscore = [\"host-kv\", \"host-log\", \"host-metrics\"]\n";
+    let files = [("score.luau", COUNTING), ("score.toml", manifest)];
+    let mut server = Server::start_with(config, &["--demo"], &files).await;
+    server.running("demo").await;
+    let offer = OFFER.replace("sendonly", "recvonly");
+    assert_eq!(server.offer("/whep/demo", &offer).await.status, 201);
+    let token = server.mint("admin");
+    let path = "/api/policies/score/decisions?follow=1&limit=0";
+    let mut lines = server.open(&token, path).await;
+    let kept = loop {
+        let entry = json(&lines.next().await.expect("decisions go on"));
+        if entry["output"]["score"].as_f64() > Some(0.15) {
+            break entry;
+        }
+    };
+    let read = kept["reads"]["values"]["calls"][0].as_f64();
+    let said = kept["output"]["score"].as_f64();
+    assert_eq!(read.map(|read| read + 0.1), said, "{kept}");
+
+    let told = server
+        .send_as(&token, Method::GET, "/api/policies", "")
+        .await
+        .json();
+    let slots = told["policies"].as_array().into_iter().flatten();
+    let mut hosts = slots
+        .filter(|slot| slot["kind"] == "score")
+        .map(|slot| &slot["active"]["host"]);
+    let host = hosts.next().expect("the slot of score");
+    assert_eq!(
+        (&host["log"][0]["text"], &host["kv"]["keys"]),
+        (&"asked again".into(), &1.into()),
+        "{host}"
+    );
+    assert!(host["metrics"].to_string().contains("asked"), "{host}");
+
+    assert_eq!(server.terminate().await, Some(0));
+    let (code, told) = replay(
+        server.folder(),
+        &["data/decisions", "--policy", "score.luau"],
+    );
+    assert!(
+        code == Some(0) && told.contains(" decisions, 0 differ\n"),
+        "{told}"
+    );
+}

@@ -13,6 +13,7 @@ use crate::{
     Kind, Tick,
     auth::{Request, Verdict},
     column,
+    host::Reads,
     slot::Level,
 };
 
@@ -67,6 +68,9 @@ impl Serialize for Entry {
         match &author.config {
             Settings::Known(config) => map.serialize_entry("config", config)?,
             Settings::Withheld(digest) => map.serialize_entry("config_digest", digest)?,
+        }
+        if !author.reads.is_empty() {
+            map.serialize_entry("reads", &author.reads)?;
         }
         let faults: Vec<&Failure> = call.faults.iter().chain(&self.refused).collect();
         if !faults.is_empty() {
@@ -143,6 +147,8 @@ struct Wire {
     config: Option<Value>,
     #[serde(default)]
     config_digest: Option<String>,
+    #[serde(default)]
+    reads: Reads,
     #[serde(default)]
     faults: Vec<Failure>,
     #[serde(default)]
@@ -247,6 +253,7 @@ impl Wire {
                 digest: self.digest,
                 generation: self.generation,
                 config,
+                reads: self.reads,
                 steps: self.steps,
             }),
             about,

@@ -26,6 +26,7 @@ use crate::{
     Kind, Tick,
     auth::{Request, Verdict},
     column,
+    host::Reads,
     slot::Level,
 };
 
@@ -98,6 +99,8 @@ pub struct Author {
     pub generation: u64,
     /// What it was configured with.
     pub config: Settings,
+    /// What the call read from its key-value space.
+    pub reads: Reads,
     /// Steps that the whole batch took.
     pub steps: u64,
 }

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{About, Entry};
 use crate::{
-    Answer, Artifact, Batch, Fault, Kind, auth::Verdict, column, conformance, project::Projection,
+    Answer, Artifact, Batch, Fault, Kind, Policy, Services, auth::Verdict, column, conformance,
+    project::Projection,
 };
 
 /// What a policy says to a logged question.
@@ -23,14 +24,16 @@ pub enum Redecided {
     Failed(Fault),
 }
 
-/// Asks a fresh instance what an entry says was asked. `memo` is what it has carried for this row: as wide as its
+/// Asks a fresh instance what an entry says was asked, with what it had read then from its key-value space. `memo` is what it has carried for this row: as wide as its
 /// manifest says, or empty for nothing yet.
 ///
 /// Rows are asked one by one, so that the steps a row may use are those of a batch of one.
 pub fn redecide(entry: &Entry, artifact: &dyn Artifact, config: &Value, memo: &[f64]) -> Redecided {
+    let services = Services::of(artifact.manifest());
+    services.answer_with(entry.author.reads.clone());
+    let instance = artifact.instantiate_with(config, &services);
     let answered = match &entry.about {
-        About::Request(asked) => artifact
-            .instantiate(config)
+        About::Request(asked) => instance
             .and_then(|mut policy| policy.authorize(&asked.request))
             .map(|(verdict, _)| Redecided::Verdict(verdict)),
         About::Row(row) => {
@@ -44,7 +47,7 @@ pub fn redecide(entry: &Entry, artifact: &dyn Artifact, config: &Value, memo: &[
                 row_count: 1,
                 memo: Vec::new(),
             };
-            decide(entry.kind, &full, artifact, config, memo)
+            instance.and_then(|policy| decide(entry.kind, &full, artifact, policy, memo))
         }
     };
     answered.unwrap_or_else(Redecided::Failed)
@@ -54,7 +57,7 @@ fn decide(
     kind: Kind,
     full: &Batch,
     artifact: &dyn Artifact,
-    config: &Value,
+    mut policy: Box<dyn Policy>,
     memo: &[f64],
 ) -> Result<Redecided, Fault> {
     let projection = Projection::new(artifact.manifest(), kind);
@@ -63,9 +66,7 @@ fn decide(
     asked.memo = memo.to_vec();
     asked.memo.resize(projection.memo(), f64::NAN);
     let mut answer = Answer::default();
-    artifact
-        .instantiate(config)?
-        .decide(kind, &asked, &mut answer)?;
+    policy.decide(kind, &asked, &mut answer)?;
     conformance::form(kind, &asked, &answer, projection.memo()).map_err(Fault::BadOutput)?;
     Ok(Redecided::Row {
         output: answer.rows,

@@ -72,6 +72,12 @@ fn entry(kind: Kind, rungs: usize, row: Row) -> Entry {
             digest: "abc".to_owned(),
             generation: 4,
             config: Settings::Known(Arc::new(serde_json::json!({ "x": 0.1, "y": [1, null] }))),
+            reads: Reads {
+                values: [("key", Some(vec![0.1, -0.0].into())), ("none", None)]
+                    .map(|(key, value)| (key.to_owned(), value))
+                    .into(),
+                refused: vec![2],
+            },
             steps: 99,
         }),
         about: About::Row(row),

@@ -19,7 +19,7 @@ use crate::{
     auth::Request,
     breaker::BreakerState,
     conformance::{self, Broken},
-    host::{self, Grants, HostInfo, Line, NotGranted, Reads},
+    host::{self, Grants, HostInfo, Line, NotGranted},
     schema::ConfigError,
 };
 use seat::Seat;
@@ -78,8 +78,6 @@ pub struct Decided {
     pub refused: Vec<Refusal>,
     /// A rollback happened, from this generation.
     pub rolled_back: Option<u64>,
-    /// What who answered has read from its key-value space: part of the question.
-    pub reads: Reads,
     /// What the one that answered said, refused rows included.
     pub said: Said,
     /// What the built-in said where rows were refused.
@@ -458,11 +456,6 @@ impl Slot {
         self.level
     }
 
-    /// What the active policy has read from its key-value space at its last call, for the decision log.
-    pub fn reads(&self) -> Reads {
-        self.seats.last().unwrap_or(&self.builtin).services.reads()
-    }
-
     /// Lines that policies have logged and this has not returned before, each with its policy's name and digest.
     pub fn take_lines(&self) -> Vec<(Arc<dyn Artifact>, Line)> {
         let seats = self.seats.iter().chain(&self.shadow);
@@ -502,7 +495,6 @@ impl Decided {
             faults,
             refused,
             rolled_back,
-            reads: seat.services.reads(),
             said: seat.said(),
             instead: None,
             shadow: None,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::{Artifact, Fault, auth::Verdict};
+use crate::{Artifact, Fault, auth::Verdict, host::Reads};
 
 /// What one policy said to a batch.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Said {
     pub memo_asked: Vec<f64>,
     /// What it carries on, for each row.
     pub memo: Vec<f64>,
+    /// What it read from its key-value space: part of the question.
+    pub reads: Reads,
     /// Steps of the whole call.
     pub steps: u64,
 }
@@ -36,6 +38,8 @@ pub struct Authorized {
     pub generation: u64,
     /// The verdict. A fault means no.
     pub verdict: Result<Verdict, Fault>,
+    /// What it read from its key-value space: part of the question.
+    pub reads: Reads,
     /// Steps of the call.
     pub steps: u64,
 }

@@ -261,6 +261,7 @@ impl Seat {
             config: Arc::clone(&self.config),
             generation: self.generation,
             verdict,
+            reads: self.services.reads(),
             steps: self.last.steps,
         }
     }
@@ -292,6 +293,7 @@ impl Seat {
             rows: self.answer.rows.clone(),
             memo_asked: self.asked.memo.clone(),
             memo: self.answer.memo.clone(),
+            reads: self.services.reads(),
             steps: self.last.steps,
         }
     }

@@ -213,6 +213,7 @@ impl Log {
                 digest: authorized.artifact.digest().to_owned(),
                 generation: authorized.generation,
                 config: Settings::of(self.kind, &authorized.config),
+                reads: authorized.reads.clone(),
                 steps: authorized.steps,
             }),
             about: decision::About::Request(Box::new(Asked::of(
@@ -373,6 +374,7 @@ impl<'a> Shared<'a> {
                 digest: said.artifact.digest().to_owned(),
                 generation: said.generation,
                 config: Settings::of(kind, &said.config),
+                reads: said.reads.clone(),
                 steps: said.steps,
             })
         };

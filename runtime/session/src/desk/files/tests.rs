@@ -3,6 +3,7 @@ use lockgate_policy::{
     auth::{Action, Request},
     decision::{About, Asked, Author, Call, Ladder, Mode, Settings},
     engine,
+    host::Reads,
     slot::Level,
 };
 
@@ -44,6 +45,7 @@ fn entry(row: usize) -> Arc<Entry> {
             digest: "abc".to_owned(),
             generation: 1,
             config: Settings::Known(Arc::default()),
+            reads: Reads::default(),
             steps: 1,
         }),
         about: About::Request(Box::new(Asked::of(request, None, &[]))),
