@@ -15,7 +15,9 @@ use crate::{
 /// Samples by name with labels, as they were written.
 type Samples = BTreeMap<String, f64>;
 
-const SCRIPT: &str = "local policy = {}\nfunction policy.recommend(viewer, ladder)\n\treturn if #ladder == 0 then nil else 1, \"first\"\nend\nreturn policy\n";
+const SCRIPT: &str = "local policy = {}\nfunction policy.recommend(viewer, ladder)\n\tif host then host.metrics.add(\"asked\", 0.5) end\n\treturn if #ladder == 0 then nil else 1, \"first\"\nend\nreturn policy\n";
+
+const MANIFEST: &str = "name = \"picker\"\nversion = \"0.1.0\"\napi = \"0.1\"\nimports = [\"host-metrics\"]\n\n[kinds.abr]\n";
 
 /// Reads an exposition, or says which line breaks which rule (OpenMetrics 1.0, text format).
 fn read(text: &str) -> Samples {
@@ -114,8 +116,9 @@ async fn scrape(server: &Server, token: &str) -> Samples {
 
 #[tokio::test]
 async fn metrics_are_for_administrators_and_rise_through_a_swap() {
-    let config = "[policies]\nabr = \"abr.luau\"\n";
-    let server = Server::start_with(config, &["--demo"], &[("abr.luau", SCRIPT)]).await;
+    let config = "[policies]\nabr = \"abr.luau\"\n[policies.grants]\nabr = [\"host-metrics\"]\n";
+    let files = [("abr.luau", SCRIPT), ("abr.toml", MANIFEST)];
+    let server = Server::start_with(config, &["--demo"], &files).await;
     server.get("/metrics").await.problem(401);
     let token = server.mint("admin");
     server.running("demo").await;
@@ -123,7 +126,7 @@ async fn metrics_are_for_administrators_and_rise_through_a_swap() {
     assert_eq!(server.offer("/whep/demo", &offer).await.status, 201);
 
     let decisions = "lockgate_policy_decisions_total";
-    let own = "kind=\"abr\",policy=\"abr";
+    let own = "kind=\"abr\",policy=\"picker";
     let first = until("a decision", Duration::from_secs(15), || async {
         let samples = scrape(&server, &token).await;
         (sum(&samples, decisions, own) >= 1.0).then_some(samples)
@@ -136,6 +139,9 @@ async fn metrics_are_for_administrators_and_rise_through_a_swap() {
     assert_eq!(generation(&first), 1.0);
     assert!(sum(&first, "lockgate_policy_steps_total", own) > 0.0);
     assert!(sum(&first, "lockgate_policy_memory_bytes", own) > 0.0);
+    let custom = "lockgate_policy_custom";
+    let asked = format!("{custom}{{{own}\",name=\"asked\"}}");
+    assert!(first.get(&asked) >= Some(&0.5), "{first:?}");
     for gauge in [
         "lockgate_policy_breaker_state",
         "lockgate_policy_fallback_level",
@@ -192,6 +198,8 @@ async fn metrics_are_for_administrators_and_rise_through_a_swap() {
         }
     }
     assert_eq!(generation(&last), 2.0);
+    // The one in charge now has no imports.
+    assert!(!last.contains_key(&asked), "{last:?}");
 }
 
 #[tokio::test]

@@ -84,6 +84,7 @@ impl Collector for Scrape {
         .encode_counter::<NoLabelSet, _, f64>(&self.late, None)?;
         self.totals(out)?;
         self.slots(out)?;
+        self.custom(out)?;
         self.durations(out)
     }
 }
@@ -198,6 +199,24 @@ impl Scrape {
             family
                 .encode_family(&kind(measures))?
                 .encode_gauge(&level)?;
+        }
+        Ok(())
+    }
+
+    /// What the active policies count themselves. The host bounds how many there are and what their names may be. Gauges
+    /// all, for what a policy counts begins anew with it.
+    fn custom(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "What the active policy reports through host-metrics, from 0 at each swap";
+        let name = "lockgate_policy_custom";
+        let mut family = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for measures in &self.kinds {
+            let active = &measures.info.active;
+            for metric in active.host.iter().flat_map(|host| &host.metrics) {
+                let mut labels = kind(measures);
+                labels.push(("policy", escaped(&active.name)));
+                labels.push(("name", metric.name.clone()));
+                family.encode_family(&labels)?.encode_gauge(&metric.value)?;
+            }
         }
         Ok(())
     }
