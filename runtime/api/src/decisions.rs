@@ -42,8 +42,8 @@ pub(crate) async fn get(
     app.door.admit(&caller, Action::Admin).await?;
     let kind = parse(&kind)?;
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(&uri)
-        .map_err(|rejection| bad_query(rejection.body_text()))?;
-    let wanted = Wanted::of(pairs.0).map_err(bad_query)?;
+        .map_err(|rejection| bad_query(&rejection.body_text()))?;
+    let wanted = Wanted::of(pairs.0).map_err(|what| bad_query(&what))?;
     let kept = |entries: Vec<Arc<Entry>>| -> VecDeque<Arc<Entry>> {
         let mut kept: VecDeque<_> = entries
             .into_iter()
@@ -146,7 +146,7 @@ impl Wanted {
     }
 }
 
-fn bad_query(what: String) -> Problem {
+fn bad_query(what: &str) -> Problem {
     let title = "The query cannot be used";
     Problem::new(
         StatusCode::BAD_REQUEST,

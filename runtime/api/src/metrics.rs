@@ -12,7 +12,7 @@ use axum::{
 use lockgate_session::{BreakerState, Counters, Level, Measures, Total};
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeGaugeValue, NoLabelSet, text},
+    encoding::{DescriptorEncoder, NoLabelSet, text},
     metrics::MetricType,
     registry::{Registry, Unit},
 };
@@ -92,7 +92,7 @@ impl Collector for Scrape {
 impl Scrape {
     /// What each policy has done: these never go back, whatever is swapped.
     fn totals(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let plain: [(&str, &str, fn(&Counters) -> u64); 2] = [
+        let plain: [(&str, &str, Count<u64>); 2] = [
             (
                 "lockgate_policy_decisions",
                 "Rows decided, or requests for auth",
@@ -113,7 +113,7 @@ impl Scrape {
                     .encode_counter::<NoLabelSet, _, f64>(&count(&total.counters), None)?;
             }
         }
-        let by_fault: [(&str, &str, fn(&Counters) -> Vec<(&'static str, u64)>); 2] = [
+        let by_fault: [(&str, &str, Count<ByFault>); 2] = [
             (
                 "lockgate_policy_faults",
                 "Calls that failed as a whole; the next in the chain answered",
@@ -257,11 +257,17 @@ fn gauge(
     name: &str,
     help: &str,
     unit: Option<&Unit>,
-    value: impl EncodeGaugeValue,
+    value: u64,
 ) -> fmt::Result {
     out.encode_descriptor(name, help, unit, MetricType::Gauge)?
         .encode_gauge(&value)
 }
+
+/// What is taken from the counters of a policy.
+type Count<T> = fn(&Counters) -> T;
+
+/// Counts by the word of their fault.
+type ByFault = Vec<(&'static str, u64)>;
 
 type Labels = Vec<(&'static str, String)>;
 
@@ -286,7 +292,7 @@ fn escaped(text: &str) -> String {
         .replace('\n', "\\n")
 }
 
-fn sorted(counts: &std::collections::HashMap<&'static str, u64>) -> Vec<(&'static str, u64)> {
+fn sorted(counts: &std::collections::HashMap<&'static str, u64>) -> ByFault {
     let mut counts: Vec<_> = counts.iter().map(|(word, count)| (*word, *count)).collect();
     counts.sort_unstable();
     counts

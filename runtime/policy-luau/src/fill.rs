@@ -20,8 +20,11 @@ fn template(kind: Kind) -> Option<&'static str> {
     }
 }
 
-/// The numbers of a kind's answer that are taken as they are: field, place in the answer, least, most.
-fn taken(kind: Kind) -> &'static [(&'static str, usize, Option<(f64, f64)>)] {
+/// A number of an answer: its field, its place, the least and the most it may be.
+type Taken = (&'static str, usize, Option<(f64, f64)>);
+
+/// The numbers of a kind's answer that are taken as they are.
+fn taken(kind: Kind) -> &'static [Taken] {
     match kind {
         Kind::Abr => &[
             ("cap_kbps", 2, None),
