@@ -9,6 +9,8 @@
 //! - `metrics`   what Prometheus collects: its grammar, who may read it, counters through a swap
 //! - `bad_policies`  policy files that are wrong, not granted or badly configured
 //! - `decisions` the decision log: followed, in files, asked again, the disk gone
+//! - `whip_rules` · `whep_rules` · `ice_rules`  RFC 9725, the WHEP draft and ICE, one test for each rule
+//! - `check`     `lockgate check` against our own server and one that is wrong
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
 //!
 //! What a browser must see is in `tests/browser`.
@@ -16,11 +18,15 @@
 mod author;
 mod bad_policies;
 mod decisions;
+mod check;
 mod demo;
 mod metrics;
+mod ice_rules;
 mod policies;
 mod publish;
 mod refused;
 mod source;
 mod support;
+mod whep_rules;
+mod whip_rules;
 mod worker;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use lockgate_media::BroadcastName;
 use lockgate_session::{Error, SessionId};
 
-use crate::Problem;
+use crate::{Problem, webrtc};
 
 /// `{stream}` of the path.
 pub(crate) struct Name(pub(crate) BroadcastName);
@@ -50,7 +50,7 @@ impl<S: Send + Sync> FromRequest<S> for Sdp {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        text(request, "application/sdp").await.map(Self)
+        text(request, webrtc::SDP).await.map(Self)
     }
 }
 
@@ -58,9 +58,7 @@ impl<S: Send + Sync> FromRequest<S> for SdpFragment {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        text(request, "application/trickle-ice-sdpfrag")
-            .await
-            .map(Self)
+        text(request, webrtc::SDP_FRAGMENT).await.map(Self)
     }
 }
 

@@ -7,6 +7,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use crate::webrtc;
+
 /// Answers OPTIONS (RFC 9725 §4.2: CORS preflight and `Accept-Post`), and opens all responses to any origin: what
 /// is protected is protected by tokens, never by cookies, so that no origin gains by its user's browser.
 pub(crate) async fn open_to_all_origins(request: Request, next: Next) -> Response {
@@ -14,11 +16,10 @@ pub(crate) async fn open_to_all_origins(request: Request, next: Next) -> Respons
         let path = request.uri().path();
         let mut response = StatusCode::OK.into_response();
         if path.starts_with("/whip/") || path.starts_with("/whep/") {
-            set(
-                response.headers_mut(),
-                HeaderName::from_static("accept-post"),
-                "application/sdp",
-            );
+            let headers = response.headers_mut();
+            set(headers, HeaderName::from_static("accept-post"), webrtc::SDP);
+            let accept_patch = HeaderName::from_static("accept-patch");
+            set(headers, accept_patch, webrtc::SDP_FRAGMENT);
         }
         let headers = response.headers_mut();
         set(
@@ -29,7 +30,7 @@ pub(crate) async fn open_to_all_origins(request: Request, next: Next) -> Respons
         set(
             headers,
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "Authorization, Content-Type, If-Match",
+            "Authorization, Content-Type, If-Match, Link",
         );
         set(headers, header::ACCESS_CONTROL_MAX_AGE, "86400");
         response

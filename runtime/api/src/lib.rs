@@ -20,6 +20,7 @@ mod router;
 pub mod scope;
 mod streams;
 pub mod token;
+mod webrtc;
 mod whep;
 mod whip;
 

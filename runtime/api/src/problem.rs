@@ -225,7 +225,13 @@ impl From<Error> for Problem {
             Error::NoSession { .. } => not_found("No such session", detail),
             Error::NoTrack { .. } => not_found("No such track", detail),
             Error::NoFile { .. } => not_found("No such file", detail),
-            Error::Full { .. } => Self::new(
+            Error::Signal(SignalError::StaleTag) => Self::new(
+                StatusCode::PRECONDITION_FAILED,
+                "/problems/stale-etag",
+                "Another ICE session",
+                detail,
+            ),
+            Error::Full { .. } | Error::Signal(SignalError::Full) => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "/problems/full",
                 "No room for another peer",

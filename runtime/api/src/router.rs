@@ -3,16 +3,16 @@
 use axum::{
     Router,
     extract::Request,
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::HeaderMap,
     middleware,
-    response::{IntoResponse, Response},
+    response::IntoResponse,
     routing::{get, post, put},
 };
-use lockgate_session::{Desk, Joined, Streams};
+use lockgate_session::{Desk, Streams};
 
 use crate::{
-    Door, PolicyStore, Problem, decisions, headers, hls, metrics, pages, policies, streams, whep,
-    whip,
+    Door, PolicyStore, Problem, decisions, headers, hls, metrics, pages, policies, streams, webrtc,
+    whep, whip,
 };
 
 /// What handlers work on. Cheap to clone.
@@ -51,15 +51,15 @@ pub fn router(app: App) -> Router {
         .route("/watch/{stream}", page("watch"))
         .route("/studio", page("studio"))
         .route("/assets/{*path}", get(pages::asset))
-        .route("/whip/{stream}", post(whip::publish).get(whip::nothing))
+        .route("/whip/{stream}", post(whip::publish).get(webrtc::nothing))
         .route(
             "/whip/{stream}/{session}",
-            get(whip::nothing).patch(whip::trickle).delete(whip::end),
+            get(webrtc::nothing).patch(whip::patch).delete(whip::end),
         )
-        .route("/whep/{stream}", post(whep::subscribe).get(whip::nothing))
+        .route("/whep/{stream}", post(whep::subscribe).get(whep::discover))
         .route(
             "/whep/{stream}/{session}",
-            get(whip::nothing).patch(whep::trickle).delete(whep::end),
+            get(webrtc::nothing).patch(whep::patch).delete(whep::end),
         )
         .route("/whep/{stream}/{session}/layer", post(whep::layer))
         .route("/whep/{stream}/{session}/events", get(whep::events))
@@ -91,71 +91,9 @@ pub fn router(app: App) -> Router {
         .with_state(app)
 }
 
-/// The 201 of WHIP and WHEP: the answer, where the session is, its ICE entity tag, and what the client may use.
-pub(crate) fn created(
-    app: &App,
-    url: String,
-    joined: Joined,
-    links: &[(String, &str)],
-) -> Response {
-    let mut response = (StatusCode::CREATED, joined.answer).into_response();
-    let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/sdp"),
-    );
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // What we make of checked names, hexadecimal ids and configured URLs can always be a header's value.
-    let value = |text: String| HeaderValue::try_from(text).ok();
-    headers.extend(value(url).map(|url| (header::LOCATION, url)));
-    headers.extend(value(format!("\"{}\"", joined.ice_tag)).map(|tag| (header::ETAG, tag)));
-    let extensions = links
-        .iter()
-        .map(|(url, rel)| format!("<{url}>; rel=\"{rel}\""));
-    for link in app
-        .ice_servers
-        .iter()
-        .map(IceServer::link)
-        .chain(extensions)
-    {
-        if let Some(link) = value(link) {
-            headers.append(header::LINK, link);
-        }
-    }
-    response
-}
-
-/// RFC 9725 §4.3.2: a PATCH names the ICE session it is meant for, else 428; another one is 412.
-pub(crate) fn check_ice_tag(headers: &HeaderMap, tag: &str) -> Result<(), Problem> {
-    let Some(given) = headers.get(header::IF_MATCH) else {
-        let detail = "send the ETag of the session as If-Match";
-        let title = "If-Match is needed";
-        return Err(Problem::new(
-            StatusCode::PRECONDITION_REQUIRED,
-            "/problems/if-match-wanted",
-            title,
-            detail,
-        ));
-    };
-    let given = given.to_str().unwrap_or("");
-    if given == "*"
-        || given
-            .split(',')
-            .any(|one| one.trim().trim_matches('"') == tag && one.trim().starts_with('"'))
-    {
-        return Ok(());
-    }
-    let detail = "the ICE session was restarted since; use its newest ETag";
-    Err(Problem::new(
-        StatusCode::PRECONDITION_FAILED,
-        "/problems/stale-etag",
-        "Another ICE session",
-        detail,
-    ))
-}
-
 impl IceServer {
-    fn link(&self) -> String {
+    /// As a `Link` header has it (RFC 9725 §4.6).
+    pub(crate) fn link(&self) -> String {
         let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
         let mut link = format!("<{}>; rel=\"ice-server\"", self.url);
         if let (Some(username), Some(credential)) = (&self.username, &self.credential) {

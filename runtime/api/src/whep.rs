@@ -19,8 +19,8 @@ use tokio::sync::watch;
 use crate::{
     App, Caller, Problem,
     extract::{Name, Sdp, SdpFragment, Session, bounded},
-    router::{check_ice_tag, created},
     scope::Action,
+    webrtc,
 };
 
 /// `POST /whep/{stream}`: an offer in, 201 with the answer out.
@@ -38,13 +38,10 @@ pub(crate) async fn subscribe(
         .map_err(not_live_is_a_conflict)?;
     let url = format!("/whep/{name}/{}", joined.session);
     let links = [
-        (
-            format!("{url}/layer"),
-            "urn:ietf:params:whep:ext:core:layer",
-        ),
-        (format!("{url}/events"), "urn:lockgate:whep:events"),
+        format!("<{url}/layer>; rel=\"urn:ietf:params:whep:ext:core:layer\""),
+        format!("<{url}/events>; rel=\"urn:lockgate:whep:events\""),
     ];
-    Ok(created(&app, url, joined, &links))
+    Ok(webrtc::created(&app, &url, joined, &links))
 }
 
 /// WHEP draft-03 §4.2: a stream that nobody publishes is 409 with `Retry-After`.
@@ -64,19 +61,24 @@ fn not_live_is_a_conflict(error: Error) -> Problem {
     }
 }
 
-/// `PATCH /whep/{stream}/{session}`: trickled candidates.
-pub(crate) async fn trickle(
+/// GET and HEAD of an endpoint: what it is can be seen by its media type (WHEP draft-03 §4.2).
+pub(crate) async fn discover() -> impl IntoResponse {
+    [(header::CONTENT_TYPE, webrtc::SDP)]
+}
+
+/// `PATCH /whep/{stream}/{session}`: candidates and ICE restarts.
+///
+/// We never make a counter-offer (WHEP draft-03 §4.3.2): it could only hold the codecs that the viewer's offer had
+/// none of. So there is no answer to be sent here either.
+pub(crate) async fn patch(
     State(app): State<App>,
     Session(name, session): Session,
     caller: Caller,
     headers: HeaderMap,
     SdpFragment(fragment): SdpFragment,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     app.door.admit(&caller, Action::Play(&name)).await?;
-    let peer = app.streams.viewer(&name, session)?;
-    check_ice_tag(&headers, &peer.ice_tag())?;
-    peer.trickle(fragment).await.map_err(Error::from)?;
-    Ok(StatusCode::NO_CONTENT)
+    webrtc::patch(&app.streams.viewer(&name, session)?, &headers, &fragment)
 }
 
 /// `DELETE /whep/{stream}/{session}`.
@@ -94,7 +96,10 @@ pub(crate) async fn end(
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Layer {
-    /// A track id as `encodings` of the stream name it; absent or null leaves the choice to the policy.
+    /// A track id as `layers` events name it; absent or null leaves the choice to the policy.
+    #[serde(default)]
+    rid: Option<TrackId>,
+    /// What earlier drafts call it.
     #[serde(default)]
     encoding_id: Option<TrackId>,
 }
@@ -110,11 +115,11 @@ pub(crate) async fn layer(
     let body = bounded(request.into_body(), 4096).await?;
     let layer: Layer = serde_json::from_slice(&body).map_err(|error| {
         Problem::bad_body(format!(
-            "send {{\"encodingId\": \"TRACK\"}} or null: {error}"
+            "send {{\"rid\": \"TRACK\"}}, or {{}} for the server's choice: {error}"
         ))
     })?;
     app.streams
-        .choose(&name, session, layer.encoding_id)
+        .choose(&name, session, layer.rid.or(layer.encoding_id))
         .await?;
     Ok(StatusCode::OK)
 }

@@ -3,14 +3,14 @@
 use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
-    response::{IntoResponse, Response},
+    response::Response,
 };
 
 use crate::{
     App, Caller, Problem,
     extract::{Name, Sdp, SdpFragment, Session},
-    router::{check_ice_tag, created},
     scope::Action,
+    webrtc,
 };
 
 /// `POST /whip/{stream}`: an offer in, 201 with the answer out (RFC 9725 §4.2).
@@ -22,29 +22,20 @@ pub(crate) async fn publish(
 ) -> Result<Response, Problem> {
     app.door.admit(&caller, Action::Publish(&name)).await?;
     let joined = app.streams.publish(name.clone(), offer).await?;
-    Ok(created(
-        &app,
-        format!("/whip/{name}/{}", joined.session),
-        joined,
-        &[],
-    ))
+    let url = format!("/whip/{name}/{}", joined.session);
+    Ok(webrtc::created(&app, &url, joined, &[]))
 }
 
-/// `PATCH /whip/{stream}/{session}`: trickled candidates (RFC 9725 §4.3.1).
-pub(crate) async fn trickle(
+/// `PATCH /whip/{stream}/{session}`: candidates and ICE restarts (RFC 9725 §4.3).
+pub(crate) async fn patch(
     State(app): State<App>,
     Session(name, session): Session,
     caller: Caller,
     headers: HeaderMap,
     SdpFragment(fragment): SdpFragment,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     app.door.admit(&caller, Action::Publish(&name)).await?;
-    let peer = app.streams.publisher(&name, session)?;
-    check_ice_tag(&headers, &peer.ice_tag())?;
-    peer.trickle(fragment)
-        .await
-        .map_err(lockgate_session::Error::from)?;
-    Ok(StatusCode::NO_CONTENT)
+    webrtc::patch(&app.streams.publisher(&name, session)?, &headers, &fragment)
 }
 
 /// `DELETE /whip/{stream}/{session}` (RFC 9725 §4.2; OBS wants exactly 200).
@@ -56,9 +47,4 @@ pub(crate) async fn end(
     app.door.admit(&caller, Action::Publish(&name)).await?;
     app.streams.unpublish(&name, session)?;
     Ok(StatusCode::OK)
-}
-
-/// GET and HEAD of an endpoint or a session: nothing to see, and that is no error (RFC 9725 §4.2).
-pub(crate) async fn nothing() -> Response {
-    StatusCode::NO_CONTENT.into_response()
 }

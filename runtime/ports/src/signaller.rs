@@ -41,11 +41,12 @@ pub struct Accepted {
 
 /// A connected or connecting peer. Dropping the last handle closes it.
 pub trait Peer: Send + Sync + 'static {
-    /// Applies an `application/trickle-ice-sdpfrag` (RFC 8840 §9) that adds candidates. Candidates that cannot be
-    /// used are passed over. Asking for an ICE restart is [`SignalError::Unsupported`].
-    fn trickle(&self, fragment: String) -> BoxFuture<'_, Result<(), SignalError>>;
+    /// Applies an `application/trickle-ice-sdpfrag` (RFC 8840 §9) that is meant for the ICE session that `tag`
+    /// allows. Candidates that cannot be used are passed over; other credentials than the session's are an ICE
+    /// restart. Whatever goes wrong, the session stays as it is.
+    fn patch(&self, fragment: &str, tag: &IceTag) -> Result<Patched, SignalError>;
 
-    /// The entity tag of the current ICE session, without quotes (RFC 9725 §4.3.2).
+    /// The entity tag of the current ICE session, without quotes (RFC 9725 §4.3.1).
     fn ice_tag(&self) -> String;
 
     /// A viewer's link; the default for publishers.
@@ -62,6 +63,39 @@ pub trait Peer: Send + Sync + 'static {
 
     /// Ends the stay. Idempotent.
     fn close(&self);
+}
+
+/// Which ICE session a fragment is meant for (RFC 9110 §13.1.1).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum IceTag {
+    /// Whichever is current.
+    Any,
+    /// One with one of these entity tags, without quotes.
+    OneOf(Vec<String>),
+}
+
+impl IceTag {
+    /// Whether the session with this entity tag is meant.
+    pub fn allows(&self, tag: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::OneOf(tags) => tags.iter().any(|one| one == tag),
+        }
+    }
+}
+
+/// What a fragment did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Patched {
+    /// It told of candidates.
+    Trickled,
+    /// It began an ICE restart (RFC 9725 §4.3.3): the session before goes on until the peer has a pair in the new one.
+    Restarted {
+        /// Our half as an `application/trickle-ice-sdpfrag`.
+        fragment: String,
+        /// The entity tag of the new ICE session, without quotes.
+        ice_tag: String,
+    },
 }
 
 /// How a peer's stay goes.
@@ -124,6 +158,9 @@ pub enum SignalError {
     /// There are as many peers as the configuration allows.
     #[error("the server has all the peers it takes")]
     Full,
+    /// The fragment is meant for another ICE session.
+    #[error("the ICE session was restarted since; use its newest ETag")]
+    StaleTag,
     /// The peer is gone already.
     #[error("the session is closed")]
     Closed,

@@ -13,6 +13,7 @@ use lockgate_api::{Scope, Scopes, token};
 
 use crate::{
     Config, Server,
+    check::{self, CheckCommand},
     config::Loader,
     policy::{self, PolicyCommand},
     secret::secret,
@@ -44,6 +45,9 @@ enum Command {
     /// Makes or explains access tokens.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Checks whether a server, ours or not, keeps the rules of a protocol.
+    #[command(subcommand)]
+    Check(CheckCommand),
     /// Checks, measures and plays policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -112,6 +116,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
                 server.run().await
             })?;
         }
+        Command::Check(command) => return check::execute(command),
         Command::Policy(command) => return policy::execute(command),
         Command::CheckConfig { file } => {
             let mut config = ConfigArgs {

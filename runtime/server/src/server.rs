@@ -42,6 +42,8 @@ impl Server {
             public_addresses: config.webrtc.public_addresses.clone(),
             // Who looks at a demo mostly sits at this machine, with a network or without.
             advertise_loopback: demo,
+            peers_max: config.webrtc.peers_max,
+            silence_max: Duration::from_secs(config.webrtc.silence_s),
             ..lockgate_transport::Config::default()
         })
         .await

@@ -21,7 +21,7 @@ use lockgate_media::{
 use lockgate_ports::{
     Accepted, BoxFuture, Peer, Selection, SignalError, Signaller, Transcode, TranscodeError,
     Transcoder, ViewerFeed,
-    signaller::{CloseReason, PeerState},
+    signaller::{CloseReason, IceTag, Patched, PeerState},
     transcoder::{Input, Job, Settings, State, Status},
 };
 use tokio::sync::watch;
@@ -39,8 +39,8 @@ struct FakePeer {
 }
 
 impl Peer for FakePeer {
-    fn trickle(&self, _: String) -> BoxFuture<'_, Result<(), SignalError>> {
-        Box::pin(async { Ok(()) })
+    fn patch(&self, _: &str, _: &IceTag) -> Result<Patched, SignalError> {
+        Ok(Patched::Trickled)
     }
 
     fn ice_tag(&self) -> String {

@@ -16,7 +16,10 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use lockgate_broadcast::{Broadcast, Limits, Origin};
 use lockgate_media::{BroadcastName, TrackId};
-use lockgate_ports::{Peer, Selection, SignalError, Signaller, ViewerFeed};
+use lockgate_ports::{
+    Peer, Selection, SignalError, Signaller, ViewerFeed,
+    signaller::{IceTag, Patched},
+};
 use lockgate_transport::{Config, Transport};
 use tokio::{
     net::TcpListener,
@@ -163,8 +166,9 @@ impl App {
             .map(|(peer, _)| Arc::clone(peer));
         match peer {
             None => text(StatusCode::NOT_FOUND, ""),
-            Some(peer) => match peer.trickle(fragment).await {
-                Ok(()) => text(StatusCode::NO_CONTENT, ""),
+            Some(peer) => match peer.patch(&fragment, &IceTag::Any) {
+                Ok(Patched::Trickled) => text(StatusCode::NO_CONTENT, ""),
+                Ok(Patched::Restarted { fragment, .. }) => text(StatusCode::OK, &fragment),
                 Err(error) => text(status(&error), &error.to_string()),
             },
         }

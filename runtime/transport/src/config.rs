@@ -20,10 +20,13 @@ pub struct Config {
     pub peers_max: usize,
     /// How long a peer may take from its answer to the end of the DTLS handshake.
     pub connect_max: Duration,
+    /// How long a connected peer may be silent, with neither media nor checks. RFC 7675 §5.1 allows 30 s at most; a
+    /// peer checks every 5 s.
+    pub silence_max: Duration,
 }
 
 impl Default for Config {
-    /// All IPv4 interfaces, port 8189, at most 10000 peers, 15 s to connect.
+    /// All IPv4 interfaces, port 8189, at most 10000 peers, 15 s to connect, 15 s of silence.
     fn default() -> Self {
         Self {
             udp_listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8189)),
@@ -31,6 +34,7 @@ impl Default for Config {
             advertise_loopback: false,
             peers_max: 10_000,
             connect_max: Duration::from_secs(15),
+            silence_max: Duration::from_secs(15),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One connection of the library, set up the way this house uses it.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
 };
@@ -37,7 +37,7 @@ use webrtc::{
 use crate::{
     egress::{Outflow, Outlet},
     feedback::{Feedback, Tap},
-    net::{Drivers, Mux, PeerRuntime, Registration},
+    net::{self, Credentials, Drivers, Mux, PeerRuntime, Registration},
     sdp::{Offer, OfferedCodec, Purpose},
 };
 
@@ -46,7 +46,7 @@ use crate::{
 pub(crate) struct Connection {
     _drivers: Drivers,
     pub(crate) library: Arc<dyn PeerConnection>,
-    _registration: Registration,
+    registration: Registration,
 }
 
 /// What a connection tells.
@@ -88,12 +88,11 @@ impl Connection {
     /// Builds a connection for an offer that passed its checks; nothing is negotiated yet.
     pub(crate) async fn open(
         mux: &Arc<Mux>,
-        credentials: (&str, &str),
+        ours: Credentials,
         offer: &Offer,
         purpose: Purpose,
     ) -> Result<(Self, Events), SignalError> {
-        let (ufrag, password) = credentials;
-        let registration = mux.register(ufrag, password);
+        let registration = mux.register(ours.clone(), offer.ice.clone());
         let (runtime, drivers) = PeerRuntime::new(Arc::clone(mux), Arc::clone(&registration.slot));
         let (state_sender, states) = watch::channel(RTCPeerConnectionState::New);
         let (gathered_sender, gathered) = watch::channel(false);
@@ -104,29 +103,25 @@ impl Connection {
         let registry =
             interceptors(purpose, offer, &mut engine, tap, &outflow).map_err(internal)?;
         // The library binds one port per connection; the runtime throws it away and puts the shared one in its place.
-        let throw_away: IpAddr = if mux.local_addr().is_ipv6() {
-            Ipv6Addr::LOCALHOST.into()
-        } else {
-            Ipv4Addr::LOCALHOST.into()
-        };
+        let throw_away = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let building = PeerConnectionBuilder::new()
             .with_media_engine(engine)
             .with_interceptor_registry(registry)
-            .with_setting_engine(settings(ufrag, password, offer))
+            .with_setting_engine(settings(&ours, offer))
             .with_runtime(runtime)
             .with_handler(Arc::new(Handler {
                 states: state_sender,
                 gathered: gathered_sender,
                 tracks: track_sender,
             }))
-            .with_udp_addrs(vec![SocketAddr::new(throw_away, 0)])
+            .with_udp_addrs(vec![throw_away])
             .build();
         // The library's future is large.
         let library = Box::pin(building).await.map_err(internal)?;
         let connection = Self {
             _drivers: drivers,
             library: Arc::new(library),
-            _registration: registration,
+            registration,
         };
         let events = Events {
             states,
@@ -136,6 +131,11 @@ impl Connection {
             gathered,
         };
         Ok((connection, events))
+    }
+
+    /// The peer's place at the socket.
+    pub(crate) fn slot(&self) -> Arc<net::Slot> {
+        Arc::clone(&self.registration.slot)
     }
 
     /// Applies the offer and returns the library's answer.
@@ -171,7 +171,7 @@ pub(crate) fn internal(error: impl std::fmt::Display) -> SignalError {
     SignalError::Internal(error.to_string())
 }
 
-fn settings(ufrag: &str, password: &str, offer: &Offer) -> SettingEngine {
+fn settings(ours: &Credentials, offer: &Offer) -> SettingEngine {
     let role = if offer.peer_is_dtls_client {
         RTCDtlsRole::Server
     } else {
@@ -180,12 +180,9 @@ fn settings(ufrag: &str, password: &str, offer: &Offer) -> SettingEngine {
     SettingEngineBuilder::new()
         .with_lite(true)
         .with_multicast_dns_mode(MulticastDnsMode::Disabled)
-        .with_ice_credentials(ufrag.to_owned(), password.to_owned())
-        .with_ice_timeouts(
-            Some(ICE_DISCONNECTED),
-            Some(ICE_FAILED),
-            Some(ICE_KEEPALIVE),
-        )
+        .with_ice_credentials(ours.ufrag.clone(), ours.password.clone())
+        // Whether the peer is still there is judged by `peer`; to the library it always is.
+        .with_ice_timeouts(Some(Duration::ZERO), Some(Duration::ZERO), Some(ICE_LOOK))
         .with_answering_dtls_role(role)
         .with_srtp_replay_protection_window(REPLAY_WINDOW)
         .build()
@@ -305,7 +302,5 @@ const REPLAY_WINDOW: usize = 4096;
 const TRACKS_MAX: usize = 4;
 /// Host candidates are there at once; this is a guard, not a wait.
 const GATHERING_MAX: Duration = Duration::from_secs(3);
-/// A browser checks consent every 5 s (RFC 7675 §5.1); one that missed more than one check is in trouble.
-const ICE_DISCONNECTED: Duration = Duration::from_secs(8);
-const ICE_FAILED: Duration = Duration::from_secs(7);
-const ICE_KEEPALIVE: Duration = Duration::from_secs(2);
+/// How often the library looks at a connection in which it has nothing to look for.
+const ICE_LOOK: Duration = Duration::from_secs(10);

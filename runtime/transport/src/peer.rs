@@ -2,6 +2,7 @@
 
 use std::{
     future::Future,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -11,21 +12,23 @@ use lockgate_media::{
     stats::{IngestStats, LinkStats},
 };
 use lockgate_ports::{
-    BoxFuture, Peer, SignalError,
-    signaller::{CloseReason, PeerState},
+    Peer, SignalError,
+    signaller::{CloseReason, IceTag, Patched, PeerState},
 };
-use rtc::peer_connection::{
-    state::RTCPeerConnectionState,
-    transport::{RTCDtlsTransportState, RTCIceCandidateInit},
-};
+use rand::distr::{Alphanumeric, SampleString};
+use rtc::peer_connection::{state::RTCPeerConnectionState, transport::RTCDtlsTransportState};
 use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
-    time::{Instant, MissedTickBehavior},
+    time::MissedTickBehavior,
 };
 use webrtc::peer_connection::{PeerConnection, transport::DtlsTransport};
 
-use crate::{connection::Connection, sdp::Fragment};
+use crate::{
+    connection::Connection,
+    net::{Credentials, Mux, Slot},
+    sdp::{Fragment, Section, restarted},
+};
 
 /// A peer as the core sees it. All that belongs to it hangs on its one task, which ends when this handle does.
 pub(crate) struct Session {
@@ -36,31 +39,48 @@ pub(crate) struct Session {
 
 /// What the handle and the task of a peer share.
 pub(crate) struct Shared {
-    /// Entity tag of the ICE session.
-    ice_tag: String,
-    /// The ICE ufrag of the peer.
-    ufrag: String,
+    ice: Mutex<IceSession>,
+    door: Door,
     connect_max: Duration,
+    silence_max: Duration,
     state: watch::Sender<PeerState>,
     pub(crate) playing: watch::Sender<Option<TrackId>>,
     pub(crate) link: Arc<Mutex<LinkStats>>,
     pub(crate) ingest: Arc<Mutex<IngestStats>>,
-    trickled: Mutex<usize>,
-    library: Mutex<Option<Arc<dyn PeerConnection>>>,
+}
+
+/// The ICE session that the peer was last told of.
+struct IceSession {
+    /// Its entity tag.
+    tag: String,
+    /// The peer's credentials in it.
+    theirs: Credentials,
+}
+
+/// Where the peer comes in.
+pub(crate) struct Door {
+    pub(crate) mux: Arc<Mux>,
+    pub(crate) slot: Arc<Slot>,
+    /// Our addresses, best first.
+    pub(crate) addresses: Vec<IpAddr>,
+    /// What a restart keeps of the answer.
+    pub(crate) section: Section,
 }
 
 impl Shared {
-    pub(crate) fn new(ice_tag: String, ufrag: String, connect_max: Duration) -> Arc<Self> {
+    pub(crate) fn new(theirs: Credentials, door: Door, max: (Duration, Duration)) -> Arc<Self> {
         Arc::new(Self {
-            ice_tag,
-            ufrag,
-            connect_max,
+            ice: Mutex::new(IceSession {
+                tag: random(TAG_LEN),
+                theirs,
+            }),
+            door,
+            connect_max: max.0,
+            silence_max: max.1,
             state: watch::Sender::new(PeerState::Connecting),
             playing: watch::Sender::new(None),
             link: Arc::default(),
             ingest: Arc::default(),
-            trickled: Mutex::new(0),
-            library: Mutex::new(None),
         })
     }
 
@@ -73,7 +93,7 @@ impl Shared {
             }
             open
         });
-        *lock(&self.library) = None;
+        self.door.mux.revoke(&self.door.slot);
     }
 }
 
@@ -90,7 +110,6 @@ impl Session {
         W: FnOnce() -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
-        *lock(&shared.library) = Some(Arc::clone(&connection.library));
         let (stop, stopped) = oneshot::channel();
         tasks.spawn(live(Arc::clone(&shared), connection, states, stopped, work));
         Arc::new(Self {
@@ -113,44 +132,42 @@ impl Drop for Session {
 }
 
 impl Peer for Session {
-    fn trickle(&self, fragment: String) -> BoxFuture<'_, Result<(), SignalError>> {
-        Box::pin(async move {
-            let fragment = Fragment::parse(&fragment)?;
-            if fragment
-                .ufrag
-                .is_some_and(|ufrag| ufrag != self.shared.ufrag)
-            {
-                return Err(SignalError::Unsupported(
-                    "ICE restarts are not supported; start a new session".to_owned(),
-                ));
-            }
-            let library = lock(&self.shared.library)
-                .clone()
-                .ok_or(SignalError::Closed)?;
-            for (mid, candidate) in fragment.candidates {
-                {
-                    let mut trickled = lock(&self.shared.trickled);
-                    if *trickled >= CANDIDATES_MAX {
-                        return Ok(());
-                    }
-                    *trickled += 1;
-                }
-                let candidate = RTCIceCandidateInit {
-                    candidate,
-                    sdp_mid: mid,
-                    ..RTCIceCandidateInit::default()
-                };
-                // An ICE-lite agent answers checks from anywhere, so a candidate it cannot use is no loss.
-                if let Err(error) = library.add_ice_candidate(candidate).await {
-                    tracing::debug!(%error, "a trickled candidate is passed over");
-                }
-            }
-            Ok(())
+    fn patch(&self, fragment: &str, tag: &IceTag) -> Result<Patched, SignalError> {
+        let fragment = Fragment::parse(fragment)?;
+        let mut ice = lock(&self.shared.ice);
+        if !tag.allows(&ice.tag) {
+            return Err(SignalError::StaleTag);
+        }
+        if matches!(*self.shared.state.borrow(), PeerState::Closed(_)) {
+            return Err(SignalError::Closed);
+        }
+        let Some(theirs) = fragment.restart(&ice.theirs)? else {
+            tracing::trace!(usable = fragment.candidates, "candidates of a peer");
+            return Ok(Patched::Trickled);
+        };
+        let ours = random_credentials();
+        let door = &self.shared.door;
+        if !door.mux.restart(&door.slot, ours.clone(), theirs.clone()) {
+            return Err(SignalError::Closed);
+        }
+        *ice = IceSession {
+            tag: random(TAG_LEN),
+            theirs,
+        };
+        tracing::debug!("a peer restarts ICE");
+        Ok(Patched::Restarted {
+            fragment: restarted(
+                &door.section,
+                &ours,
+                &door.addresses,
+                door.mux.local_addr().port(),
+            ),
+            ice_tag: ice.tag.clone(),
         })
     }
 
     fn ice_tag(&self) -> String {
-        self.shared.ice_tag.clone()
+        lock(&self.shared.ice).tag.clone()
     }
 
     fn link(&self) -> LinkStats {
@@ -249,6 +266,7 @@ where
     });
     tokio::select! {
         reason = watch_over(&mut states) => reason,
+        () = silence(&shared.door.slot, shared.silence_max) => CloseReason::Gone,
         () = goodbye(&*library) => CloseReason::Left,
         () = work() => CloseReason::Left,
     }
@@ -288,35 +306,42 @@ async fn dtls_of(library: &dyn PeerConnection) -> Option<Arc<dyn DtlsTransport>>
     None
 }
 
-/// Why a connected peer is gone, once it is.
+/// Why the library says that a connected peer is gone, once it is.
 async fn watch_over(states: &mut watch::Receiver<RTCPeerConnectionState>) -> CloseReason {
-    let mut silent_since: Option<Instant> = None;
     loop {
-        let state = *states.borrow_and_update();
-        match state {
+        match *states.borrow_and_update() {
             RTCPeerConnectionState::Closed => return CloseReason::Left,
             RTCPeerConnectionState::Failed => return CloseReason::Gone,
-            RTCPeerConnectionState::Disconnected => {
-                silent_since.get_or_insert_with(Instant::now);
-            }
-            _ => silent_since = None,
+            _ => {}
         }
-        tokio::select! {
-            changed = states.changed() => {
-                if changed.is_err() {
-                    return CloseReason::Gone;
-                }
-            }
-            () = until(silent_since.map(|since| since + SILENT_MAX)) => return CloseReason::Gone,
+        if states.changed().await.is_err() {
+            return CloseReason::Gone;
         }
     }
 }
 
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
+/// Waits until nothing was heard of a peer for so long that it must not be sent to any more (RFC 7675 §5.1).
+async fn silence(slot: &Slot, max: Duration) {
+    loop {
+        let left = max.saturating_sub(slot.silence());
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left).await;
     }
+}
+
+/// RFC 8445 §5.3 asks for 24 and 128 random bits; these are 95 and 190.
+pub(crate) fn random_credentials() -> Credentials {
+    Credentials {
+        ufrag: random(16),
+        password: random(32),
+    }
+}
+
+/// Letters and digits from the operating system's generator.
+pub(crate) fn random(len: usize) -> String {
+    Alphanumeric.sample_string(&mut rand::rng(), len)
 }
 
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -324,11 +349,9 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How long a connected peer may be silent.
-const SILENT_MAX: Duration = Duration::from_secs(15);
 /// How long the library may take to send its goodbye.
 const GOODBYE_MAX: Duration = Duration::from_millis(500);
 /// How often the peer's goodbye is looked for.
 const GOODBYE_LOOK: Duration = Duration::from_secs(1);
-/// Over all fragments of a session.
-const CANDIDATES_MAX: usize = 32;
+/// 95 random bits: unguessable, and never the same for two ICE sessions.
+const TAG_LEN: usize = 16;

@@ -12,7 +12,6 @@ use lockgate_ports::{
     Accepted, BoxFuture, SignalError, Signaller, ViewerFeed,
     task::{Task, own},
 };
-use rand::distr::{Alphanumeric, SampleString};
 use rtc::{
     media_stream::MediaStreamTrack,
     rtp_transceiver::rtp_sender::{
@@ -29,8 +28,8 @@ use crate::{
     egress::{self, Egress, Leg, Stream},
     ingest::{self, Ingest},
     net::{Counters, Mux, advertised},
-    peer::{Session, Shared},
-    sdp::{Answer, Offer, Purpose, finished},
+    peer::{Door, Session, Shared, random, random_credentials},
+    sdp::{Answer, Offer, Purpose, Section, finished},
 };
 
 /// WebRTC for everyone, over one UDP port.
@@ -46,6 +45,7 @@ struct Core {
     addresses: Vec<IpAddr>,
     peers_max: usize,
     connect_max: Duration,
+    silence_max: Duration,
     /// The tasks of the peers; those of a transport that is gone end.
     peers: Mutex<JoinSet<()>>,
 }
@@ -65,6 +65,7 @@ impl Transport {
                 addresses,
                 peers_max: config.peers_max,
                 connect_max: config.connect_max,
+                silence_max: config.silence_max,
                 peers: Mutex::default(),
             }),
             _receive: receive,
@@ -142,8 +143,9 @@ impl Core {
             audio.fmtp.push_str(between);
             audio.fmtp.push_str("useinbandfec=1");
         }
-        let (shared, connection, mut events) = self.open(&offer, Purpose::Publish).await?;
+        let (connection, mut events) = self.open(&offer, Purpose::Publish).await?;
         let answer = connection.negotiate(sdp, &mut events).await?;
+        let (shared, answer) = self.share(sdp, &offer, &answer, &connection);
         let ingest = Ingest {
             broadcast,
             video: offer
@@ -159,7 +161,7 @@ impl Core {
         let work = move || ingest::run(ingest);
         let peer = Session::start(&mut self.tasks(), shared, connection, events.states, work);
         Ok(Accepted {
-            answer: self.finish(sdp, &offer, &answer),
+            answer,
             video_codecs: kinds(&offer),
             peer,
         })
@@ -167,7 +169,7 @@ impl Core {
 
     async fn subscribe(&self, sdp: &str, feed: ViewerFeed) -> Result<Accepted, SignalError> {
         let offer = Offer::check(sdp, Purpose::View)?;
-        let (shared, connection, mut events) = self.open(&offer, Purpose::View).await?;
+        let (connection, mut events) = self.open(&offer, Purpose::View).await?;
         let base = rand::random();
         // The library makes the name of the media stream the canonical name in the SDP.
         let cname = random(16);
@@ -203,6 +205,7 @@ impl Core {
             audio_leg = Some(leg);
         }
         let answer = connection.negotiate(sdp, &mut events).await?;
+        let (shared, answer) = self.share(sdp, &offer, &answer, &connection);
         let egress = Egress {
             feed,
             video: video_leg,
@@ -223,7 +226,7 @@ impl Core {
         let work = move || egress::run(egress);
         let peer = Session::start(&mut self.tasks(), shared, connection, events.states, work);
         Ok(Accepted {
-            answer: self.finish(sdp, &offer, &answer),
+            answer,
             video_codecs: kinds(&offer),
             peer,
         })
@@ -233,16 +236,35 @@ impl Core {
         &self,
         offer: &Offer,
         purpose: Purpose,
-    ) -> Result<(Arc<Shared>, Connection, crate::connection::Events), SignalError> {
+    ) -> Result<(Connection, crate::connection::Events), SignalError> {
         if self.mux.occupancy().0 >= self.peers_max {
             return Err(SignalError::Full);
         }
-        // RFC 8445 §5.3 asks for 24 and 128 random bits; these are 95 and 190.
-        let (ufrag, password) = (random(16), random(32));
-        let (connection, events) =
-            Connection::open(&self.mux, (&ufrag, &password), offer, purpose).await?;
-        let shared = Shared::new(random(16), offer.ufrag.clone(), self.connect_max);
-        Ok((shared, connection, events))
+        let ours = random_credentials();
+        Connection::open(&self.mux, ours, offer, purpose).await
+    }
+
+    /// What the peer's handle and task share, and the answer as the peer gets it.
+    fn share(
+        &self,
+        offered: &str,
+        offer: &Offer,
+        answer: &str,
+        connection: &Connection,
+    ) -> (Arc<Shared>, String) {
+        let answer = self.finish(offered, offer, answer);
+        let door = Door {
+            mux: Arc::clone(&self.mux),
+            slot: connection.slot(),
+            addresses: self.addresses.clone(),
+            section: Section::of(&answer),
+        };
+        let shared = Shared::new(
+            offer.ice.clone(),
+            door,
+            (self.connect_max, self.silence_max),
+        );
+        (shared, answer)
     }
 
     /// The tasks of the peers, without those that ended.
@@ -303,8 +325,4 @@ fn kinds(offer: &Offer) -> Vec<VideoCodec> {
     let mut kinds: Vec<VideoCodec> = offer.video.iter().map(|codec| codec.codec).collect();
     kinds.dedup();
     kinds
-}
-
-fn random(len: usize) -> String {
-    Alphanumeric.sample_string(&mut rand::rng(), len)
 }

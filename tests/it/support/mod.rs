@@ -3,6 +3,7 @@
 mod hls;
 mod http;
 mod server;
+mod stun;
 
 use std::{
     path::PathBuf,
@@ -12,6 +13,7 @@ use std::{
 
 pub(crate) use hls::{Playlist, variants};
 pub(crate) use server::{Server, lockgate};
+pub(crate) use stun::{Ice, IcePeer};
 
 /// Asks again and again until there is an answer; panics with `what` when there is none in time.
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(

@@ -120,6 +120,17 @@ impl Server {
         .await
     }
 
+    /// The same where nobody may look without a token.
+    pub(crate) async fn running_as(&self, name: &str) {
+        until("a running ladder", Duration::from_secs(30), || async {
+            let path = format!("/api/streams/{name}");
+            let answer = self.call(hyper::Method::GET, &path).await;
+            (answer.status.is_success() && answer.json()["ladder"]["state"] == "running")
+                .then_some(())
+        })
+        .await;
+    }
+
     /// A token made by the command line from the server's own secret.
     pub(crate) fn mint(&self, scope: &str) -> String {
         let output = lockgate(self.folder.path())

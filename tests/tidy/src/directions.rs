@@ -22,6 +22,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("transport", &["broadcast", "media", "ports"]),
     ("session", &["broadcast", "hls", "media", "policy", "ports"]),
     ("web", &[]),
+    ("check", &[]),
     ("api", &["fetch", "media", "ports", "session", "web"]),
     (
         "server",
@@ -29,6 +30,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "api",
             "broadcast",
             "cases",
+            "check",
             "fetch",
             "hls",
             "media",

@@ -61,6 +61,10 @@ pub struct Webrtc {
     pub ice_servers: Vec<IceServer>,
     /// Most WebRTC viewers of one broadcast.
     pub viewers_max: usize,
+    /// Most WebRTC peers at a time, publishers and viewers together.
+    pub peers_max: usize,
+    /// How long a peer may be silent before its session ends, in s, 1 to 30.
+    pub silence_s: u64,
 }
 
 /// A STUN or TURN server.
@@ -249,6 +253,8 @@ impl Default for Webrtc {
             public_addresses: Vec::new(),
             ice_servers: Vec::new(),
             viewers_max: 2000,
+            peers_max: 10_000,
+            silence_s: 15,
         }
     }
 }

@@ -10,12 +10,15 @@ use std::{
     },
 };
 
-use bytes::Bytes;
 use rtc::crypto::{RTCCryptoProvider, default_provider};
 use tokio::{io::Interest, net::UdpSocket};
 use webrtc::runtime::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 
-use super::{slot::Slot, stun::BindingRequest};
+use super::{
+    ice::Credentials,
+    slot::Slot,
+    stun::{self, BindingRequest, BindingSuccess},
+};
 use crate::config::BindError;
 
 /// What happened at the UDP port since the start.
@@ -47,8 +50,19 @@ pub(crate) struct Mux {
 
 #[derive(Default)]
 struct Table {
+    peers: usize,
     by_ufrag: HashMap<String, Arc<Slot>>,
     by_address: HashMap<SocketAddr, Arc<Slot>>,
+}
+
+impl Table {
+    /// Whether checks of this peer are answered.
+    fn knows(&self, slot: &Arc<Slot>) -> bool {
+        slot.ufrags().iter().any(|ufrag| {
+            let known = self.by_ufrag.get(ufrag);
+            known.is_some_and(|known| Arc::ptr_eq(known, slot))
+        })
+    }
 }
 
 #[derive(Default)]
@@ -61,7 +75,7 @@ struct Atomics {
     unsent: AtomicU64,
 }
 
-/// A peer's place at the mux; dropping it frees its ufrag and addresses.
+/// A peer's place at the mux; dropping it frees its ufrags and addresses.
 pub(crate) struct Registration {
     pub(crate) mux: Arc<Mux>,
     pub(crate) slot: Arc<Slot>,
@@ -69,8 +83,8 @@ pub(crate) struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        self.mux.revoke(&self.slot);
         let mut table = self.mux.table();
-        table.by_ufrag.remove(&self.slot.ufrag);
         for remote in self.slot.remotes() {
             if table
                 .by_address
@@ -122,22 +136,53 @@ impl Mux {
         self.local
     }
 
-    /// A place for a new peer.
-    pub(crate) fn register(self: &Arc<Self>, ufrag: &str, password: &str) -> Registration {
-        let slot = Arc::new(Slot::new(ufrag.to_owned(), password.to_owned()));
-        self.table()
-            .by_ufrag
-            .insert(ufrag.to_owned(), Arc::clone(&slot));
+    /// A place for a new peer, with our credentials and its own.
+    pub(crate) fn register(
+        self: &Arc<Self>,
+        ours: Credentials,
+        theirs: Credentials,
+    ) -> Registration {
+        let ufrag = ours.ufrag.clone();
+        let slot = Arc::new(Slot::new(ours, theirs, self.crypto.crypto()));
+        let mut table = self.table();
+        table.peers += 1;
+        table.by_ufrag.insert(ufrag, Arc::clone(&slot));
+        drop(table);
         Registration {
             mux: Arc::clone(self),
             slot,
         }
     }
 
+    /// Begins an ICE restart (RFC 8445 §9): from now on the peer may also be checked under these credentials, and
+    /// with the first pair it nominates so, under these alone. False if its consent was revoked.
+    pub(crate) fn restart(&self, slot: &Arc<Slot>, ours: Credentials, theirs: Credentials) -> bool {
+        let mut table = self.table();
+        if !table.knows(slot) {
+            return false;
+        }
+        table.by_ufrag.insert(ours.ufrag.clone(), Arc::clone(slot));
+        if let Some(dropped) = slot.restart(ours, theirs) {
+            table.by_ufrag.remove(&dropped);
+        }
+        true
+    }
+
+    /// Answers no check of a peer any more (RFC 7675 §5.2). Its addresses stay, so that it can be said goodbye to.
+    pub(crate) fn revoke(&self, slot: &Arc<Slot>) {
+        let mut table = self.table();
+        if table.knows(slot) {
+            table.peers = table.peers.saturating_sub(1);
+        }
+        for ufrag in slot.ufrags() {
+            table.by_ufrag.remove(&ufrag);
+        }
+    }
+
     /// How many peers and how many addresses are known.
     pub(crate) fn occupancy(&self) -> (usize, usize) {
         let table = self.table();
-        (table.by_ufrag.len(), table.by_address.len())
+        (table.peers, table.by_address.len())
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -191,73 +236,100 @@ impl Mux {
     ///
     /// A source address belongs to the peer whose binding request last came from it signed with that peer's password
     /// (RFC 8445 §7.3.1, RFC 8489 §9.1.3). So nobody can take an address, or have DTLS or SRTP looked at, who does
-    /// not know the password.
+    /// not know the password; and neither is looked at before there is a nominated pair.
     pub(super) fn dispatch(&self, from: SocketAddr, to: Option<IpAddr>, datagram: &[u8]) {
         self.counters.received.fetch_add(1, Relaxed);
         if datagram.len() > DATAGRAM_MAX {
             self.counters.unknown.fetch_add(1, Relaxed);
             return;
         }
+        if let Some(request) = BindingRequest::parse(datagram) {
+            self.check(from, to, request);
+            return;
+        }
         let bound = self.table().by_address.get(&from).cloned();
-        let asked = BindingRequest::parse(datagram);
-        let slot = match (bound, asked) {
-            // The peer's own ICE agent checks the integrity of requests from an address that is bound already.
-            (Some(slot), Some(request)) if request.ufrag() == slot.ufrag => slot,
-            (Some(slot), None) => slot,
-            (None, None) => {
-                self.counters.unknown.fetch_add(1, Relaxed);
-                return;
+        match bound {
+            Some(slot) if stun::is_stun(datagram) => {
+                // What is neither check nor answer (an indication) tells an agent nothing (RFC 8445 §11).
+                if let Some(mut answer) = BindingSuccess::parse(datagram)
+                    && let Some(retired) = slot.answered(from, &mut answer, self.crypto.crypto())
+                {
+                    self.table().by_ufrag.remove(&retired);
+                }
             }
-            (_, Some(request)) => match self.rebind(from, to, request) {
-                Some(slot) => slot,
-                None => return,
-            },
-        };
-        if !slot.push(from, Bytes::copy_from_slice(datagram)) {
-            self.counters.overflowed.fetch_add(1, Relaxed);
+            Some(slot) if slot.is_open() => {
+                if !slot.receive(datagram) {
+                    self.counters.overflowed.fetch_add(1, Relaxed);
+                }
+            }
+            _ => {
+                self.counters.unknown.fetch_add(1, Relaxed);
+            }
         }
     }
 
-    /// Gives an address to the peer that a binding request names, if the request is signed with its password.
-    fn rebind(
-        &self,
-        from: SocketAddr,
-        to: Option<IpAddr>,
-        mut request: BindingRequest,
-    ) -> Option<Arc<Slot>> {
+    /// Answers a check and gives its address to the peer that it names, if it is signed with that peer's password.
+    fn check(&self, from: SocketAddr, to: Option<IpAddr>, mut request: BindingRequest) {
         let slot = self.table().by_ufrag.get(request.ufrag()).cloned();
         let Some(slot) = slot else {
             self.counters.unknown.fetch_add(1, Relaxed);
-            return None;
+            return;
         };
-        if !request.is_signed_with(&slot.password, self.crypto.crypto()) {
+        let Some(checked) = slot.check(from, to, &mut request, self.crypto.crypto()) else {
             self.counters.forged.fetch_add(1, Relaxed);
-            return None;
+            return;
+        };
+        {
+            let mut table = self.table();
+            // The peer may have been closed meanwhile; an address must not outlive it.
+            if !table.knows(&slot) {
+                return;
+            }
+            if let Some(gone) = checked.evicted
+                && table
+                    .by_address
+                    .get(&gone)
+                    .is_some_and(|of| Arc::ptr_eq(of, &slot))
+            {
+                table.by_address.remove(&gone);
+            }
+            table.by_address.insert(from, slot);
         }
-        let mut table = self.table();
-        // The peer may have been closed meanwhile; an address must not outlive it.
-        if !table.by_ufrag.contains_key(&slot.ufrag) {
-            return None;
+        for contents in std::iter::once(&checked.response).chain(&checked.probe) {
+            self.transmit(&Transmit {
+                destination: from,
+                ecn: None,
+                contents,
+                segment_size: None,
+                src_ip: to,
+            });
         }
-        if let Some(gone) = slot.add_path(from, to) {
-            table.by_address.remove(&gone);
-        }
-        table.by_address.insert(from, Arc::clone(&slot));
-        Some(slot)
     }
 
-    /// Sends one datagram, or drops and counts it: a full socket must never hold one peer up for another.
+    /// Sends to where the peer is what the library sends to where it sees it.
     pub(super) fn send(&self, slot: &Slot, transmit: &Transmit<'_>) {
-        let transmit = Transmit {
-            destination: transmit.destination,
+        if stun::is_stun(transmit.contents) {
+            slot.stun_of_library(transmit.contents, self.crypto.crypto());
+            return;
+        }
+        let Some((destination, src_ip)) = slot.destination() else {
+            self.counters.unsent.fetch_add(1, Relaxed);
+            return;
+        };
+        self.transmit(&Transmit {
+            destination,
             ecn: transmit.ecn,
             contents: transmit.contents,
             segment_size: transmit.segment_size,
-            src_ip: slot.local_for(transmit.destination),
-        };
+            src_ip,
+        });
+    }
+
+    /// Sends one datagram, or drops and counts it: a full socket must never hold one peer up for another.
+    fn transmit(&self, transmit: &Transmit<'_>) {
         let sent = self.socket.try_io(Interest::WRITABLE, || {
             self.state
-                .try_send(UdpSockRef::from(&self.socket), &transmit)
+                .try_send(UdpSockRef::from(&self.socket), transmit)
         });
         match sent {
             Ok(()) => self.counters.sent.fetch_add(1, Relaxed),
@@ -282,7 +354,7 @@ const DATAGRAM_MAX: usize = 2000;
 
 #[cfg(test)]
 mod tests {
-    use super::super::stun::binding_request;
+    use super::super::stun::tests::{Check, binding_request};
     use super::*;
 
     fn address(port: u16) -> SocketAddr {
@@ -294,55 +366,105 @@ mod tests {
         std::iter::from_fn(|| registration.slot.poll(&probe).is_ready().then_some(())).count()
     }
 
+    fn credentials(ufrag: &str) -> Credentials {
+        Credentials {
+            ufrag: ufrag.to_owned(),
+            password: format!("password of {ufrag}"),
+        }
+    }
+
+    impl Mux {
+        fn place(self: &Arc<Self>, ufrag: &str) -> Registration {
+            self.register(credentials(ufrag), credentials("peer"))
+        }
+
+        fn checked(&self, port: u16, username: &str, password: &str, nominates: bool) {
+            let check = Check {
+                username,
+                password,
+                nominates,
+                ..Check::default()
+            };
+            let raw = binding_request(check, self.crypto.crypto());
+            self.dispatch(address(port), None, &raw);
+        }
+
+        /// Checks and answers the check that comes back for it, which is not waited for but made again.
+        fn paired(&self, of: &Registration, port: u16, ours: &str, theirs: &str) {
+            let username = format!("{ours}:{theirs}");
+            self.checked(port, &username, &format!("password of {ours}"), true);
+            let probe = of.slot.probe(address(port)).unwrap();
+            let answer =
+                stun::answer_for(&probe, &credentials(theirs), self.crypto.crypto()).unwrap();
+            self.dispatch(address(port), None, &answer);
+        }
+    }
+
+    const DTLS: &[u8] = &[22, 254, 253];
+    const SRTP: &[u8] = &[128, 96];
+
     #[tokio::test]
     async fn an_address_is_bound_only_by_a_signed_request_and_freed_with_its_peer() {
         let mux = Mux::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let crypto = mux.crypto.crypto();
-        let alice = mux.register("alice", "secret-a");
-        let bob = mux.register("bob", "secret-b");
+        let (alice, bob) = (mux.place("alice"), mux.place("bob"));
 
-        mux.dispatch(address(1), None, &[22, 254, 253]); // DTLS from nowhere
-        mux.dispatch(
-            address(1),
-            None,
-            &binding_request("alice:x", "wrong", crypto),
-        );
-        mux.dispatch(
-            address(1),
-            None,
-            &binding_request("carol:x", "secret-a", crypto),
-        );
+        mux.dispatch(address(1), None, DTLS); // from nowhere
+        mux.checked(1, "alice:peer", "wrong", true);
+        mux.checked(1, "alice:other", "password of alice", true);
+        mux.checked(1, "carol:peer", "password of alice", true);
         assert_eq!(mux.occupancy(), (2, 0));
-        assert_eq!((mux.counters().unknown, mux.counters().forged), (2, 1));
+        assert_eq!((mux.counters().unknown, mux.counters().forged), (2, 2));
 
-        mux.dispatch(
-            address(1),
-            None,
-            &binding_request("alice:x", "secret-a", crypto),
-        );
-        mux.dispatch(address(1), None, &[22, 254, 253]);
+        // Checked, but without a pair: DTLS has to wait.
+        mux.checked(1, "alice:peer", "password of alice", false);
+        mux.dispatch(address(1), None, DTLS);
+        assert_eq!((mux.occupancy(), queued(&alice)), ((2, 1), 0));
+        mux.paired(&alice, 1, "alice", "peer");
+        mux.dispatch(address(1), None, DTLS);
         assert_eq!(queued(&alice), 2);
 
         // A stranger behind the same address who does not know bob's password changes nothing …
-        mux.dispatch(
-            address(1),
-            None,
-            &binding_request("bob:x", "secret-a", crypto),
-        );
-        mux.dispatch(address(1), None, &[128, 96]);
-        assert_eq!((queued(&alice), queued(&bob)), (1, 0));
+        mux.paired(&bob, 2, "bob", "peer");
+        mux.checked(1, "bob:peer", "password of alice", true);
+        mux.dispatch(address(1), None, SRTP);
+        assert_eq!((queued(&alice), queued(&bob)), (1, 1));
         // … and one who does gets the address: the same client came back from the same port.
-        mux.dispatch(
-            address(1),
-            None,
-            &binding_request("bob:x", "secret-b", crypto),
-        );
-        mux.dispatch(address(1), None, &[128, 96]);
-        assert_eq!((queued(&alice), queued(&bob)), (0, 2));
+        mux.checked(1, "bob:peer", "password of bob", true);
+        mux.dispatch(address(1), None, SRTP);
+        assert_eq!((queued(&alice), queued(&bob)), (0, 1));
 
         drop(alice);
-        assert_eq!(mux.occupancy(), (1, 1));
+        assert_eq!(mux.occupancy(), (1, 2));
         drop(bob);
+        assert_eq!(mux.occupancy(), (0, 0));
+        assert!(mux.table().by_ufrag.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_restart_adds_a_name_and_its_first_pair_takes_the_old_one_away() {
+        let mux = Mux::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let alice = mux.place("alice");
+        mux.paired(&alice, 1, "alice", "peer");
+        for ufrag in ["first", "second"] {
+            assert!(mux.restart(&alice.slot, credentials(ufrag), credentials("again")));
+        }
+        let names = |mux: &Mux| {
+            let mut names: Vec<String> = mux.table().by_ufrag.keys().cloned().collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&mux), ["alice", "second"]);
+        mux.paired(&alice, 2, "second", "again");
+        assert_eq!(
+            (names(&mux), mux.occupancy()),
+            (vec!["second".to_owned()], (1, 2))
+        );
+        assert_eq!(alice.slot.destination(), Some((address(2), None)));
+
+        mux.revoke(&alice.slot);
+        assert!(names(&mux).is_empty());
+        assert!(!mux.restart(&alice.slot, credentials("third"), credentials("again")));
+        drop(alice);
         assert_eq!(mux.occupancy(), (0, 0));
     }
 

@@ -20,7 +20,10 @@ use webrtc::runtime::{
     TokioRuntime, Transmit,
 };
 
-use super::{mux::Mux, slot::Slot};
+use super::{
+    mux::Mux,
+    slot::{STILL, Slot},
+};
 
 /// The runtime of one peer.
 pub(crate) struct PeerRuntime {
@@ -153,13 +156,13 @@ impl AsyncUdpSocket for PeerSocket {
         let (Some(buffer), Some(meta)) = (bufs.first_mut(), meta.first_mut()) else {
             return Poll::Ready(Ok(0));
         };
-        let Poll::Ready((from, datagram)) = self.slot.poll(cx) else {
+        let Poll::Ready(datagram) = self.slot.poll(cx) else {
             return Poll::Pending;
         };
         let len = datagram.len().min(buffer.len());
         buffer[..len].copy_from_slice(&datagram[..len]);
         *meta = RecvMeta::default();
-        meta.addr = from;
+        meta.addr = STILL;
         meta.len = len;
         meta.stride = len.max(1);
         Poll::Ready(Ok(1))

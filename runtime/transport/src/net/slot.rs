@@ -1,49 +1,152 @@
-//! What the mux keeps for one peer: its credentials, its addresses, and its queue of datagrams.
+//! What the mux keeps for one peer: its ICE agent, its queue of datagrams, and what the library takes it for.
+//!
+//! The library has an ICE agent of its own. To that one the peer sits still at [`STILL`] with the credentials of its
+//! first offer: its checks are answered here, and it is nominated once, when the real peer's first pair is there.
 
 use std::{
     collections::VecDeque,
-    net::{IpAddr, SocketAddr},
-    sync::{Mutex, MutexGuard, PoisonError},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use rtc::crypto::RTCCrypto;
+
+use super::{
+    ice::{Agent, Checked, Credentials},
+    stun::{self, BindingRequest, BindingSuccess},
+};
 
 /// One peer behind the shared socket.
 pub(crate) struct Slot {
-    pub(super) ufrag: String,
-    pub(super) password: String,
+    agent: Mutex<Agent>,
+    /// Whether the agent has a pair: before that nothing but checks is taken (RFC 8445 §12.1).
+    open: AtomicBool,
+    began: Instant,
+    /// When the peer was last heard of, in ms since the beginning.
+    heard_ms: AtomicU64,
     queue: Mutex<Queue>,
-    /// Where the peer was seen, oldest first, and which of our addresses it spoke to.
-    paths: Mutex<Vec<(SocketAddr, Option<IpAddr>)>>,
+    /// The peer as the library's agent knows it.
+    theirs: Credentials,
+    /// What tells the library's agent that the peer is there.
+    nomination: Bytes,
 }
 
 #[derive(Default)]
 struct Queue {
-    datagrams: VecDeque<(SocketAddr, Bytes)>,
+    datagrams: VecDeque<Bytes>,
     waker: Option<Waker>,
     /// Datagrams given out since the driver last had to wait.
     streak: usize,
 }
 
 impl Slot {
-    pub(super) fn new(ufrag: String, password: String) -> Self {
+    /// A place with our credentials and the peer's, as in offer and answer.
+    pub(super) fn new(ours: Credentials, theirs: Credentials, crypto: &dyn RTCCrypto) -> Self {
+        let nomination = stun::nomination(&ours, &theirs, crypto).unwrap_or_default();
         Self {
-            ufrag,
-            password,
+            agent: Mutex::new(Agent::new(ours, theirs.clone())),
+            open: AtomicBool::new(false),
+            began: Instant::now(),
+            heard_ms: AtomicU64::new(0),
             queue: Mutex::new(Queue::default()),
-            paths: Mutex::new(Vec::new()),
+            theirs,
+            nomination: nomination.into(),
         }
     }
 
+    /// Takes a check of the peer; `None` if it is not signed for this session.
+    pub(super) fn check(
+        &self,
+        from: SocketAddr,
+        to: Option<IpAddr>,
+        request: &mut BindingRequest,
+        crypto: &dyn RTCCrypto,
+    ) -> Option<Checked> {
+        let checked = lock(&self.agent).check(Instant::now(), from, to, request, crypto)?;
+        self.heard();
+        Some(checked)
+    }
+
+    /// Takes the peer's answer to a check of ours; returns the ufrag that it puts out of use.
+    pub(super) fn answered(
+        &self,
+        from: SocketAddr,
+        answer: &mut BindingSuccess,
+        crypto: &dyn RTCCrypto,
+    ) -> Option<String> {
+        let retired = lock(&self.agent).answered(Instant::now(), from, answer, crypto)?;
+        self.heard();
+        if !self.open.swap(true, Relaxed) {
+            self.push(self.nomination.clone());
+        }
+        retired
+    }
+
+    /// Takes DTLS or SRTP of the peer; false if its queue is full.
+    pub(super) fn receive(&self, datagram: &[u8]) -> bool {
+        self.heard();
+        self.push(Bytes::copy_from_slice(datagram))
+    }
+
+    fn heard(&self) {
+        let ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.heard_ms.store(ms, Relaxed);
+    }
+
+    /// For how long nothing was heard of the peer.
+    pub(crate) fn silence(&self) -> Duration {
+        let heard = Duration::from_millis(self.heard_ms.load(Relaxed));
+        self.began.elapsed().saturating_sub(heard)
+    }
+
+    /// Begins an ICE restart; returns the ufrag of one that it replaces.
+    pub(super) fn restart(&self, ours: Credentials, theirs: Credentials) -> Option<String> {
+        lock(&self.agent).restart(ours, theirs)
+    }
+
+    /// Takes STUN that the library wants to send: its checks succeed at once, and what it answers is answered.
+    pub(super) fn stun_of_library(&self, datagram: &[u8], crypto: &dyn RTCCrypto) {
+        if let Some(answer) = stun::answer_for(datagram, &self.theirs, crypto) {
+            self.push(answer.into());
+            // A controlled agent selects a pair that is nominated after its own check (RFC 8445 §7.3.1.5).
+            self.push(self.nomination.clone());
+        }
+    }
+
+    /// Whether there is a pair.
+    pub(super) fn is_open(&self) -> bool {
+        self.open.load(Relaxed)
+    }
+
+    /// Where the peer is sent to, and from which of our addresses.
+    pub(super) fn destination(&self) -> Option<(SocketAddr, Option<IpAddr>)> {
+        lock(&self.agent).destination()
+    }
+
+    /// All addresses of the peer.
+    pub(super) fn remotes(&self) -> Vec<SocketAddr> {
+        lock(&self.agent).remotes().collect()
+    }
+
+    /// The ufrags that name this peer now.
+    pub(super) fn ufrags(&self) -> Vec<String> {
+        lock(&self.agent).ufrags().map(str::to_owned).collect()
+    }
+
     /// Queues a datagram for the driver; false if the queue is full and it was dropped.
-    pub(super) fn push(&self, from: SocketAddr, datagram: Bytes) -> bool {
+    fn push(&self, datagram: Bytes) -> bool {
         let waker = {
             let mut queue = lock(&self.queue);
             if queue.datagrams.len() >= QUEUE_MAX {
                 return false;
             }
-            queue.datagrams.push_back((from, datagram));
+            queue.datagrams.push_back(datagram);
             queue.waker.take()
         };
         if let Some(waker) = waker {
@@ -53,7 +156,7 @@ impl Slot {
     }
 
     /// The next datagram for the driver.
-    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<(SocketAddr, Bytes)> {
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Bytes> {
         let mut queue = lock(&self.queue);
         // The driver hands packets on through queues of 256 and drops what does not fit, so it must let the readers
         // of those run before they can be full.
@@ -75,34 +178,10 @@ impl Slot {
         }
         Poll::Pending
     }
-
-    /// Remembers an address of the peer; returns the one that had to go for it, if any.
-    pub(super) fn add_path(&self, remote: SocketAddr, local: Option<IpAddr>) -> Option<SocketAddr> {
-        let mut paths = lock(&self.paths);
-        if let Some(path) = paths.iter_mut().find(|path| path.0 == remote) {
-            path.1 = local;
-            return None;
-        }
-        paths.push((remote, local));
-        (paths.len() > PATHS_MAX).then(|| paths.remove(0).0)
-    }
-
-    /// All addresses of the peer.
-    pub(super) fn remotes(&self) -> Vec<SocketAddr> {
-        lock(&self.paths).iter().map(|path| path.0).collect()
-    }
-
-    /// Which of our addresses this address of the peer spoke to, so that the answer comes from there.
-    pub(super) fn local_for(&self, remote: SocketAddr) -> Option<IpAddr> {
-        lock(&self.paths)
-            .iter()
-            .find(|path| path.0 == remote)
-            .and_then(|path| path.1)
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every change under these locks is a single push, pop or assignment, so a panic leaves them whole.
+    // Every change under these locks leaves a whole value behind wherever it might stop.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -110,24 +189,40 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const QUEUE_MAX: usize = 1024;
 /// Below the 256 of the driver's own queues, with room for two tracks.
 const STREAK_MAX: usize = 64;
-/// A peer behind a NAT shows a few addresses in its life; more is an attack or a fault.
-const PATHS_MAX: usize = 16;
+/// Where the library sees every peer: an address that stands for none (RFC 5737).
+pub(super) const STILL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 8189);
+
+#[cfg(test)]
+impl Slot {
+    /// Our check of an address, as it was sent.
+    pub(super) fn probe(&self, remote: SocketAddr) -> Option<Vec<u8>> {
+        let provider = rtc::crypto::default_provider().ok()?;
+        lock(&self.agent).probe(remote, provider.crypto())
+    }
+}
 
 #[cfg(test)]
 mod tests {
+    use rtc::crypto::default_provider;
+
     use super::*;
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([127, 0, 0, 1], port))
+    fn slot() -> Slot {
+        let credentials = |ufrag: &str| Credentials {
+            ufrag: ufrag.to_owned(),
+            password: "p".to_owned(),
+        };
+        let provider = default_provider().unwrap();
+        Slot::new(credentials("u"), credentials("v"), provider.crypto())
     }
 
     #[test]
     fn the_queue_is_bounded_and_yields() {
-        let slot = Slot::new("u".to_owned(), "p".to_owned());
+        let slot = slot();
         for _ in 0..QUEUE_MAX {
-            assert!(slot.push(address(1), Bytes::from_static(b"x")));
+            assert!(slot.push(Bytes::from_static(b"x")));
         }
-        assert!(!slot.push(address(1), Bytes::from_static(b"x")));
+        assert!(!slot.push(Bytes::from_static(b"x")));
         let probe = Context::from_waker(Waker::noop());
         let mut taken = 0;
         while slot.poll(&probe).is_ready() {
@@ -137,13 +232,19 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_path_goes() {
-        let slot = Slot::new("u".to_owned(), "p".to_owned());
-        for port in 0..16 {
-            assert_eq!(slot.add_path(address(port), None), None);
-        }
-        assert_eq!(slot.add_path(address(3), None), None);
-        assert_eq!(slot.add_path(address(99), None), Some(address(0)));
-        assert_eq!(slot.remotes().len(), PATHS_MAX);
+    fn checks_of_the_library_are_answered_and_nothing_else_is() {
+        let slot = slot();
+        let provider = default_provider().unwrap();
+        let check = slot.nomination.clone();
+        slot.stun_of_library(&check, provider.crypto());
+        let probe = Context::from_waker(Waker::noop());
+        let Poll::Ready(answer) = slot.poll(&probe) else {
+            panic!("there is an answer");
+        };
+        assert_eq!(answer.get(..2), Some(&[0x01, 0x01][..]));
+        assert_eq!(answer.get(8..20), check.get(8..20));
+        assert_eq!(slot.poll(&probe), Poll::Ready(check));
+        slot.stun_of_library(&answer, provider.crypto());
+        assert!(slot.poll(&probe).is_pending());
     }
 }

@@ -48,6 +48,14 @@ pub(crate) fn finished(answer: &Answer<'_>) -> String {
             out.push_str(line);
         }
         out.push_str("\r\n");
+        if line == "a=ice-lite" {
+            out.push_str(OPTIONS);
+            out.push_str("\r\n");
+        }
+        if line == "a=rtcp-mux" {
+            // RFC 9725 §4.4.1 wants it of both sides.
+            out.push_str("a=rtcp-mux-only\r\n");
+        }
     }
     if sections == 1 {
         write_candidates(&mut out, addresses, port);
@@ -70,7 +78,10 @@ fn reordered(line: &str, first: &[u8]) -> String {
     fields.join(" ")
 }
 
-fn write_candidates(out: &mut String, addresses: &[IpAddr], port: u16) {
+/// RFC 8840 §4.1.3, RFC 8445 §10: we take trickled candidates, and follow that ICE and not the one before.
+pub(super) const OPTIONS: &str = "a=ice-options:trickle ice2";
+
+pub(super) fn write_candidates(out: &mut String, addresses: &[IpAddr], port: u16) {
     for (at, address) in (0u32..).zip(addresses) {
         // RFC 8445 §5.1.2.1: type preference 126 for host, then the order of our list, then component 1.
         let priority = (126 << 24) | ((65_535 - at.min(65_535)) << 8) | 255;

@@ -4,20 +4,24 @@ use std::net::IpAddr;
 
 use lockgate_ports::SignalError;
 
-/// A trickled fragment.
+use crate::net::Credentials;
+
+/// A fragment of a peer: candidates, and with new credentials the wish for an ICE restart.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Fragment {
-    /// The ICE generation it is for.
+    /// The peer's ICE username fragment, if it is named.
     pub(crate) ufrag: Option<String>,
-    /// The usable candidates (`candidate:…`), each with the `mid` of its section.
-    pub(crate) candidates: Vec<(Option<String>, String)>,
+    /// The peer's ICE password, if it is named.
+    pub(crate) password: Option<String>,
+    /// How many of the candidates could be used. A lite agent answers checks from anywhere and sends none, so that it
+    /// needs none of them.
+    pub(crate) candidates: usize,
 }
 
 impl Fragment {
     /// Reads a fragment. Candidates that cannot be used (mDNS names, TCP, unknown kinds) are passed over.
     pub(crate) fn parse(text: &str) -> Result<Self, SignalError> {
         let mut fragment = Self::default();
-        let mut mid = None;
         let mut lines = 0;
         for line in text.lines().map(str::trim_end) {
             if line.is_empty() {
@@ -31,10 +35,9 @@ impl Fragment {
             }
             lines += 1;
             match (kind, value.split_once(':')) {
-                ("m", _) => mid = None,
-                ("a", Some(("mid", value))) => mid = Some(value.to_owned()),
-                ("a", Some(("ice-ufrag", value))) => fragment.of_generation(value)?,
-                ("a", Some(("candidate", value))) => fragment.add(mid.as_deref(), value),
+                ("a", Some(("ice-ufrag", value))) => one_of(&mut fragment.ufrag, value)?,
+                ("a", Some(("ice-pwd", value))) => one_of(&mut fragment.password, value)?,
+                ("a", Some(("candidate", value))) if is_usable(value) => fragment.candidates += 1,
                 _ => {}
             }
         }
@@ -44,23 +47,55 @@ impl Fragment {
         Ok(fragment)
     }
 
-    /// RFC 8840 §9: all sections of a fragment are of one generation.
-    fn of_generation(&mut self, ufrag: &str) -> Result<(), SignalError> {
-        let before = self.ufrag.replace(ufrag.to_owned());
-        if before.is_some_and(|before| before != ufrag) {
-            return Err(SignalError::Malformed(
-                "the fragment has two ICE user fragments".to_owned(),
-            ));
+    /// The credentials of a restart: `None` where the fragment is about the session whose credentials these are. A
+    /// difference in either of the two is a restart, never merged in silence (RFC 8839 §4.4.1.1.1).
+    pub(crate) fn restart(
+        &self,
+        current: &Credentials,
+    ) -> Result<Option<Credentials>, SignalError> {
+        let same = |named: &Option<String>, known: &str| {
+            named.as_ref().is_none_or(|named| named.as_str() == known)
+        };
+        if same(&self.ufrag, &current.ufrag) && same(&self.password, &current.password) {
+            return Ok(None);
         }
-        Ok(())
+        let wanted = "an ICE restart needs a new a=ice-ufrag and a new a=ice-pwd (RFC 8839 §5.4)";
+        match (&self.ufrag, &self.password) {
+            (Some(ufrag), Some(password))
+                if *ufrag != current.ufrag
+                    && *password != current.password
+                    && are_credentials(ufrag, password) =>
+            {
+                Ok(Some(Credentials {
+                    ufrag: ufrag.clone(),
+                    password: password.clone(),
+                }))
+            }
+            _ => Err(SignalError::Malformed(wanted.to_owned())),
+        }
     }
+}
 
-    fn add(&mut self, mid: Option<&str>, candidate: &str) {
-        if is_usable(candidate) && self.candidates.len() < CANDIDATES_MAX {
-            let line = format!("candidate:{candidate}");
-            self.candidates.push((mid.map(str::to_owned), line));
-        }
+/// RFC 8840 §9: all sections of a fragment are of one ICE session.
+fn one_of(place: &mut Option<String>, value: &str) -> Result<(), SignalError> {
+    let before = place.replace(value.to_owned());
+    if before.is_some_and(|before| before != value) {
+        return Err(SignalError::Malformed(
+            "the fragment has the credentials of two ICE sessions".to_owned(),
+        ));
     }
+    Ok(())
+}
+
+/// RFC 8839 §5.4: 4 and 22 characters at least, 256 at most. Which characters is not looked at closely: a ufrag must
+/// only be safe in a STUN username.
+pub(super) fn are_credentials(ufrag: &str, password: &str) -> bool {
+    let graphic = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic());
+    (4..=256).contains(&ufrag.len())
+        && (22..=256).contains(&password.len())
+        && graphic(ufrag)
+        && graphic(password)
+        && !ufrag.contains(':')
 }
 
 fn malformed(line: &str) -> SignalError {
@@ -82,6 +117,3 @@ fn is_usable(value: &str) -> bool {
         && typ == "typ"
         && matches!(kind, "host" | "srflx" | "relay")
 }
-
-/// One session's worth; the session counts over all its fragments.
-pub(super) const CANDIDATES_MAX: usize = 32;

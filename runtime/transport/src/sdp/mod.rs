@@ -4,6 +4,7 @@ mod answer;
 mod codecs;
 mod fragment;
 mod offer;
+mod restart;
 #[cfg(test)]
 mod tests;
 
@@ -11,3 +12,4 @@ pub(crate) use answer::{Answer, finished};
 pub(crate) use codecs::OfferedCodec;
 pub(crate) use fragment::Fragment;
 pub(crate) use offer::{Offer, Purpose};
+pub(crate) use restart::{Section, restarted};

@@ -6,7 +6,11 @@ use lockgate_media::VideoCodec;
 use lockgate_ports::SignalError;
 use rtc::sdp::description::{media::MediaDescription, session::SessionDescription};
 
-use super::codecs::{self, OfferedCodec};
+use super::{
+    codecs::{self, OfferedCodec},
+    fragment,
+};
+use crate::net::Credentials;
 
 /// What the offer was sent for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +32,8 @@ pub(crate) struct Offer {
     pub(crate) names_rtx: bool,
     /// The video codecs we can use, best first; empty without a video section.
     pub(crate) video: Vec<OfferedCodec<VideoCodec>>,
-    /// The peer's ICE ufrag; another one in a fragment means a restart.
-    pub(crate) ufrag: String,
+    /// The peer's ICE credentials; others in a fragment mean a restart.
+    pub(crate) ice: Credentials,
     /// Whether the peer wants to be the DTLS client (`a=setup:active`), so that we must be the server.
     pub(crate) peer_is_dtls_client: bool,
 }
@@ -79,7 +83,12 @@ impl Offer {
             let place = match section.media_name.media.as_str() {
                 "audio" => &mut audio,
                 "video" => &mut video,
-                _ => continue,
+                other => {
+                    // RFC 9725 §4.4.3: no partial success, so nothing is left out in silence.
+                    return Err(unsupported(format!(
+                        "the offer has a section of the kind {other}; audio and video are supported"
+                    )));
+                }
             };
             if place.replace(section).is_some() {
                 return Err(unsupported(format!(
@@ -93,6 +102,12 @@ impl Offer {
                 "the offer has neither an audio nor a video section",
             ));
         }
+        if session.has_attribute("ice-lite") {
+            return Err(unsupported(
+                "the offer says a=ice-lite, and so do we: one of both has to check (RFC 9725 §4.4.5)",
+            ));
+        }
+        check_stream(sections)?;
         let mut peer_is_dtls_client = false;
         for section in audio.iter().chain(&video) {
             peer_is_dtls_client |= check_section(&session, section, purpose)?;
@@ -102,12 +117,26 @@ impl Offer {
                 "the offer does not bundle its sections (a=group:BUNDLE); one transport is supported",
             ));
         }
-        let ufrag = audio
-            .iter()
-            .chain(&video)
-            .find_map(|section| attribute(&session, section, "ice-ufrag"))
-            .unwrap_or_default()
-            .to_owned();
+        if purpose == Purpose::Publish {
+            check_sources(&audio, &video)?;
+        }
+        let first = |key: &str| {
+            let value = audio
+                .iter()
+                .chain(&video)
+                .find_map(|section| attribute(&session, section, key));
+            value.unwrap_or_default().to_owned()
+        };
+        let ice = Credentials {
+            ufrag: first("ice-ufrag"),
+            password: first("ice-pwd"),
+        };
+        if !fragment::are_credentials(&ice.ufrag, &ice.password) {
+            return Err(malformed(
+                "the offer's ICE credentials break RFC 8839 §5.4 (ufrag of 4 to 256, password of 22 to 256 letters, \
+                 digits, '+' and '/')",
+            ));
+        }
         let sections = (audio, video);
         let names_rtx = sections.1.is_some_and(|video| {
             let is_fid = |value: &str| value.starts_with("FID ");
@@ -127,10 +156,45 @@ impl Offer {
             red,
             names_rtx,
             video,
-            ufrag,
+            ice,
             peer_is_dtls_client,
         })
     }
+}
+
+/// The library tells the packets of two sections apart by the sources that the offer declares, and by no other means.
+fn check_sources(
+    audio: &Option<&MediaDescription>,
+    video: &Option<&MediaDescription>,
+) -> Result<(), SignalError> {
+    let (Some(audio), Some(video)) = (audio, video) else {
+        return Ok(());
+    };
+    for section in [audio, video] {
+        if !section.has_attribute("ssrc") && !section.has_attribute("rid") {
+            return Err(unsupported(format!(
+                "the {} section declares no source; with audio and video, a=ssrc (RFC 5576) is needed in both",
+                section.media_name.media
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// RFC 9725 §4.4.2: one MediaStream. A browser says `-` where a track is in none (RFC 8830 §2).
+fn check_stream(sections: &[MediaDescription]) -> Result<(), SignalError> {
+    let mut streams = sections
+        .iter()
+        .filter_map(|section| section.attribute("msid").flatten())
+        .filter_map(|value| value.split_whitespace().next())
+        .filter(|stream| *stream != "-");
+    let first = streams.next();
+    if streams.any(|stream| Some(stream) != first) {
+        return Err(unsupported(
+            "the offer has more than one MediaStream (a=msid); one is supported",
+        ));
+    }
+    Ok(())
 }
 
 /// The rules every used section has to keep; true if the peer wants to be the DTLS client.

@@ -2,7 +2,8 @@ use lockgate_media::VideoCodec;
 use lockgate_ports::SignalError;
 use proptest::prelude::*;
 
-use super::{fragment::CANDIDATES_MAX, *};
+use super::*;
+use crate::net::Credentials;
 
 const OBS: &str = include_str!("../../tests/offers/obs.sdp");
 const FFMPEG: &str = include_str!("../../tests/offers/ffmpeg.sdp");
@@ -20,6 +21,12 @@ fn tell(sdp: &str, addresses: &[std::net::IpAddr]) -> String {
         video: &[102],
         reduced_size: false,
     })
+}
+
+/// The viewer's offer, sent the other way: each section then declares its source.
+fn publisher() -> String {
+    let sending = "a=sendonly\r\na=ssrc:1 cname:x";
+    VIEWER.replace("a=recvonly", sending)
 }
 
 #[track_caller]
@@ -43,7 +50,7 @@ fn offers_of_real_publishers_are_taken() {
         (96, Some(97))
     );
     assert!(!obs.peer_is_dtls_client);
-    assert_eq!(obs.ufrag, "oBsU");
+    assert_eq!(obs.ice.ufrag, "oBsU");
 
     let ffmpeg = publish(FFMPEG).unwrap();
     assert_eq!(ffmpeg.video.len(), 1);
@@ -62,8 +69,7 @@ fn a_publisher_keeps_its_order_of_codecs() {
             .collect::<Vec<_>>()
     };
     // The same sections as a viewer's, sent the other way: VP8 stands first in them.
-    let publisher = VIEWER.replace("recvonly", "sendonly");
-    let offered = kinds(publish(&publisher).unwrap());
+    let offered = kinds(publish(&publisher()).unwrap());
     assert_eq!(offered.first(), Some(&VideoCodec::Vp8));
     assert!(offered.contains(&VideoCodec::H264), "{offered:?}");
 }
@@ -171,7 +177,7 @@ fn what_cannot_be_used_is_refused_with_its_reason() {
     refused(
         data,
         Publish,
-        "unsupported: the offer has neither an audio nor a video section",
+        "unsupported: the offer has a section of the kind application; audio and video are supported",
     );
     let many = format!("{OBS}{}", "m=application 9 UDP/DTLS/SCTP x\r\n".repeat(20));
     refused(
@@ -192,14 +198,16 @@ fn what_cannot_be_used_is_refused_with_its_reason() {
 
 #[test]
 fn h264_without_fragments_is_for_publishers_only() {
-    let mode_0 = VIEWER
-        .replace("packetization-mode=1", "packetization-mode=0")
-        .replace("VP8/", "VP9/");
+    let mode_0 = |offer: &str| {
+        offer
+            .replace("packetization-mode=1", "packetization-mode=0")
+            .replace("VP8/", "VP9/")
+    };
     assert!(matches!(
-        Offer::check(&mode_0, Purpose::View),
+        Offer::check(&mode_0(VIEWER), Purpose::View),
         Err(SignalError::Unsupported(_))
     ));
-    assert!(publish(&mode_0.replace("recvonly", "sendonly")).is_ok());
+    assert!(publish(&mode_0(&publisher())).is_ok());
 }
 
 #[test]
@@ -234,23 +242,64 @@ fn a_fragment_gives_its_usable_candidates() {
         a=candidate:5 1 udp 2 192.0.2.9 5001 typ wormhole\r\na=end-of-candidates\r\n";
     let fragment = Fragment::parse(text).unwrap();
     assert_eq!(fragment.ufrag.as_deref(), Some("abcd"));
-    let lines: Vec<&str> = fragment
-        .candidates
-        .iter()
-        .map(|(mid, line)| {
-            assert_eq!(mid.as_deref(), Some("0"));
-            &line[..11]
-        })
-        .collect();
-    assert_eq!(lines, ["candidate:1", "candidate:4"]);
+    assert_eq!(
+        (fragment.password.as_deref(), fragment.candidates),
+        (Some("x"), 2)
+    );
     assert!(Fragment::parse("").is_err());
     assert!(Fragment::parse("{\"candidate\": 1}").is_err());
     assert!(Fragment::parse("a=ice-ufrag:a\r\na=ice-ufrag:b\r\n").is_err());
-    let flood = "a=candidate:1 1 UDP 2 192.0.2.1 5000 typ host\r\n".repeat(1000);
+}
+
+#[test]
+fn new_credentials_are_a_restart_and_half_of_them_a_mistake() {
+    let credentials = |ufrag: &str, password: &str| Credentials {
+        ufrag: ufrag.to_owned(),
+        password: password.to_owned(),
+    };
+    let current = credentials("abcd", "0123456789012345678901");
+    let restart = |text: &str| Fragment::parse(text).unwrap().restart(&current);
+    assert_eq!(restart("a=mid:0\r\n"), Ok(None));
+    assert_eq!(restart("a=ice-ufrag:abcd\r\n"), Ok(None));
     assert_eq!(
-        Fragment::parse(&flood).unwrap().candidates.len(),
-        CANDIDATES_MAX
+        restart("a=ice-ufrag:efgh\r\na=ice-pwd:1123456789012345678901\r\n"),
+        Ok(Some(credentials("efgh", "1123456789012345678901")))
     );
+    for half in [
+        "a=ice-ufrag:efgh\r\n",
+        "a=ice-pwd:1123456789012345678901\r\n",
+        "a=ice-ufrag:efgh\r\na=ice-pwd:0123456789012345678901\r\n",
+        "a=ice-ufrag:e:fgh\r\na=ice-pwd:1123456789012345678901\r\n",
+        "a=ice-ufrag:efgh\r\na=ice-pwd:short\r\n",
+    ] {
+        assert!(
+            matches!(restart(half), Err(SignalError::Malformed(_))),
+            "{half}"
+        );
+    }
+}
+
+#[test]
+fn a_restart_is_answered_with_our_half_alone() {
+    let section = Section::of(
+        "v=0\r\na=group:BUNDLE 0 1\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\nm=video 9 x\r\na=mid:1\r\n",
+    );
+    let ours = Credentials {
+        ufrag: "ours".to_owned(),
+        password: "secret".to_owned(),
+    };
+    let addresses = ["203.0.113.7".parse().unwrap()];
+    insta::assert_snapshot!(restarted(&section, &ours, &addresses, 8189), @r"
+    a=ice-lite
+    a=ice-options:trickle ice2
+    a=group:BUNDLE 0 1
+    m=audio 9 UDP/TLS/RTP/SAVPF 111
+    a=mid:0
+    a=ice-ufrag:ours
+    a=ice-pwd:secret
+    a=candidate:1 1 udp 2130706431 203.0.113.7 8189 typ host
+    a=end-of-candidates
+    ");
 }
 
 proptest! {

@@ -76,6 +76,7 @@ async fn obs_is_answered() {
     a=msid-semantic:WMS *
     a=fingerprint:sha-256 DIGEST
     a=ice-lite
+    a=ice-options:trickle ice2
     a=group:BUNDLE 0 1
     m=audio 9 UDP/TLS/RTP/SAVPF 111
     c=IN IP4 0.0.0.0
@@ -84,6 +85,7 @@ async fn obs_is_answered() {
     a=ice-ufrag:RANDOM
     a=ice-pwd:RANDOM
     a=rtcp-mux
+    a=rtcp-mux-only
     a=rtpmap:111 opus/48000/2
     a=fmtp:111 minptime=10;maxaveragebitrate=96000;stereo=1;sprop-stereo=1;useinbandfec=1
     a=recvonly
@@ -96,6 +98,7 @@ async fn obs_is_answered() {
     a=ice-ufrag:RANDOM
     a=ice-pwd:RANDOM
     a=rtcp-mux
+    a=rtcp-mux-only
     a=rtpmap:96 H264/90000
     a=fmtp:96 profile-level-id=42e01f;packetization-mode=1;level-asymmetry-allowed=1
     a=rtcp-fb:96 nack
@@ -114,6 +117,7 @@ async fn ffmpeg_is_answered() {
     a=msid-semantic:WMS *
     a=fingerprint:sha-256 DIGEST
     a=ice-lite
+    a=ice-options:trickle ice2
     a=extmap-allow-mixed
     a=group:BUNDLE 0 1
     m=audio 9 UDP/TLS/RTP/SAVPF 111
@@ -123,6 +127,7 @@ async fn ffmpeg_is_answered() {
     a=ice-ufrag:RANDOM
     a=ice-pwd:RANDOM
     a=rtcp-mux
+    a=rtcp-mux-only
     a=rtcp-rsize
     a=rtpmap:111 opus/48000/2
     a=recvonly
@@ -135,6 +140,7 @@ async fn ffmpeg_is_answered() {
     a=ice-ufrag:RANDOM
     a=ice-pwd:RANDOM
     a=rtcp-mux
+    a=rtcp-mux-only
     a=rtcp-rsize
     a=rtpmap:106 H264/90000
     a=fmtp:106 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42c00d
@@ -152,6 +158,7 @@ async fn a_simulcast_publisher_is_answered() {
     a=msid-semantic:WMS *
     a=fingerprint:sha-256 DIGEST
     a=ice-lite
+    a=ice-options:trickle ice2
     a=extmap-allow-mixed
     a=group:BUNDLE 0
     m=video 9 UDP/TLS/RTP/SAVPF 96 102
@@ -161,6 +168,7 @@ async fn a_simulcast_publisher_is_answered() {
     a=ice-ufrag:RANDOM
     a=ice-pwd:RANDOM
     a=rtcp-mux
+    a=rtcp-mux-only
     a=rtcp-rsize
     a=rtpmap:96 VP8/90000
     a=rtcp-fb:96 ccm fir
@@ -197,6 +205,7 @@ async fn a_viewer_of_h264_is_answered() {
     a=msid-semantic:WMS *
     a=fingerprint:sha-256 DIGEST
     a=ice-lite
+    a=ice-options:trickle ice2
     a=extmap-allow-mixed
     a=group:BUNDLE 0 1
     m=audio 9 UDP/TLS/RTP/SAVPF 111 63
@@ -206,6 +215,7 @@ async fn a_viewer_of_h264_is_answered() {
     a=ice-ufrag:RANDOM
     a=ice-pwd:RANDOM
     a=rtcp-mux
+    a=rtcp-mux-only
     a=rtcp-rsize
     a=rtpmap:111 opus/48000/2
     a=fmtp:111 minptime=10;useinbandfec=1
@@ -228,6 +238,7 @@ async fn a_viewer_of_h264_is_answered() {
     a=ice-ufrag:RANDOM
     a=ice-pwd:RANDOM
     a=rtcp-mux
+    a=rtcp-mux-only
     a=rtcp-rsize
     a=rtpmap:96 VP8/90000
     a=rtcp-fb:96 ccm fir
@@ -269,6 +280,7 @@ async fn a_viewer_of_vp8_is_answered() {
     a=msid-semantic:WMS *
     a=fingerprint:sha-256 DIGEST
     a=ice-lite
+    a=ice-options:trickle ice2
     a=extmap-allow-mixed
     a=group:BUNDLE 0 1
     m=audio 9 UDP/TLS/RTP/SAVPF 111 63
@@ -278,6 +290,7 @@ async fn a_viewer_of_vp8_is_answered() {
     a=ice-ufrag:RANDOM
     a=ice-pwd:RANDOM
     a=rtcp-mux
+    a=rtcp-mux-only
     a=rtcp-rsize
     a=rtpmap:111 opus/48000/2
     a=fmtp:111 minptime=10;useinbandfec=1
@@ -300,6 +313,7 @@ async fn a_viewer_of_vp8_is_answered() {
     a=ice-ufrag:RANDOM
     a=ice-pwd:RANDOM
     a=rtcp-mux
+    a=rtcp-mux-only
     a=rtcp-rsize
     a=rtpmap:96 VP8/90000
     a=rtcp-fb:96 ccm fir

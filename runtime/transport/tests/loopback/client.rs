@@ -140,6 +140,8 @@ impl Client {
         let (track_sender, tracks) = mpsc::channel(8);
         let settings = SettingEngineBuilder::new()
             .with_multicast_dns_mode(rtc::ice::mdns::MulticastDnsMode::Disabled)
+            // A restart then comes from a new socket, as from behind another NAT.
+            .with_discard_local_candidates_during_ice_restart(true)
             .build();
         let building = PeerConnectionBuilder::new()
             .with_media_engine(engine)
@@ -247,6 +249,39 @@ impl Client {
     pub(crate) async fn answer(&self, sdp: &str) {
         let answer = RTCSessionDescription::answer(sdp.to_owned()).unwrap();
         self.pc.set_remote_description(answer).await.unwrap();
+    }
+
+    /// Asks for an ICE restart: the fragment to send, with new credentials. The client gathers at a new socket.
+    pub(crate) async fn restart(&mut self) -> String {
+        self.pc.restart_ice().await.unwrap();
+        let offer = self.pc.create_offer(None).await.unwrap();
+        self.pc.set_local_description(offer).await.unwrap();
+        let sdp = self.pc.local_description().await.unwrap().sdp;
+        let mut fragment = String::new();
+        for prefix in ["m=", "a=mid:", "a=ice-ufrag:", "a=ice-pwd:"] {
+            let line = sdp.lines().find(|line| line.starts_with(prefix)).unwrap();
+            fragment.push_str(line);
+            fragment.push_str("\r\n");
+        }
+        fragment
+    }
+
+    /// Takes the answer to a restart: the first answer with the credentials of the fragment in the place of its own.
+    pub(crate) async fn restarted(&mut self, answer: &str, fragment: &str) {
+        let new = |prefix: &str| {
+            let mut lines = fragment.lines();
+            lines.find(|line| line.starts_with(prefix)).unwrap()
+        };
+        let sdp: String = answer
+            .lines()
+            .map(|line| match line.split_once(':') {
+                Some(("a=ice-ufrag", _)) => new("a=ice-ufrag:"),
+                Some(("a=ice-pwd", _)) => new("a=ice-pwd:"),
+                _ => line,
+            })
+            .flat_map(|line| [line, "\r\n"])
+            .collect();
+        self.answer(&sdp).await;
     }
 
     pub(crate) async fn connected(&mut self) {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use lockgate_media::VideoCodec;
 use lockgate_ports::{
     SignalError, Signaller,
-    signaller::{CloseReason, PeerState},
+    signaller::{CloseReason, IceTag, Patched, PeerState},
 };
 use lockgate_transport::{Config, Transport};
 use rtc::{
@@ -72,8 +72,10 @@ async fn closing_frees_the_peer_and_its_tracks() {
     within(empty(&transport)).await;
     assert!(broadcast.tracks().is_empty());
     assert_eq!(
-        peer.trickle("a=mid:0\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n".to_owned())
-            .await,
+        peer.patch(
+            "a=mid:0\r\na=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n",
+            &IceTag::Any
+        ),
         Err(SignalError::Closed)
     );
 }
@@ -164,7 +166,7 @@ async fn thirty_peers_in_a_row_leave_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_candidate_of_a_restart_is_refused_and_odd_ones_are_passed_over() {
+async fn candidates_are_taken_for_their_session_and_odd_ones_are_passed_over() {
     let transport = transport().await;
     let mut client = Client::new(&[VideoCodec::H264]).await;
     client.receives(RtpCodecKind::Video).await;
@@ -180,6 +182,7 @@ async fn a_candidate_of_a_restart_is_refused_and_odd_ones_are_passed_over() {
             "a=ice-ufrag:{ufrag}\r\nm=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na={candidate}\r\n"
         )
     };
+    let mine = IceTag::OneOf(vec!["other".to_owned(), accepted.peer.ice_tag()]);
     for candidate in [
         "candidate:1 1 udp 2 192.0.2.1 5000 typ host",
         "candidate:1 1 udp 2 192.0.2.1 5000 typ host",
@@ -189,17 +192,53 @@ async fn a_candidate_of_a_restart_is_refused_and_odd_ones_are_passed_over() {
         "end-of-candidates",
     ] {
         assert_eq!(
-            accepted.peer.trickle(fragment(ufrag, candidate)).await,
-            Ok(()),
+            accepted.peer.patch(&fragment(ufrag, candidate), &mine),
+            Ok(Patched::Trickled),
             "{candidate}"
         );
     }
+    let stale = IceTag::OneOf(vec!["other".to_owned()]);
+    assert_eq!(
+        accepted
+            .peer
+            .patch(&fragment(ufrag, "end-of-candidates"), &stale),
+        Err(SignalError::StaleTag)
+    );
+    // Half a restart is none, and changes nothing.
     assert!(matches!(
         accepted
             .peer
-            .trickle(fragment("other", "end-of-candidates"))
-            .await,
-        Err(SignalError::Unsupported(_))
+            .patch(&fragment("other", "end-of-candidates"), &IceTag::Any),
+        Err(SignalError::Malformed(_))
     ));
-    assert_eq!(accepted.peer.ice_tag().len(), 16);
+    assert!(mine.allows(&accepted.peer.ice_tag()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_falls_silent_is_gone_after_the_time_that_is_set() {
+    let transport = Transport::bind(Config {
+        udp_listen: "127.0.0.1:0".parse().unwrap(),
+        silence_max: Duration::from_millis(300),
+        ..Config::default()
+    })
+    .await
+    .unwrap();
+    let broadcast = broadcast();
+    let (client, mut video, _audio, accepted) =
+        published(&transport, &broadcast, VideoCodec::H264).await;
+    let mut state = accepted.peer.state();
+    let mut pace = tokio::time::interval(Duration::from_millis(50));
+    for mark in 0..20 {
+        pace.tick().await;
+        video
+            .send(mark * 3000, &picture(VideoCodec::H264, true, mark))
+            .await;
+    }
+    assert_eq!(*state.borrow_and_update(), PeerState::Connected);
+    // Its socket stays, but nothing comes any more: its checks have an interval of 2 s.
+    within(state.wait_for(|state| *state == PeerState::Closed(CloseReason::Gone)))
+        .await
+        .unwrap();
+    within(empty(&transport)).await;
+    drop(client);
 }

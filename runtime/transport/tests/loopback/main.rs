@@ -16,6 +16,8 @@ mod player;
 #[cfg(test)]
 mod publish;
 #[cfg(test)]
+mod restart;
+#[cfg(test)]
 mod squeeze;
 #[cfg(test)]
 mod units;

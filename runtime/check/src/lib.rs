@@ -1,0 +1,19 @@
+//! Conformance of any WHIP or WHEP server, ours or not, seen from outside by HTTP alone.
+//!
+//! A rule is a value ([`Rule`]): its name, its clause, what it says, and how to look. Rules are independent; each
+//! makes the sessions it needs, and what it made is deleted after it. Nothing here knows the server, sends media or
+//! prints. Start reading at [`rules`], then [`run`].
+#![forbid(unsafe_code)]
+
+mod http;
+mod offer;
+mod probe;
+mod report;
+mod rules;
+mod sdp;
+mod whep;
+mod whip;
+
+pub use probe::{Target, UrlError};
+pub use report::{Finding, Report};
+pub use rules::{Kind, Outcome, Rule, rules, run};
