@@ -12,7 +12,7 @@ TEST_PACKAGES := ffmpeg chromium
 WASM := wasm32-unknown-unknown
 # Panic messages name source files: without the folders of whoever built them.
 NAMELESS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --remap-path-prefix=$(CURDIR)=/lockgate
-PLUGINS := abr-reference optimize-reference score-reference ladder-reference auth-reference
+PLUGINS := abr-reference optimize-reference score-reference ladder-reference auth-reference two-kinds
 say = printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
 .PHONY: help run test check bench plugins plugins-check setup test-setup pages fixtures shots clean

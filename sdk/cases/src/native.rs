@@ -177,7 +177,9 @@ macro_rules! __native {
                     },
                     stream: request.stream.clone(),
                     peer: request.peer.clone(),
-                    claims: request.claims.clone(),
+                    claims: ::lockgate_sdk::auth::claims(
+                        &$crate::native::Value::from_iter(request.claims.clone()).to_string(),
+                    ),
                     now_s: request.now_s,
                     answered: request
                         .answered

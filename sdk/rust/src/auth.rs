@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 
 pub use serde::Deserialize;
-pub use serde_json::Value;
 
 use crate::bindings::auth::exports::lockgate::policy::auth as wit;
-pub use crate::policy;
+pub use crate::{json::Value, policy};
 
 /// What someone wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,13 +74,18 @@ pub fn from_wit(request: wit::Request) -> Request {
         },
         stream: request.stream_id,
         peer: request.peer,
-        // The host writes this; what cannot be read claims nothing.
-        claims: serde_json::from_str(&request.claims).unwrap_or_default(),
+        claims: claims(&request.claims),
         now_s: request.now_s,
         answered: request
             .answered
             .map(|answered| (answered.status, answered.body)),
     }
+}
+
+/// The claims of a JSON object. The host writes it; what cannot be read claims nothing.
+#[doc(hidden)]
+pub fn claims(json: &str) -> BTreeMap<String, Value> {
+    crate::json::members(json)
 }
 
 #[doc(hidden)]

@@ -117,7 +117,7 @@ pub fn configuration<C: DeserializeOwned + Default + 'static>(json: &str) -> Res
         "" | "null" => Ok(C::default()),
         "{}" if takes_none => Ok(C::default()),
         _ if takes_none => Err("this policy takes no configuration".to_owned()),
-        json => serde_json::from_str(json).map_err(|error| error.to_string()),
+        json => crate::json::read(json),
     }
 }
 

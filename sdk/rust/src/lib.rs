@@ -27,6 +27,7 @@ pub mod bindings;
 mod columns;
 mod glue;
 pub mod host;
+mod json;
 mod rows;
 
 pub use answers::{Grade, Pick, Plan, Saving};

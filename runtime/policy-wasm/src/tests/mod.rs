@@ -30,14 +30,17 @@ fn patient() -> HostConfig {
     }
 }
 
-/// The reference plugin of a kind: as it stands in the repository, or as built anew in `LOCKGATE_PLUGINS`.
-fn reference_bytes(kind: Kind) -> Vec<u8> {
-    let name = format!("{kind}-reference");
+/// A plugin of the repository: as it stands there, or as built anew in `LOCKGATE_PLUGINS`.
+fn plugin_bytes(name: &str) -> Vec<u8> {
     let path = match env::var_os("LOCKGATE_PLUGINS") {
-        Some(built) => PathBuf::from(built).join(&name),
+        Some(built) => PathBuf::from(built).join(name),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../plugins/{name}/{name}")),
     };
     fs::read(path.with_extension("wasm")).unwrap()
+}
+
+fn reference_bytes(kind: Kind) -> Vec<u8> {
+    plugin_bytes(&format!("{kind}-reference"))
 }
 
 fn reference(kind: Kind) -> WasmArtifact {

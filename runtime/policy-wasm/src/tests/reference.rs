@@ -25,7 +25,7 @@ fn the_reference_cases_hold() {
         let path = format!("../../policies/{kind}/reference.cases.toml");
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
         let cases = Cases::parse(&fs::read_to_string(path).unwrap()).unwrap();
-        let report = run(&reference(kind), &Value::Null, &cases);
+        let report = run(&reference(kind), &json!({}), &cases);
         assert!(report.holds() && report.unreached.is_empty(), "{report}");
         let costs = report.cases.iter().filter(|case| case.steps > 0).count();
         assert!(costs > 5, "{report}");
@@ -86,4 +86,28 @@ fn a_configuration_it_does_not_like_is_refused_in_words() {
         panic!("{fault}");
     };
     assert!(what.contains("from 0 on"), "{what}");
+}
+
+#[test]
+fn two_kinds_out_of_one_component_decide_over_one_configuration() {
+    let bytes = plugin_bytes("two-kinds");
+    let plugin = HOST.load("two-kinds", &bytes, Limits::default()).unwrap();
+    let kinds: Vec<Kind> = plugin.manifest().kinds.keys().copied().collect();
+    assert_eq!(kinds, [Kind::Abr, Kind::Score]);
+    let mut policy = plugin.instantiate(&json!({ "reserve_kbps": 500 })).unwrap();
+    let mut decide = |kind| {
+        let mut batch = blank(kind, plugin.manifest(), 2, 2);
+        batch.rungs.copy_from_slice(&[1000.0, 2000.0]);
+        batch.rows.copy_from_slice(&[2600.0, 1500.0]);
+        let mut answer = Answer::default();
+        policy.decide(kind, &batch, &mut answer).unwrap();
+        answer.rows
+    };
+    let picks = decide(Kind::Abr);
+    assert_eq!((picks[0], picks[6]), (1.0, 0.0));
+    let grades = decide(Kind::Score);
+    assert_eq!((grades[0], grades[5]), (100.0, 50.0));
+    let refused = plugin.instantiate(&json!({ "reserve_kbps": -1 })).err();
+    let told = refused.map(|fault| fault.to_string()).unwrap_or_default();
+    assert!(told.contains("reserve_kbps"), "{told}");
 }
