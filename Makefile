@@ -8,7 +8,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 FIXTURES := target/fixtures
 BUILD_PACKAGES := clang libclang-dev pkg-config libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libswresample-dev
-TEST_PACKAGES := ffmpeg chromium
+TEST_PACKAGES := ffmpeg chromium curl
 WASM := wasm32-unknown-unknown
 # Panic messages name source files: without the folders of whoever built them.
 NAMELESS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --remap-path-prefix=$(CURDIR)=/lockgate
@@ -65,6 +65,7 @@ plugins-check:
 	@if ! test -d "$$(rustc --print target-libdir --target $(WASM))"; then exit 0; fi; \
 	$(call say,reference plugins); \
 	CARGO_TARGET_DIR="$(CURDIR)/target/guests" $(CARGO) test --quiet --release --manifest-path plugins/Cargo.toml --workspace; \
+	CARGO_TARGET_DIR="$(CURDIR)/target/guests" $(CARGO) test --quiet --release --manifest-path sdk/rust/Cargo.toml; \
 	CARGO_TARGET_DIR="$(CURDIR)/target/guests" RUSTFLAGS="$(NAMELESS)" $(CARGO) build --release --target $(WASM) --manifest-path plugins/Cargo.toml; \
 	mkdir -p target/plugins; \
 	for name in $(PLUGINS); do \

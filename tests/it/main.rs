@@ -11,6 +11,7 @@
 //! - `decisions` the decision log: followed, in files, asked again, the disk gone
 //! - `whip_rules` · `whep_rules` · `ice_rules`  RFC 9725, the WHEP draft and ICE, one test for each rule
 //! - `check`     `lockgate check` against our own server and one that is wrong
+//! - `tutorial`  the page `sdk/README.md`, command by command
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
 //!
 //! What a browser must see is in `tests/browser`.
@@ -29,4 +30,5 @@ mod source;
 mod support;
 mod whep_rules;
 mod whip_rules;
+mod tutorial;
 mod worker;
