@@ -1,4 +1,29 @@
-//! Everything a policy of kind `auth` needs. It is asked in words.
+//! Everything a policy of kind `auth` needs: who may do what. It is asked in words.
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//!
+//! use lockgate_sdk::auth::*;
+//!
+//! // #[policy(auth)]
+//! fn authorize(_: &(), request: &Request) -> Verdict {
+//!     match request.claims.get("plan").and_then(Value::as_str) {
+//!         Some("paid") => Verdict::Allow { ttl_s: 300, role: String::new(), cap_kbps: None },
+//!         _ => Verdict::Deny { status: 403, reason: "not paid".to_owned() },
+//!     }
+//! }
+//!
+//! let request = |plan: &str| Request {
+//!     action: Action::Play,
+//!     stream: "demo".to_owned(),
+//!     peer: "192.0.2.1".to_owned(),
+//!     claims: BTreeMap::from([("plan".to_owned(), Value::String(plan.to_owned()))]),
+//!     now_s: 1_800_000_000,
+//!     answered: None,
+//! };
+//! assert!(matches!(authorize(&(), &request("paid")), Verdict::Allow { .. }));
+//! assert!(matches!(authorize(&(), &request("free")), Verdict::Deny { status: 403, .. }));
+//! ```
 
 use std::collections::BTreeMap;
 
