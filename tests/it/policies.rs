@@ -179,8 +179,8 @@ async fn a_policy_comes_by_the_api_and_is_rolled_back() {
 }
 
 #[tokio::test]
-async fn a_policy_that_fails_while_serving_is_rolled_back_and_media_goes_on() {
-    let (server, token) = watched(&always(1, "first")).await;
+async fn a_policy_that_fails_while_serving_is_rolled_back_media_goes_on_and_a_restart_knows() {
+    let (mut server, token) = watched(&always(1, "first")).await;
     decided(&server, &token, "first").await;
     // Good through every check, and then no more.
     let traitor = "local policy = {}\nlocal calls = 0\nfunction policy.recommend(viewer, ladder)\n\
@@ -204,6 +204,27 @@ async fn a_policy_that_fails_while_serving_is_rolled_back_and_media_goes_on() {
             .then_some(())
     })
     .await;
+
+    // What was rolled back is not what was last good: a start with a broken file goes by the one before it.
+    until(
+        "the rollback to be recorded",
+        Duration::from_secs(5),
+        || async {
+            server
+                .log()
+                .contains("counts as last good again")
+                .then_some(())
+        },
+    )
+    .await;
+    server.write("abr.luau", "this is no script");
+    server.crash_and_start_again(&["--demo"]).await;
+    server.running("demo").await;
+    let offer = OFFER.replace("sendonly", "recvonly");
+    assert_eq!(server.offer("/whep/demo", &offer).await.status, 201);
+    let token = server.mint("admin");
+    decided(&server, &token, "first").await;
+    assert!(server.log().contains("last good"), "{}", server.log());
 }
 
 #[tokio::test]

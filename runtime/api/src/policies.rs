@@ -7,6 +7,7 @@ use axum::{
     extract::{Path, Request, State},
     http::{StatusCode, header},
 };
+use lockgate_ports::BoxFuture;
 use lockgate_session::{Artifact, DeskError, Kind, LoadError};
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ pub trait PolicyStore: Send + Sync + 'static {
     fn parameters(&self, kind: Kind) -> Value;
 
     /// Remembers what decides a kind now, for the next start.
-    fn keep(&self, kind: Kind, bytes: &[u8]);
+    fn keep<'a>(&'a self, kind: Kind, digest: &'a str, bytes: &'a [u8]) -> BoxFuture<'a, ()>;
 }
 
 /// `GET /api/policies`.
@@ -56,11 +57,7 @@ pub(crate) async fn swap(
         .swap(kind, artifact, app.policies.parameters(kind))
         .await
         .map_err(refused)?;
-    let store = Arc::clone(&app.policies);
-    let kept = tokio::task::spawn_blocking(move || store.keep(kind, &bytes)).await;
-    if let Err(error) = kept {
-        tracing::error!(%error, "keeping a policy for the next start failed");
-    }
+    app.policies.keep(kind, &digest, &bytes).await;
     tracing::info!(%kind, generation, %digest, "a policy that came by the API decides from now on");
     Ok(Json(
         json!({ "kind": kind, "generation": generation, "name": name, "version": version, "digest": digest, "answers": answers }),

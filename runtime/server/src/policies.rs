@@ -1,4 +1,6 @@
-//! Policy files: loaded at the start, watched while serving, and what was last good kept in the store.
+//! Policy files: loaded at the start and watched while serving.
+
+mod kept;
 
 use std::{
     collections::HashMap,
@@ -12,11 +14,15 @@ use lockgate_api::PolicyStore;
 use lockgate_policy::{Artifact, Kind, Limits, LoadError, builtin, host::Grants, schema};
 use lockgate_policy_luau::Luau;
 use lockgate_policy_wasm::{Host, HostConfig};
-use lockgate_ports::task::{Task, own};
+use lockgate_ports::{
+    BoxFuture, Records,
+    task::{Task, own},
+};
 use lockgate_session::Desk;
 use serde_json::Value;
 
 use crate::Config;
+use kept::Kept;
 
 /// The policy files of a server.
 pub(crate) struct Policies {
@@ -27,14 +33,18 @@ pub(crate) struct Policies {
 
 /// Loads policies and keeps the last good ones.
 struct Store {
-    folder: PathBuf,
+    kept: Kept,
     forms: Forms,
     parameters: HashMap<Kind, Value>,
 }
 
 impl Policies {
     /// Loads every configured file. A bad one is told and the last good one, or the built-in, decides instead.
-    pub(crate) async fn start(config: &Config, desk: &Desk) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        config: &Config,
+        desk: &Desk,
+        records: Arc<dyn Records>,
+    ) -> anyhow::Result<Self> {
         let folder = config.store.path.join("policies");
         tokio::fs::create_dir_all(&folder)
             .await
@@ -42,7 +52,7 @@ impl Policies {
         let forms = Forms::new(Some(folder.join("compiled")))
             .context("the Wasm engine cannot be set up")?;
         let store = Arc::new(Store {
-            folder,
+            kept: Kept::new(folder, records),
             forms,
             parameters: Kind::ALL
                 .into_iter()
@@ -85,8 +95,13 @@ impl Policies {
                 seen.insert(*kind, stamp(path).await);
             }
             let mut tick = tokio::time::interval(LOOK_EVERY);
-            loop {
+            for turn in 0u64.. {
                 tick.tick().await;
+                if turn.is_multiple_of(KEEP_EVERY)
+                    && let Ok(slots) = self.desk.info().await
+                {
+                    self.store.kept.follow(&slots).await;
+                }
                 for (kind, path) in &self.files {
                     let now = stamp(path).await;
                     let Some(before) = seen.insert(*kind, now) else {
@@ -134,13 +149,19 @@ impl Policies {
     }
 
     async fn fall_back(&self, kind: Kind) -> bool {
-        for path in self.store.kept(kind) {
-            if path.is_file() && self.swap_to(kind, &path).await {
-                tracing::warn!(%kind, path = %path.display(), "the policy that was last good decides");
-                return true;
+        let Some((name, bytes, manifest)) = self.store.kept.last_good(kind).await else {
+            return false;
+        };
+        match self.admit(kind, &name, bytes, manifest).await {
+            Ok((generation, digest)) => {
+                tracing::warn!(%kind, %name, generation, %digest, "the policy that was last good decides");
+                true
+            }
+            Err(error) => {
+                tracing::error!(%kind, %name, %error, "the policy that was last good is not good any more");
+                false
             }
         }
-        false
     }
 
     async fn admit(
@@ -169,7 +190,7 @@ impl Policies {
             .desk
             .swap(kind, artifact, store.parameters(kind))
             .await?;
-        store.keep_with(kind, &kept, said.as_deref());
+        store.kept.keep(kind, &digest, &kept, said).await;
         Ok((generation, digest))
     }
 }
@@ -183,38 +204,8 @@ impl PolicyStore for Store {
         self.parameters.get(&kind).cloned().unwrap_or(Value::Null)
     }
 
-    fn keep(&self, kind: Kind, bytes: &[u8]) {
-        self.keep_with(kind, bytes, None);
-    }
-}
-
-impl Store {
-    /// Keeps a policy, with the manifest that stood beside it: without it a script would want other columns and imports.
-    fn keep_with(&self, kind: Kind, bytes: &[u8], manifest: Option<&str>) {
-        let [script, component] = self.kept(kind);
-        let beside = script.with_extension("toml");
-        let (path, other) = if is_wasm(bytes) {
-            (component, script)
-        } else {
-            (script, component)
-        };
-        let manifest = manifest.filter(|_| !is_wasm(bytes));
-        let written = manifest
-            .map_or(Ok(()), |text| replace(&beside, text.as_bytes()))
-            .and_then(|()| replace(&path, bytes));
-        if let Err(error) = written {
-            tracing::warn!(%kind, path = %path.display(), %error, "the policy cannot be kept for the next start");
-            return;
-        }
-        // The other form is not the last good one any more.
-        let stale = [Some(other), manifest.is_none().then_some(beside)];
-        for path in stale.into_iter().flatten().filter(|path| path.exists()) {
-            drop(std::fs::remove_file(path));
-        }
-    }
-
-    fn kept(&self, kind: Kind) -> [PathBuf; 2] {
-        ["luau", "wasm"].map(|form| self.folder.join(format!("{kind}.{form}")))
+    fn keep<'a>(&'a self, kind: Kind, digest: &'a str, bytes: &'a [u8]) -> BoxFuture<'a, ()> {
+        Box::pin(self.kept.keep(kind, digest, bytes, None))
     }
 }
 
@@ -314,12 +305,6 @@ fn megapixel_cost(preset: &str) -> f64 {
     }
 }
 
-/// Writes a file beside and moves it into place, so that half of one is never read.
-fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let draft = path.with_added_extension("new");
-    std::fs::write(&draft, bytes).and_then(|()| std::fs::rename(&draft, path))
-}
-
 fn is_wasm(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\0asm")
 }
@@ -329,5 +314,7 @@ async fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
+/// Looks between which what decides is compared with what is kept: a second.
+const KEEP_EVERY: u64 = 4;
 /// A change takes effect within a second.
 const LOOK_EVERY: Duration = Duration::from_millis(250);

@@ -6,9 +6,13 @@ use anyhow::Context as _;
 use lockgate_api::{App, Door, IceServer, Listener, Scope, Scopes, token};
 use lockgate_fetch::Fetcher;
 use lockgate_media::BroadcastName;
-use lockgate_ports::task::Task;
-use lockgate_ports::transcoder::{Input, Settings};
+use lockgate_ports::{
+    Records,
+    task::Task,
+    transcoder::{Input, Settings},
+};
 use lockgate_session::{Container, Desk, HlsConfig, LadderConfig, SegmentConfig, Streams};
+use lockgate_store::Store;
 use lockgate_transport::Transport;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -59,7 +63,10 @@ impl Server {
             |kind| policies::grants(&config, kind),
         )
         .context("the thread of the policies cannot be started")?;
-        let policies = Policies::start(&config, &desk).await?;
+        let folder = config.store.path.clone();
+        let records: Arc<dyn Records> =
+            Arc::new(tokio::task::spawn_blocking(move || Store::open(&folder)).await??);
+        let policies = Policies::start(&config, &desk, records).await?;
         let streams = Streams::new(
             session_config(&config, demo),
             desk.clone(),

@@ -52,8 +52,26 @@ impl Server {
         let ports = "[http]\nlisten = \"127.0.0.1:0\"\n[webrtc]\nudp_listen = \"127.0.0.1:0\"\n";
         fs::write(at("lockgate.toml"), format!("{ports}{config}"))
             .expect("the configuration is written");
+        let (child, http) = Self::launch(folder.path(), arguments).await;
+        Self {
+            http,
+            child,
+            folder,
+        }
+    }
+
+    /// Kills it as a crash would, and starts another in the same folder.
+    pub(crate) async fn crash_and_start_again(&mut self, arguments: &[&str]) {
+        self.child.kill().expect("the server runs");
+        self.child.wait().expect("the server can be waited for");
+        fs::remove_file(self.folder.path().join("ready.json")).expect("it was ready");
+        (self.child, self.http) = Self::launch(self.folder.path(), arguments).await;
+    }
+
+    async fn launch(folder: &Path, arguments: &[&str]) -> (Child, Http) {
+        let at = |name: &str| folder.join(name);
         let file = |name: &str| fs::File::create(at(name)).expect("a file for the output");
-        let mut child = lockgate(folder.path())
+        let mut child = lockgate(folder)
             .args(["serve", "--config", "lockgate.toml"])
             .args(arguments)
             .env("LOCKGATE_READY_FILE", at("ready.json"))
@@ -77,11 +95,7 @@ impl Server {
                 .expect("the ready file is complete")
                 .to_owned()
         };
-        Self {
-            http: Http::new(text("http"), text("token")),
-            child,
-            folder,
-        }
+        (child, Http::new(text("http"), text("token")))
     }
 
     /// Takes a file away.
