@@ -16,7 +16,10 @@ use crate::{App, Caller, Problem, extract::bounded, scope::Action};
 /// Loads policies that come by the API, and keeps the last good ones.
 pub trait PolicyStore: Send + Sync + 'static {
     /// Loads and checks a policy; may take a while, so never on a runtime worker.
-    fn load(&self, name: &str, bytes: &[u8]) -> Result<Arc<dyn Artifact>, LoadError>;
+    fn load(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<Arc<dyn Artifact>, LoadError>;
+
+    /// Most bytes of a kind's policy.
+    fn size_max(&self, kind: Kind) -> usize;
 
     /// What a kind's policy is configured with.
     fn parameters(&self, kind: Kind) -> Value;
@@ -122,11 +125,14 @@ async fn load(
     kind: Kind,
     request: Request,
 ) -> Result<(Vec<u8>, Arc<dyn Artifact>), Problem> {
-    let bytes = bounded(request.into_body(), POLICY_LEN_MAX).await?.to_vec();
+    let bytes = bounded(request.into_body(), app.policies.size_max(kind))
+        .await?
+        .to_vec();
     let (store, body) = (Arc::clone(&app.policies), bytes.clone());
-    let loaded =
-        tokio::task::spawn_blocking(move || store.load(&format!("{kind}, by the API"), &body))
-            .await;
+    let loaded = tokio::task::spawn_blocking(move || {
+        store.load(kind, &format!("{kind}, by the API"), &body)
+    })
+    .await;
     let artifact = loaded
         .map_err(|_| Problem::internal())?
         .map_err(|error| bad(error.to_string()))?;
@@ -158,6 +164,3 @@ pub(crate) fn refused(error: DeskError) -> Problem {
         }
     }
 }
-
-/// As large as a Rust component may be.
-const POLICY_LEN_MAX: usize = 2 << 20;

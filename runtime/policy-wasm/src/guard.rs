@@ -1,14 +1,15 @@
 //! What holds an instance to its limits, and remembers which of them it ran into.
 
-use lockgate_policy::{Fault, Services};
+use lockgate_policy::{Fault, Limits, Services};
 use wasmtime::{Error, PoolConcurrencyLimitError, ResourceLimiter, Trap};
 
-use crate::host::TABLE_ELEMENTS_MAX;
+use crate::host::table_elements_max;
 
 /// The data of a store: counts memory and refuses what is too much.
 #[derive(Debug)]
 pub(crate) struct Guard {
     limit: usize,
+    table_elements_max: usize,
     used: usize,
     refused: bool,
     /// What its imports lead to.
@@ -16,9 +17,10 @@ pub(crate) struct Guard {
 }
 
 impl Guard {
-    pub(crate) fn new(limit: usize, services: Services) -> Self {
+    pub(crate) fn new(limits: &Limits, services: Services) -> Self {
         Self {
-            limit,
+            limit: limits.memory_bytes,
+            table_elements_max: table_elements_max(limits.large),
             services,
             used: 0,
             refused: false,
@@ -82,7 +84,7 @@ impl ResourceLimiter for Guard {
         desired: usize,
         _maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let fits = desired <= TABLE_ELEMENTS_MAX;
+        let fits = desired <= self.table_elements_max;
         self.refused |= !fits;
         Ok(fits)
     }

@@ -1,13 +1,13 @@
-//! One engine for all policies of a process.
+//! The engines of a process: one for policies, and one for those that bring an interpreter along.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
     time::Duration,
 };
 
-use lockgate_policy::LoadError;
+use lockgate_policy::{Limits, LoadError};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::cache::Cache;
@@ -15,10 +15,12 @@ use crate::cache::Cache;
 /// How a host is set up. The limits of a single policy come with [`Host::load`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostConfig {
-    /// Most instances at a time, of all policies together.
+    /// Most instances at a time, of all policies together; large ones apart.
     pub instances: u32,
     /// Most memory that any policy's limit may grant an instance, in bytes.
     pub memory_bytes_max: usize,
+    /// The same for a large policy.
+    pub large_memory_bytes_max: usize,
     /// A call is ended after this much time at the latest, should counting instructions not have ended it.
     pub backstop: Duration,
     /// Where compiled code is kept from start to start. Only the server may write there: what it holds is run.
@@ -30,6 +32,7 @@ impl Default for HostConfig {
         Self {
             instances: 256,
             memory_bytes_max: 64 << 20,
+            large_memory_bytes_max: 512 << 20,
             backstop: Duration::from_millis(100),
             cache: None,
         }
@@ -43,48 +46,72 @@ pub struct Host {
 }
 
 struct Inner {
-    engine: Engine,
     config: HostConfig,
-    cache: Option<Cache>,
+    ordinary: Runtime,
+    large: Runtime,
     ticker: Option<Ticker>,
 }
 
-impl Host {
-    /// Sets up an engine. One for each process is enough.
-    pub fn new(config: HostConfig) -> Result<Self, LoadError> {
+/// An engine and what it has compiled.
+pub(crate) struct Runtime {
+    pub(crate) engine: Engine,
+    pub(crate) cache: Option<Cache>,
+}
+
+impl Runtime {
+    fn new(settings: &Config, cache: Option<&Path>) -> Result<Self, LoadError> {
         let fail = |what: &str, error: &dyn std::fmt::Display| {
             LoadError::new(format!("{what} for Wasm policies: {error}"))
         };
-        let engine =
-            Engine::new(&engine_config(&config)).map_err(|error| fail("no engine", &error))?;
-        let cache = match &config.cache {
-            Some(path) => Some(
-                Cache::open(path, &engine).map_err(|error| fail("no cache directory", &error))?,
-            ),
-            None => None,
-        };
-        let ticker = Ticker::start(engine.clone(), config.backstop / TICKS)
-            .map_err(|error| fail("no timer thread", &error))?;
+        let engine = Engine::new(settings).map_err(|error| fail("no engine", &error))?;
+        let cache = cache
+            .map(|path| Cache::open(path, &engine))
+            .transpose()
+            .map_err(|error| fail("no cache directory", &error))?;
+        Ok(Self { engine, cache })
+    }
+}
+
+impl Host {
+    /// Sets up the engines. One host for each process is enough.
+    pub fn new(config: HostConfig) -> Result<Self, LoadError> {
+        let cache = config.cache.as_deref();
+        let ordinary = Runtime::new(&ordinary(&config), cache)?;
+        let large = Runtime::new(&large(), cache)?;
+        let engines = [ordinary.engine.clone(), large.engine.clone()];
+        let ticker = Ticker::start(engines, config.backstop / TICKS).map_err(|error| {
+            LoadError::new(format!("no timer thread for Wasm policies: {error}"))
+        })?;
         Ok(Self {
             inner: Arc::new(Inner {
-                engine,
                 config,
-                cache,
+                ordinary,
+                large,
                 ticker: Some(ticker),
             }),
         })
     }
 
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.inner.engine
+    /// Where policies under these limits run.
+    pub(crate) fn runtime(&self, limits: &Limits) -> &Runtime {
+        if limits.large {
+            &self.inner.large
+        } else {
+            &self.inner.ordinary
+        }
     }
 
     pub(crate) fn config(&self) -> &HostConfig {
         &self.inner.config
     }
 
-    pub(crate) fn cache(&self) -> Option<&Cache> {
-        self.inner.cache.as_ref()
+    /// Most memory that these limits may grant.
+    pub(crate) fn memory_bytes_max(&self, limits: &Limits) -> usize {
+        if limits.large {
+            self.inner.config.large_memory_bytes_max
+        } else {
+            self.inner.config.memory_bytes_max
+        }
     }
 
     /// The deadline of a call in ticks: the backstop, and the tick that has begun already.
@@ -109,20 +136,41 @@ impl Drop for Inner {
     }
 }
 
-fn engine_config(config: &HostConfig) -> Config {
+/// Policies as compilers make them: one small module, instances out of a pool.
+fn ordinary(config: &HostConfig) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(config.instances)
         .total_core_instances(config.instances.saturating_mul(2))
         .total_memories(config.instances)
         .total_tables(config.instances.saturating_mul(2))
         .max_memory_size(config.memory_bytes_max)
-        .table_elements(TABLE_ELEMENTS_MAX)
+        .table_elements(table_elements_max(false))
         // A component of wit-component is one module and, if it needs them, a few that only forward.
         .max_core_instances_per_component(8)
-        .max_memories_per_component(1)
-        .max_memories_per_module(1)
+        .max_memories_per_component(MEMORIES_MAX)
+        .max_memories_per_module(MEMORIES_MAX)
         .max_tables_per_component(4)
         .max_tables_per_module(4);
+    let mut engine = deterministic();
+    engine
+        .wasm_multi_memory(false)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    engine
+}
+
+/// Policies with an interpreter in them: many modules, big tables, a heap. There are few instances of them at a time, and
+/// a pool with places for such would take address space from all others.
+fn large() -> Config {
+    let mut engine = deterministic();
+    engine
+        // Where a component is made of several, copying between them takes a module with two memories.
+        .wasm_multi_memory(true)
+        .allocation_strategy(InstanceAllocationStrategy::OnDemand);
+    engine
+}
+
+/// What makes two runs the same, and ends them.
+fn deterministic() -> Config {
     let mut engine = Config::new();
     engine
         .wasm_component_model(true)
@@ -132,9 +180,7 @@ fn engine_config(config: &HostConfig) -> Config {
         // Its results differ from machine to machine unless made not to.
         .relaxed_simd_deterministic(true)
         .wasm_memory64(false)
-        .wasm_multi_memory(false)
-        .max_wasm_stack(512 << 10)
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        .max_wasm_stack(512 << 10);
     engine
 }
 
@@ -145,14 +191,14 @@ struct Ticker {
 }
 
 impl Ticker {
-    fn start(engine: Engine, period: Duration) -> std::io::Result<Self> {
+    fn start(engines: [Engine; 2], period: Duration) -> std::io::Result<Self> {
         // Nothing is ever sent: the end of the sender ends the thread.
         let (stop, stopped) = mpsc::sync_channel::<()>(0);
         let thread = thread::Builder::new()
             .name("wasm-epoch".to_owned())
             .spawn(move || {
                 while stopped.recv_timeout(period) == Err(mpsc::RecvTimeoutError::Timeout) {
-                    engine.increment_epoch();
+                    engines.iter().for_each(Engine::increment_epoch);
                 }
             })?;
         Ok(Self { stop, thread })
@@ -168,5 +214,10 @@ impl Ticker {
 /// Ticks in a backstop.
 const TICKS: u32 = 2;
 
+/// Memories in a policy that is not large.
+pub(crate) const MEMORIES_MAX: u32 = 1;
+
 /// Most entries of a table: functions that are called through pointers.
-pub(crate) const TABLE_ELEMENTS_MAX: usize = 20_000;
+pub(crate) const fn table_elements_max(large: bool) -> usize {
+    if large { 100_000 } else { 20_000 }
+}

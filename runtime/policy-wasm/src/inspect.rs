@@ -1,9 +1,12 @@
 //! What can be said of a file without running or compiling any of it.
 
-use lockgate_policy::{LoadError, Manifest};
+use lockgate_policy::{Limits, LoadError, Manifest};
 use wasmparser::{BinaryReaderError, Encoding, Parser, Payload};
 
-use crate::{encode, host::TABLE_ELEMENTS_MAX};
+use crate::{
+    encode,
+    host::{MEMORIES_MAX, table_elements_max},
+};
 
 /// The custom section that holds a policy's manifest, as JSON.
 pub const MANIFEST_SECTION: &str = "lockgate:manifest";
@@ -21,6 +24,8 @@ pub(crate) struct Outline {
     pub(crate) exports: Vec<String>,
     /// Functions of all modules in it.
     functions: u64,
+    /// Memories of all modules in it.
+    memories: u64,
     /// The largest memory it begins with, in bytes.
     memory_bytes: u64,
     /// The largest table it begins with.
@@ -103,6 +108,7 @@ impl Outline {
                 }
                 Payload::MemorySection(section) => {
                     for memory in section {
+                        self.memories = self.memories.saturating_add(1);
                         let bytes = memory?.initial.saturating_mul(PAGE);
                         self.memory_bytes = self.memory_bytes.max(bytes);
                     }
@@ -119,20 +125,44 @@ impl Outline {
     }
 
     /// Refuses what could not run within its limits, before time is spent on compiling it.
-    pub(crate) fn check_sizes(&self, memory_bytes: usize) -> Result<(), LoadError> {
+    pub(crate) fn check_sizes(&self, limits: &Limits) -> Result<(), LoadError> {
+        let large = limits.large;
+        let memories_max = if large {
+            LARGE_MEMORIES_MAX
+        } else {
+            u64::from(MEMORIES_MAX)
+        };
+        let functions_max = if large {
+            LARGE_FUNCTIONS_MAX
+        } else {
+            FUNCTIONS_MAX
+        };
+        // What is there, what may be, and the key of the configuration that grants more.
         let checks = [
-            ("functions", self.functions, FUNCTIONS_MAX),
-            ("bytes of memory", self.memory_bytes, memory_bytes as u64),
+            ("functions", self.functions, functions_max, "large"),
+            ("memories", self.memories, memories_max, "large"),
+            (
+                "bytes of memory",
+                self.memory_bytes,
+                limits.memory_bytes as u64,
+                "memory_mb",
+            ),
             (
                 "table entries",
                 self.table_elements,
-                TABLE_ELEMENTS_MAX as u64,
+                table_elements_max(large) as u64,
+                "large",
             ),
         ];
-        for (what, wanted, most) in checks {
+        for (what, wanted, most, key) in checks {
             if wanted > most {
+                let advice = match key {
+                    "large" if large => "It is too large for any policy".to_owned(),
+                    "large" => advice("large", "true"),
+                    key => advice(key, &wanted.div_ceil(1 << 20).to_string()),
+                };
                 return Err(LoadError::new(format!(
-                    "it begins with {wanted} {what}; {most} is the most"
+                    "it begins with {wanted} {what}; {most} is the most. {advice}"
                 )));
             }
         }
@@ -188,3 +218,18 @@ const PAGE: u64 = 65_536;
 
 /// Most functions in a policy. The reference policies have about a hundred.
 const FUNCTIONS_MAX: u64 = 20_000;
+
+/// Most functions in a large policy.
+const LARGE_FUNCTIONS_MAX: u64 = 200_000;
+
+/// Most memories in a large policy.
+const LARGE_MEMORIES_MAX: u64 = 16;
+
+/// How an operator grants more.
+pub(crate) fn advice(key: &str, value: &str) -> String {
+    let why = match key {
+        "large" => "; that is for policies that bring an interpreter along",
+        _ => "",
+    };
+    format!("Set {key} = {value} in [policies.limits.KIND], KIND being what it decides{why}")
+}

@@ -28,8 +28,8 @@ impl Live {
             return Err(Fault::Host(what.to_owned()));
         }
         let steps = loaded.limits.steps_configure;
-        let guard = Guard::new(loaded.limits.memory_bytes, services.clone());
-        let mut store = Store::new(loaded.host.engine(), guard);
+        let guard = Guard::new(&loaded.limits, services.clone());
+        let mut store = Store::new(&loaded.host.runtime(&loaded.limits).engine, guard);
         store.limiter(|guard| guard);
         // Set before anything of it runs: making an instance may run a start function. `configure` gets what is left.
         set_budget(&mut store, loaded, steps, WORDS_BYTES_MAX)?;

@@ -1,20 +1,26 @@
 //! From a file to an artifact: every check that can be made before any of it runs.
 
-use std::sync::Arc;
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
 
 use lockgate_policy::{Kind, Limits, LoadError, Manifest, manifest::API};
 use sha2::{Digest, Sha256};
-use wasmtime::component::{
-    Component, ComponentExportIndex,
-    types::{ComponentFunc, ComponentItem},
+use wasmtime::{
+    Engine,
+    component::{
+        Component, ComponentExportIndex,
+        types::{ComponentFunc, ComponentItem},
+    },
 };
 
 use crate::{
     artifact::{Loaded, WasmArtifact},
     cache::hex,
-    host::Host,
+    host::{Host, Runtime},
     imports,
-    inspect::Outline,
+    inspect::{Outline, advice},
     wire::{self, AuthParams, AuthResults, BatchParams, BatchResults},
 };
 
@@ -36,21 +42,23 @@ impl Host {
     fn load_unnamed(&self, bytes: &[u8], limits: Limits) -> Result<WasmArtifact, LoadError> {
         if bytes.len() > limits.artifact_bytes {
             return Err(LoadError::new(format!(
-                "it is {} bytes; {} is the most",
+                "it is {} bytes; {} is the most. {}",
                 bytes.len(),
-                limits.artifact_bytes
+                limits.artifact_bytes,
+                advice("size_mb", &bytes.len().div_ceil(1 << 20).to_string())
             )));
         }
-        if limits.memory_bytes > self.config().memory_bytes_max {
+        let memory_bytes_max = self.memory_bytes_max(&limits);
+        if limits.memory_bytes > memory_bytes_max {
             return Err(LoadError::new(format!(
-                "its memory limit is {} bytes; this host grants no more than {}",
+                "its memory limit is {} bytes; this host grants no more than {memory_bytes_max}",
                 limits.memory_bytes,
-                self.config().memory_bytes_max
             )));
         }
         let outline = Outline::read(bytes)?;
-        outline.check_sizes(limits.memory_bytes)?;
+        outline.check_sizes(&limits)?;
         let manifest = outline.manifest()?;
+        check_budgets(&manifest, &limits)?;
         imports::check(&outline.imports, &manifest)?;
         exported(&outline.exports, "lifecycle")?;
         check_kinds(&outline.exports, &manifest)?;
@@ -61,7 +69,8 @@ impl Host {
         let lifecycle = exported(&outline.exports, "lifecycle")?;
 
         let digest = hex(&Sha256::digest(bytes));
-        let component = self.compile(&digest, &source)?;
+        let runtime = self.runtime(&limits);
+        let component = compile(runtime, &digest, &source)?;
         let configure = function(&component, lifecycle, "configure", |func, component| {
             typecheck::<wire::ConfigureParams<'_>, wire::ConfigureResults>(func, component)
         })?;
@@ -81,7 +90,7 @@ impl Host {
                 )?);
             }
         }
-        let linker = imports::linker(self.engine(), &outline.imports)?;
+        let linker = imports::linker(&runtime.engine, &outline.imports)?;
         let pre = linker
             .instantiate_pre(&component)
             .map_err(|error| LoadError::new(format!("it cannot be linked: {error:#}")))?;
@@ -95,22 +104,22 @@ impl Host {
             limits,
         })))
     }
+}
 
-    fn compile(&self, digest: &str, source: &[u8]) -> Result<Component, LoadError> {
-        let kept = self
-            .cache()
-            .and_then(|cache| cache.get(digest, self.engine()));
-        if let Some(component) = kept {
-            return Ok(component);
-        }
-        let component = Component::from_binary(self.engine(), source)
-            .map_err(|error| LoadError::new(format!("it does not compile: {error:#}")))?;
-        if let Some(cache) = self.cache() {
-            // A full disk costs time at the next start and nothing else.
-            drop(cache.put(digest, &component));
-        }
-        Ok(component)
+fn compile(runtime: &Runtime, digest: &str, source: &[u8]) -> Result<Component, LoadError> {
+    let Runtime { engine, cache } = runtime;
+    if let Some(component) = cache.as_ref().and_then(|cache| cache.get(digest, engine)) {
+        return Ok(component);
     }
+    // The compiler panics over some components that it should refuse; a file from outside must not take the server along.
+    let component = catch_unwind(AssertUnwindSafe(|| Component::from_binary(engine, source)))
+        .map_err(|_| LoadError::new("it is not what the compiler expects"))?
+        .map_err(|error| LoadError::new(format!("it does not compile: {error:#}")))?;
+    if let Some(cache) = cache {
+        // A full disk costs time at the next start and nothing else.
+        drop(cache.put(digest, &component));
+    }
+    Ok(component)
 }
 
 /// The full name under which an interface of the contract is exported.
@@ -129,6 +138,29 @@ fn exported<'a>(exports: &'a [String], interface: &str) -> Result<&'a str, LoadE
         ),
     };
     Err(LoadError::new(what))
+}
+
+/// A policy that says it needs more steps than it gets would fail while serving; it is told before.
+fn check_budgets(manifest: &Manifest, limits: &Limits) -> Result<(), LoadError> {
+    for (kind, wants) in &manifest.kinds {
+        for (budget, key, wanted, granted) in [
+            ("budget", "steps", wants.budget, limits.steps),
+            (
+                "budget_per_row",
+                "steps_per_row",
+                wants.budget_per_row,
+                limits.steps_per_row,
+            ),
+        ] {
+            if wanted > granted {
+                return Err(LoadError::new(format!(
+                    "its manifest says kinds.{kind}.{budget} = {wanted}; {granted} steps are granted. Set {key} = {wanted} \
+                     in [policies.limits.{kind}], or large = true if it brings an interpreter along"
+                )));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A policy exports what its manifest claims, and claims what it exports.

@@ -124,6 +124,20 @@ pub struct Limits {
     pub steps_configure: u64,
     /// Size of the artifact, in bytes.
     pub artifact_bytes: usize,
+    /// It may bring an interpreter along, as policies in JavaScript and Python do: many functions, several memories.
+    pub large: bool,
+}
+
+impl Limits {
+    /// What a policy with an interpreter in it gets where the operator says no more than that it is one.
+    pub const LARGE: Self = Self {
+        memory_bytes: 64 << 20,
+        steps: 5_000_000,
+        steps_per_row: 500_000,
+        steps_configure: 200_000_000,
+        artifact_bytes: 32 << 20,
+        large: true,
+    };
 }
 
 impl Default for Limits {
@@ -134,6 +148,7 @@ impl Default for Limits {
             steps_per_row: 20_000,
             steps_configure: 10_000_000,
             artifact_bytes: 2 << 20,
+            large: false,
         }
     }
 }

@@ -36,6 +36,7 @@ struct Store {
     kept: Kept,
     forms: Forms,
     parameters: HashMap<Kind, Value>,
+    limits: HashMap<Kind, Limits>,
 }
 
 impl Policies {
@@ -57,6 +58,12 @@ impl Policies {
             parameters: Kind::ALL
                 .into_iter()
                 .map(|kind| (kind, parameters(config, kind)))
+                .collect(),
+            limits: config
+                .policies
+                .limits
+                .iter()
+                .map(|(kind, limits)| (*kind, limits.resolve()))
                 .collect(),
         });
         let files: HashMap<Kind, PathBuf> = Kind::ALL
@@ -175,7 +182,10 @@ impl Policies {
         let named = name.clone();
         let (kept, said, loader) = (bytes.clone(), manifest.clone(), Arc::clone(&self.store));
         let artifact = tokio::task::spawn_blocking(move || {
-            loader.forms.load(&name, &bytes, manifest.as_deref())
+            let limits = loader.limits(kind);
+            loader
+                .forms
+                .load(&name, &bytes, manifest.as_deref(), limits)
         })
         .await??;
         let digest = artifact.digest().to_owned();
@@ -196,8 +206,12 @@ impl Policies {
 }
 
 impl PolicyStore for Store {
-    fn load(&self, name: &str, bytes: &[u8]) -> Result<Arc<dyn Artifact>, LoadError> {
-        self.forms.load(name, bytes, None)
+    fn load(&self, kind: Kind, name: &str, bytes: &[u8]) -> Result<Arc<dyn Artifact>, LoadError> {
+        self.forms.load(name, bytes, None, self.limits(kind))
+    }
+
+    fn size_max(&self, kind: Kind) -> usize {
+        self.limits(kind).artifact_bytes
     }
 
     fn parameters(&self, kind: Kind) -> Value {
@@ -206,6 +220,12 @@ impl PolicyStore for Store {
 
     fn keep<'a>(&'a self, kind: Kind, digest: &'a str, bytes: &'a [u8]) -> BoxFuture<'a, ()> {
         Box::pin(self.kept.keep(kind, digest, bytes, None))
+    }
+}
+
+impl Store {
+    fn limits(&self, kind: Kind) -> Limits {
+        self.limits.get(&kind).copied().unwrap_or_default()
     }
 }
 
@@ -231,16 +251,12 @@ impl Forms {
         name: &str,
         bytes: &[u8],
         manifest: Option<&str>,
+        limits: Limits,
     ) -> Result<Arc<dyn Artifact>, LoadError> {
         if is_wasm(bytes) || name.ends_with(".wasm") {
-            return Ok(Arc::new(self.wasm.load(name, bytes, Limits::default())?));
+            return Ok(Arc::new(self.wasm.load(name, bytes, limits)?));
         }
-        Ok(Arc::new(Luau::load(
-            name,
-            bytes,
-            manifest,
-            Limits::default(),
-        )?))
+        Ok(Arc::new(Luau::load(name, bytes, manifest, limits)?))
     }
 }
 

@@ -62,6 +62,11 @@ impl Config {
         within("webrtc.peers_max", self.webrtc.peers_max as f64, 0.0, 1e6)?;
         // RFC 7675 §5.1: consent lasts 30 s at most.
         within("webrtc.silence_s", self.webrtc.silence_s as f64, 1.0, 30.0)?;
+        for (kind, limits) in &self.policies.limits {
+            limits
+                .check()
+                .map_err(|what| format!("policies.limits.{kind}.{what}"))?;
+        }
         self.check_rungs()?;
         self.check_parameters()?;
         let mut names = HashSet::new();

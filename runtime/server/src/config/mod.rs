@@ -1,6 +1,7 @@
 //! The configuration: every key with its type, default and limits. `examples/config/lockgate.toml` shows them all.
 
 mod check;
+mod limits;
 mod load;
 mod log;
 
@@ -12,6 +13,7 @@ use lockgate_media::{BroadcastName, Rung, ladder::default_rungs};
 use lockgate_policy::{Kind, host::Grants};
 use serde::{Deserialize, Serialize};
 
+pub use limits::PolicyLimits;
 pub use load::{Error, Loader};
 pub use log::{PolicyLog, Record};
 
@@ -197,6 +199,9 @@ pub struct Policies {
     /// What a policy of each kind may import; nothing where nothing is named.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub grants: BTreeMap<Kind, Grants>,
+    /// What a kind's policy may take, where that is not the default.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<Kind, PolicyLimits>,
 }
 
 impl Policies {
@@ -224,6 +229,7 @@ impl Default for Policies {
             log: PolicyLog::default(),
             parameters: BTreeMap::new(),
             grants: BTreeMap::new(),
+            limits: BTreeMap::new(),
         }
     }
 }

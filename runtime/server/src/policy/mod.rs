@@ -13,7 +13,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use lockgate_policy::{Answer, Artifact, Kind, conformance, project::Projection};
 use serde_json::Value;
 
-use crate::policies::Forms;
+use crate::{config::PolicyLimits, policies::Forms};
 
 #[derive(Subcommand)]
 pub(crate) enum PolicyCommand {
@@ -56,6 +56,9 @@ pub(crate) struct PolicyFile {
     /// Its configuration, as JSON.
     #[arg(long, value_name = "JSON", default_value = "{}")]
     config: String,
+    /// Gives it the limits of a large policy, as `large = true` does in [policies.limits].
+    #[arg(long)]
+    large: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -82,7 +85,7 @@ pub(crate) fn execute(command: PolicyCommand) -> anyhow::Result<ExitCode> {
 impl PolicyFile {
     fn load(&self) -> anyhow::Result<(Arc<dyn Artifact>, Value)> {
         let config = serde_json::from_str(&self.config).context("--config is not JSON")?;
-        let artifact = read(&self.file)?;
+        let artifact = read(&self.file, self.large)?;
         if let Err(error) = artifact.manifest().check_config(&config) {
             anyhow::bail!("{}: --config is wrong at {error}", self.file.display());
         }
@@ -91,11 +94,20 @@ impl PolicyFile {
 }
 
 /// Loads a policy with the manifest beside it.
-fn read(path: &std::path::Path) -> anyhow::Result<Arc<dyn Artifact>> {
+fn read(path: &std::path::Path, large: bool) -> anyhow::Result<Arc<dyn Artifact>> {
     let bytes = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let manifest = fs::read_to_string(path.with_extension("toml")).ok();
     let forms = Forms::new(None)?;
-    Ok(forms.load(&path.display().to_string(), &bytes, manifest.as_deref())?)
+    let limits = PolicyLimits {
+        large,
+        ..PolicyLimits::default()
+    };
+    Ok(forms.load(
+        &path.display().to_string(),
+        &bytes,
+        manifest.as_deref(),
+        limits.resolve(),
+    )?)
 }
 
 fn check(file: &PolicyFile) -> anyhow::Result<ExitCode> {

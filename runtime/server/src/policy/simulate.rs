@@ -28,6 +28,9 @@ pub(crate) struct Arguments {
     /// The policies' configuration, as JSON.
     #[arg(long, value_name = "JSON", default_value = "{}")]
     config: String,
+    /// Gives them the limits of large policies, as `large = true` does in [policies.limits].
+    #[arg(long)]
+    large: bool,
     /// For machines.
     #[arg(long)]
     json: bool,
@@ -74,7 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         .collect();
     let mut players = Vec::new();
     for file in &arguments.files {
-        let artifact = read(file)?;
+        let artifact = read(file, arguments.large)?;
         let answers = artifact
             .manifest()
             .kinds
