@@ -15,7 +15,7 @@ NAMELESS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --rema
 PLUGINS := abr-reference optimize-reference score-reference ladder-reference auth-reference two-kinds
 say = printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help run test check bench plugins plugins-check setup test-setup pages fixtures shots clean
+.PHONY: help run test check bench plugins plugins-check guests guests-js guests-python setup test-setup pages fixtures shots clean
 
 help:
 	@echo "make run    install what is missing, build release, serve the demo"
@@ -23,6 +23,7 @@ help:
 	@echo "make check  format, lints, fast tests"
 	@echo "make bench  the benchmark tables"
 	@echo "make plugins  the reference plugins as Wasm components"
+	@echo "make guests   build, test and check the policies in JavaScript and Python"
 
 run: setup pages
 	@$(call say,building lockgate (release))
@@ -35,7 +36,7 @@ test: test-setup pages fixtures
 	@$(CARGO) build --workspace --all-targets
 	@$(call say,Rust tests)
 	@LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" $(CARGO) nextest run --workspace
-	@$(MAKE) --no-print-directory plugins-check
+	@$(MAKE) --no-print-directory plugins-check guests-js
 	@$(call say,browser tests)
 	@cd tests/browser && LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" npm test
 	@$(call say,all tests passed)
@@ -73,6 +74,22 @@ plugins-check:
 			target/guests/$(WASM)/release/lockgate_$${name/-/_}.wasm target/plugins/$$name.wasm; \
 	done; \
 	LOCKGATE_PLUGINS="$(CURDIR)/target/plugins" $(CARGO) test --quiet -p lockgate-policy-wasm reference
+
+# Policies in other languages: each SDK's first policies are tested and built, and the example is checked. `make test`
+# does the share that takes seconds; a component from Python takes a minute to compile.
+guests: guests-js guests-python
+
+guests-js: GUEST := target/guests/js
+guests-js:
+	@$(call say,policies in JavaScript)
+	@$(CARGO) build --quiet -p lockgate-server
+	@LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" sdk/js/check "$(CURDIR)/$(GUEST)"
+
+guests-python: GUEST := target/guests/python
+guests-python:
+	@$(call say,policies in Python)
+	@$(CARGO) build --quiet --release -p lockgate-server
+	@LOCKGATE_BIN="$(CURDIR)/target/release/lockgate" sdk/python/check "$(CURDIR)/$(GUEST)"
 
 # What building needs.
 setup:

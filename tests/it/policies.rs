@@ -274,6 +274,42 @@ async fn a_component_comes_by_the_api_and_decides_like_the_builtin() {
 }
 
 #[tokio::test]
+async fn a_policy_in_javascript_decides_where_the_operator_allows_large_ones() {
+    let config = "[policies]\nabr = \"abr.luau\"\n[policies.limits.abr]\nlarge = true\n";
+    let script = always(1, "first");
+    let files = [("abr.luau", script.as_str())];
+    let server = Server::start_with(config, &["--demo"], &files).await;
+    server.running("demo").await;
+    let offer = OFFER.replace("sendonly", "recvonly");
+    let watching = server.offer("/whep/demo", &offer).await;
+    assert_eq!(watching.status, 201, "{}", watching.text());
+    let token = server.mint("admin");
+    let component = std::fs::read(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../examples/policies/js-buffer/js-buffer.wasm"
+    ))
+    .expect("the component is in the repository");
+    let put = server
+        .send_as(&token, Method::PUT, "/api/policies/abr", component.clone())
+        .await;
+    assert_eq!(put.status, 200, "{}", put.text());
+    decided(&server, &token, "nothing is known yet, the lowest").await;
+    let active = slot(&server, &token).await["active"].clone();
+    assert_eq!(
+        active["counters"]["faults"],
+        serde_json::json!({}),
+        "{active}"
+    );
+
+    // Nothing is said of `score`, so that it stays small, and the answer says what to set.
+    let detail = server
+        .send_as(&token, Method::PUT, "/api/policies/score", component)
+        .await
+        .problem(422);
+    assert!(detail.contains("[policies.limits."), "{detail}");
+}
+
+#[tokio::test]
 async fn an_auth_policy_decides_who_enters_and_fails_closed() {
     let script = "local policy = {}\nfunction policy.authorize(request)\n\
                   \tif request.action == \"admin\" or request.stream == \"open\" then return { allow = true, ttl_s = 60 } end\n\

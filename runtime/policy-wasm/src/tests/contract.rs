@@ -95,6 +95,60 @@ fn the_sdks_columns_are_the_runtimes_table() {
     });
 }
 
+#[test]
+fn the_scripting_sdks_columns_are_the_runtimes_table() {
+    const DOC: &str = "The columns of the contract: generated from the runtime's own table, by the test that also checks it.";
+    let questions = [
+        ("VIEWER", column::VIEWER),
+        ("SOURCE", column::SOURCE),
+        ("RUNG", column::RUNG),
+    ];
+    let answers = [
+        ("abr", column::PICK),
+        ("optimize", column::SAVING),
+        ("score", column::GRADE),
+        ("ladder", column::PLAN),
+    ];
+    let (mut js, mut python) = (format!("// {DOC}\n\n"), format!("\"\"\"{DOC}\"\"\"\n\n"));
+    for (name, columns) in questions {
+        let (mut for_js, mut for_python) = (String::new(), String::new());
+        for column in columns {
+            let (name, width) = (column.name, column.width);
+            writeln!(for_js, "  [\"{name}\", {width}],").unwrap();
+            writeln!(for_python, "    (\"{name}\", {width}),").unwrap();
+        }
+        write!(js, "export const {name} = [\n{for_js}];\n\n").unwrap();
+        write!(python, "{name} = [\n{for_python}]\n\n").unwrap();
+    }
+    js.push_str("export const QUESTIONS = { abr: VIEWER, optimize: VIEWER, score: VIEWER, ladder: SOURCE };\n\n");
+    python.push_str(
+        "QUESTIONS = {\"abr\": VIEWER, \"optimize\": VIEWER, \"score\": VIEWER, \"ladder\": SOURCE}\n\n",
+    );
+    js.push_str("export const ANSWERS = {\n");
+    python.push_str("ANSWERS = {\n");
+    for (kind, columns) in answers {
+        let names: Vec<String> = columns
+            .iter()
+            .map(|column| format!("{:?}", column.name))
+            .collect();
+        let names = names.join(", ");
+        writeln!(js, "  {kind}: [{names}],").unwrap();
+        writeln!(python, "    \"{kind}\": [{names}],").unwrap();
+    }
+    js.push_str("};\n");
+    python.push_str("}\n");
+    check(
+        "the JavaScript SDK's columns",
+        "js/policy/columns.js",
+        |_| js.clone(),
+    );
+    check(
+        "the Python SDK's columns",
+        "python/lockgate_policy/columns.py",
+        |_| python.clone(),
+    );
+}
+
 fn check(what: &str, path: &str, wanted: impl Fn(&str) -> String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../sdk")

@@ -17,6 +17,7 @@ mod contract;
 mod guest;
 mod host;
 mod hostile;
+mod large;
 mod loading;
 mod reference;
 

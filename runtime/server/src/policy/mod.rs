@@ -1,15 +1,17 @@
 //! `lockgate policy …`: what an author does with a policy before anybody watches.
 
 mod chooser;
+mod new;
 mod replay;
 mod report;
+mod sdk;
 mod simulate;
 mod test;
 
 use std::{fs, io::Write as _, path::PathBuf, process::ExitCode, sync::Arc, time::Instant};
 
 use anyhow::Context as _;
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use lockgate_policy::{Answer, Artifact, Kind, conformance, project::Projection};
 use serde_json::Value;
 
@@ -18,16 +20,7 @@ use crate::{config::PolicyLimits, policies::Forms};
 #[derive(Subcommand)]
 pub(crate) enum PolicyCommand {
     /// Writes a working policy to start from.
-    New {
-        /// Its name; the file is NAME.luau.
-        name: String,
-        /// The language.
-        #[arg(long, value_enum, default_value_t = Language::Luau)]
-        lang: Language,
-        /// The kind of judgement.
-        #[arg(long, default_value = "abr")]
-        kind: Kind,
-    },
+    New(new::Arguments),
     /// Loads a policy in its sandbox, lists what it answers and wants, and tries it on the conformance vectors.
     Check {
         #[command(flatten)]
@@ -61,19 +54,10 @@ pub(crate) struct PolicyFile {
     large: bool,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Language {
-    Luau,
-}
-
 /// Runs a command. Trouble found in the policy is exit code 1, told on standard output.
 pub(crate) fn execute(command: PolicyCommand) -> anyhow::Result<ExitCode> {
     match command {
-        PolicyCommand::New {
-            name,
-            lang: Language::Luau,
-            kind,
-        } => new(&name, kind),
+        PolicyCommand::New(arguments) => new::run(&arguments),
         PolicyCommand::Check { file } => check(&file),
         PolicyCommand::Test(arguments) => test::execute(&arguments),
         PolicyCommand::Bench { file, rows } => bench(&file, rows),
@@ -229,26 +213,6 @@ fn repeated(kind: Kind, rows: usize) -> Option<lockgate_policy::Batch> {
         batch.row_count = rows;
     }
     Some(batch)
-}
-
-fn new(name: &str, kind: Kind) -> anyhow::Result<ExitCode> {
-    let text = match kind {
-        Kind::Abr => include_str!("../../../../policies/abr/reference.luau"),
-        Kind::Optimize => include_str!("../../../../policies/optimize/reference.luau"),
-        Kind::Score => include_str!("../../../../policies/score/reference.luau"),
-        Kind::Ladder => include_str!("../../../../policies/ladder/reference.luau"),
-        Kind::Auth => include_str!("../../../../policies/auth/reference.luau"),
-    };
-    let path = PathBuf::from(format!("{name}.luau"));
-    let mut file = fs::File::create_new(&path)
-        .with_context(|| format!("{} cannot be made", path.display()))?;
-    file.write_all(text.as_bytes())?;
-    writeln!(
-        std::io::stdout(),
-        "{} is written: the reference rule of {kind}. Try it:\n  lockgate policy check {0}\n  lockgate serve --set policies.{kind}={0}",
-        path.display()
-    )?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Vectors a kind that `check` tries.
