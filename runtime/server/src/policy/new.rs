@@ -203,8 +203,9 @@ codegen-units = 1
 panic = "abort"
 strip = true
 
-# A workspace of its own, wherever it stands.
+# A workspace of its own, wherever it stands; the SDK's copy has its own as well.
 [workspace]
+exclude = ["sdk"]
 "#
     )
 }
