@@ -280,9 +280,6 @@ async fn a_policy_in_javascript_decides_where_the_operator_allows_large_ones() {
     let files = [("abr.luau", script.as_str())];
     let server = Server::start_with(config, &["--demo"], &files).await;
     server.running("demo").await;
-    let offer = OFFER.replace("sendonly", "recvonly");
-    let watching = server.offer("/whep/demo", &offer).await;
-    assert_eq!(watching.status, 201, "{}", watching.text());
     let token = server.mint("admin");
     let component = std::fs::read(concat!(
         env!("CARGO_MANIFEST_DIR"),
@@ -293,6 +290,10 @@ async fn a_policy_in_javascript_decides_where_the_operator_allows_large_ones() {
         .send_as(&token, Method::PUT, "/api/policies/abr", component.clone())
         .await;
     assert_eq!(put.status, 200, "{}", put.text());
+    // Compiling takes a while; a viewer whose packets never come would have been given up by then.
+    let offer = OFFER.replace("sendonly", "recvonly");
+    let watching = server.offer("/whep/demo", &offer).await;
+    assert_eq!(watching.status, 201, "{}", watching.text());
     decided(&server, &token, "nothing is known yet, the lowest").await;
     let active = slot(&server, &token).await["active"].clone();
     assert_eq!(

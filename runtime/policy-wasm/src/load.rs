@@ -7,12 +7,9 @@ use std::{
 
 use lockgate_policy::{Kind, Limits, LoadError, Manifest, manifest::API};
 use sha2::{Digest, Sha256};
-use wasmtime::{
-    Engine,
-    component::{
-        Component, ComponentExportIndex,
-        types::{ComponentFunc, ComponentItem},
-    },
+use wasmtime::component::{
+    Component, ComponentExportIndex,
+    types::{ComponentFunc, ComponentItem},
 };
 
 use crate::{

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, de::Error};
 
-use crate::{Rung, glue::Layout};
+use crate::{Rung, columns::RUNG, glue::Layout};
 
 /// When and why a question is asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -35,6 +35,21 @@ impl<'a> Ladder<'a> {
             layout,
             len,
         }
+    }
+
+    /// For tests: rungs, lowest first, that know these columns and no others.
+    pub fn with(rungs: &[&[(&str, f64)]]) -> Ladder<'static> {
+        static LAYOUT: Layout = Layout::viewers(&[], &[], 0);
+        let width = LAYOUT.rung_width();
+        let mut numbers = vec![f64::NAN; width * rungs.len()];
+        for (row, rung) in numbers.chunks_exact_mut(width).zip(rungs) {
+            for (name, value) in *rung {
+                let column = RUNG.iter().position(|column| column.0 == *name);
+                let column = column.unwrap_or_else(|| panic!("there is no column {name:?}"));
+                row[usize::from(LAYOUT.rung_places()[column])] = *value;
+            }
+        }
+        Ladder::over(numbers.leak(), &LAYOUT)
     }
 
     /// How many rungs there are.

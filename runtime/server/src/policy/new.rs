@@ -19,7 +19,8 @@ use super::sdk;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Its name: letters, digits, `-` and `_`. Luau gets a file NAME.luau, the others a folder NAME.
+    /// Its name: letters, digits, `-` and `_`. Luau gets files NAME.luau, NAME.toml and NAME.cases.toml, the others a
+    /// folder NAME.
     name: String,
     /// The language.
     #[arg(long, value_enum, default_value_t = Language::Luau)]
@@ -76,14 +77,24 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 }
 
 fn luau(name: &str, kind: Kind) -> anyhow::Result<ExitCode> {
-    let path = PathBuf::from(format!("{name}.luau"));
-    let mut file = fs::File::create_new(&path)
-        .with_context(|| format!("{} cannot be made", path.display()))?;
-    file.write_all(sdk::luau(kind).as_bytes())?;
+    let script = format!("{name}.luau");
+    let files = [
+        (script.as_str(), sdk::luau(kind)),
+        (
+            &format!("{name}.toml"),
+            &named(name, sdk::script_manifest(kind)),
+        ),
+        (&format!("{name}.cases.toml"), sdk::cases(kind)),
+    ];
+    for (file, text) in files {
+        fs::File::create_new(file)
+            .and_then(|mut made| made.write_all(text.as_bytes()))
+            .with_context(|| format!("{file} cannot be made"))?;
+    }
     writeln!(
         std::io::stdout(),
-        "{} is written: the reference rule of {kind}. Try it:\n  lockgate policy check {0}\n  lockgate serve --set policies.{kind}={0}",
-        path.display()
+        "{script} is written: the reference rule of {kind}, with {name}.toml and {name}.cases.toml. Try it:\n  \
+         lockgate policy test {script}\n  lockgate serve --set policies.{kind}={script}"
     )?;
     Ok(ExitCode::SUCCESS)
 }
@@ -105,7 +116,8 @@ fn rust(name: &str, kind: Kind, sdk_path: Option<&Path>) -> anyhow::Result<Strin
     let project = Project::create(name)?;
     project.write("Cargo.toml", &cargo_toml(name, &dependency))?;
     project.write(".gitignore", "/target\n")?;
-    project.write("plugin.toml", &manifest(name, kind, true))?;
+    project.write("plugin.toml", &named(name, sdk::manifest(kind)))?;
+    project.write(&format!("{name}.cases.toml"), sdk::cases(kind))?;
     project.write("src/lib.rs", sdk::rust(kind))?;
     if sdk_path.is_none() {
         project.write_all("sdk", sdk::RUST)?;
@@ -114,7 +126,7 @@ fn rust(name: &str, kind: Kind, sdk_path: Option<&Path>) -> anyhow::Result<Strin
     Ok(format!(
         "  cd {name}\n  cargo test\n  rustup target add wasm32-unknown-unknown\n  \
          cargo build --release --target wasm32-unknown-unknown\n  \
-         lockgate policy check target/wasm32-unknown-unknown/release/{file}.wasm\n  \
+         lockgate policy test target/wasm32-unknown-unknown/release/{file}.wasm --cases {name}.cases.toml\n  \
          lockgate serve --set policies.{kind}=target/wasm32-unknown-unknown/release/{file}.wasm"
     ))
 }
@@ -131,7 +143,8 @@ fn js(name: &str, kind: Kind) -> anyhow::Result<String> {
     });
     project.write("package.json", &format!("{package:#}\n"))?;
     project.write(".gitignore", "node_modules\n*.wasm\n")?;
-    project.write("plugin.toml", &manifest(name, kind, false))?;
+    project.write("plugin.toml", &named(name, sdk::script_manifest(kind)))?;
+    project.write(&format!("{name}.cases.toml"), sdk::cases(kind))?;
     project.write("policy.js", sdk::js(kind))?;
     project.write("policy.test.js", sdk::js_test(kind))?;
     project.write_all("lockgate", sdk::JS)?;
@@ -146,7 +159,8 @@ fn python(name: &str, kind: Kind) -> anyhow::Result<String> {
     let project = Project::create(name)?;
     project.write("requirements.txt", sdk::REQUIREMENTS)?;
     project.write(".gitignore", ".venv\n__pycache__\n*.wasm\n")?;
-    project.write("plugin.toml", &manifest(name, kind, false))?;
+    project.write("plugin.toml", &named(name, sdk::script_manifest(kind)))?;
+    project.write(&format!("{name}.cases.toml"), sdk::cases(kind))?;
     project.write("policy.py", sdk::python(kind))?;
     project.write("test_policy.py", sdk::python_test(kind))?;
     project.write_all("lockgate_policy", sdk::PYTHON)?;
@@ -160,20 +174,18 @@ fn python(name: &str, kind: Kind) -> anyhow::Result<String> {
 /// What comes after building a policy with an interpreter in it.
 fn built(name: &str, kind: Kind, steps: &str) -> String {
     format!(
-        "  cd {name}\n  {steps}\n  lockgate policy check --large {name}.wasm\n  \
+        "  cd {name}\n  {steps}\n  lockgate policy test --large {name}.wasm\n  \
          lockgate serve --set policies.{kind}={name}.wasm --set policies.limits.{kind}.large=true"
     )
 }
 
-/// The reference rule's manifest under another name. Its budget is that of the rule in Rust.
-fn manifest(name: &str, kind: Kind, with_budget: bool) -> String {
-    let lines = sdk::manifest(kind).lines().filter_map(|line| {
+/// A manifest under another name.
+fn named(name: &str, manifest: &str) -> String {
+    let lines = manifest.lines().map(|line| {
         if line.starts_with("name = ") {
-            Some(format!("name = \"{name}\"\n"))
-        } else if !with_budget && line.starts_with("budget") {
-            None
+            format!("name = \"{name}\"\n")
         } else {
-            Some(format!("{line}\n"))
+            format!("{line}\n")
         }
     });
     lines.collect()

@@ -37,6 +37,10 @@ pub(super) const RUST: &[(&str, &str)] = &[
         include_str!("../../../../sdk/rust/src/glue.rs"),
     ),
     (
+        "rust/src/host.rs",
+        include_str!("../../../../sdk/rust/src/host.rs"),
+    ),
+    (
         "rust/src/lib.rs",
         include_str!("../../../../sdk/rust/src/lib.rs"),
     ),
@@ -121,81 +125,48 @@ pub(super) const PYTHON: &[(&str, &str)] = &[
 /// What the Python SDK builds with.
 pub(super) const REQUIREMENTS: &str = include_str!("../../../../sdk/python/requirements.txt");
 
-/// The manifest of the reference rule.
-pub(super) fn manifest(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Abr => include_str!("../../../../plugins/abr-reference/plugin.toml"),
-        Kind::Optimize => include_str!("../../../../plugins/optimize-reference/plugin.toml"),
-        Kind::Score => include_str!("../../../../plugins/score-reference/plugin.toml"),
-        Kind::Ladder => include_str!("../../../../plugins/ladder-reference/plugin.toml"),
-        Kind::Auth => include_str!("../../../../plugins/auth-reference/plugin.toml"),
-    }
+/// A file of the source tree.
+macro_rules! text {
+    ($($part:literal),+) => { include_str!(concat!("../../../../", $($part),+)) };
 }
 
-/// The reference rule in Rust.
-pub(super) fn rust(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Abr => include_str!("../../../../plugins/abr-reference/src/lib.rs"),
-        Kind::Optimize => include_str!("../../../../plugins/optimize-reference/src/lib.rs"),
-        Kind::Score => include_str!("../../../../plugins/score-reference/src/lib.rs"),
-        Kind::Ladder => include_str!("../../../../plugins/ladder-reference/src/lib.rs"),
-        Kind::Auth => include_str!("../../../../plugins/auth-reference/src/lib.rs"),
-    }
+/// A text for each kind: a path below the source tree, around the kind's name.
+macro_rules! of_kind {
+    ($(#[doc = $doc:literal] $name:ident: $before:literal, $after:literal;)+) => {
+        $(
+            #[doc = $doc]
+            pub(super) fn $name(kind: Kind) -> &'static str {
+                match kind {
+                    Kind::Abr => text!($before, "abr", $after),
+                    Kind::Optimize => text!($before, "optimize", $after),
+                    Kind::Score => text!($before, "score", $after),
+                    Kind::Ladder => text!($before, "ladder", $after),
+                    Kind::Auth => text!($before, "auth", $after),
+                }
+            }
+        )+
+    };
 }
 
-/// The reference rule in Luau.
-pub(super) fn luau(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Abr => include_str!("../../../../policies/abr/reference.luau"),
-        Kind::Optimize => include_str!("../../../../policies/optimize/reference.luau"),
-        Kind::Score => include_str!("../../../../policies/score/reference.luau"),
-        Kind::Ladder => include_str!("../../../../policies/ladder/reference.luau"),
-        Kind::Auth => include_str!("../../../../policies/auth/reference.luau"),
-    }
-}
-
-/// A first policy in JavaScript.
-pub(super) fn js(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Abr => include_str!("../../../../sdk/js/templates/abr.js"),
-        Kind::Optimize => include_str!("../../../../sdk/js/templates/optimize.js"),
-        Kind::Score => include_str!("../../../../sdk/js/templates/score.js"),
-        Kind::Ladder => include_str!("../../../../sdk/js/templates/ladder.js"),
-        Kind::Auth => include_str!("../../../../sdk/js/templates/auth.js"),
-    }
-}
-
-/// Its test.
-pub(super) fn js_test(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Abr => include_str!("../../../../sdk/js/templates/abr.test.js"),
-        Kind::Optimize => include_str!("../../../../sdk/js/templates/optimize.test.js"),
-        Kind::Score => include_str!("../../../../sdk/js/templates/score.test.js"),
-        Kind::Ladder => include_str!("../../../../sdk/js/templates/ladder.test.js"),
-        Kind::Auth => include_str!("../../../../sdk/js/templates/auth.test.js"),
-    }
-}
-
-/// A first policy in Python.
-pub(super) fn python(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Abr => include_str!("../../../../sdk/python/templates/abr.py"),
-        Kind::Optimize => include_str!("../../../../sdk/python/templates/optimize.py"),
-        Kind::Score => include_str!("../../../../sdk/python/templates/score.py"),
-        Kind::Ladder => include_str!("../../../../sdk/python/templates/ladder.py"),
-        Kind::Auth => include_str!("../../../../sdk/python/templates/auth.py"),
-    }
-}
-
-/// Its test.
-pub(super) fn python_test(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Abr => include_str!("../../../../sdk/python/templates/test_abr.py"),
-        Kind::Optimize => include_str!("../../../../sdk/python/templates/test_optimize.py"),
-        Kind::Score => include_str!("../../../../sdk/python/templates/test_score.py"),
-        Kind::Ladder => include_str!("../../../../sdk/python/templates/test_ladder.py"),
-        Kind::Auth => include_str!("../../../../sdk/python/templates/test_auth.py"),
-    }
+of_kind! {
+    /// The reference rule's manifest as a component: with its steps.
+    manifest: "plugins/", "-reference/plugin.toml";
+    /// The reference rule's manifest as a script.
+    script_manifest: "policies/", "/reference.toml";
+    /// The reference rule as a script.
+    luau: "policies/", "/reference.luau";
+    /// Cases that the first policies and the reference rules answer.
+    cases: "sdk/cases/templates/", ".cases.toml";
+    /// A first policy in Rust, with its test.
+    rust: "sdk/rust/templates/", ".rs";
+    /// A first policy in JavaScript.
+    js: "sdk/js/templates/", ".js";
+    /// Its test.
+    js_test: "sdk/js/templates/", ".test.js";
+    /// A first policy in Python.
+    python: "sdk/python/templates/", ".py";
+    /// Its test.
+    python_test: "sdk/python/templates/test_", ".py";
 }
 
 #[cfg(test)]
@@ -211,7 +182,8 @@ mod tests {
             let name = entry.file_name().into_string().unwrap();
             let path = format!("{below}{name}");
             if entry.file_type().unwrap().is_dir() {
-                if !["target", "node_modules", "__pycache__"].contains(&name.as_str()) {
+                if !["target", "templates", "node_modules", "__pycache__"].contains(&name.as_str())
+                {
                     sources(folder, &format!("{path}/"), found);
                 }
             } else if !name.ends_with(".lock") && !name.ends_with("-lock.json") {
