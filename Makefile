@@ -15,7 +15,7 @@ NAMELESS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --rema
 PLUGINS := abr-reference optimize-reference score-reference ladder-reference auth-reference two-kinds
 say = printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help run test check bench plugins plugins-check guests guests-js guests-python setup test-setup pages fixtures shots clean
+.PHONY: help run test check bench plugins plugins-check guests setup test-setup pages fixtures shots clean
 
 help:
 	@echo "make run    install what is missing, build release, serve the demo"
@@ -23,7 +23,7 @@ help:
 	@echo "make check  format, lints, fast tests"
 	@echo "make bench  the benchmark tables"
 	@echo "make plugins  the reference plugins as Wasm components"
-	@echo "make guests   build, test and check the policies in JavaScript and Python"
+	@echo "make guests   build, test and check first policies in Rust, JavaScript and Python"
 
 run: setup pages
 	@$(call say,building lockgate (release))
@@ -75,21 +75,18 @@ plugins-check:
 	done; \
 	LOCKGATE_PLUGINS="$(CURDIR)/target/plugins" $(CARGO) test --quiet -p lockgate-policy-wasm reference
 
-# Policies in other languages: each SDK's first policies are tested and built, and the example is checked. `make test`
-# does the share that takes seconds; a component from Python takes a minute to compile.
-guests: guests-js guests-python
+# What `lockgate policy new` writes is tested, built and asked its cases in the sandbox. `make test` does JavaScript, which
+# takes a minute; a component from Python takes minutes to compile.
+guests: guests-rust guests-js guests-python
 
-guests-js: GUEST := target/guests/js
-guests-js:
-	@$(call say,policies in JavaScript)
+guests-%:
+	@$(call say,first policies: $*)
 	@$(CARGO) build --quiet -p lockgate-server
-	@LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" sdk/js/check "$(CURDIR)/$(GUEST)"
+	@LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" $(CHECK_$*) "$(CURDIR)/target/guests/$*"
 
-guests-python: GUEST := target/guests/python
-guests-python:
-	@$(call say,policies in Python)
-	@$(CARGO) build --quiet --release -p lockgate-server
-	@LOCKGATE_BIN="$(CURDIR)/target/release/lockgate" sdk/python/check "$(CURDIR)/$(GUEST)"
+guests-rust: CHECK_rust := sdk/rust/templates/check
+guests-js: CHECK_js := sdk/js/check
+guests-python: CHECK_python := sdk/python/check
 
 # What building needs.
 setup:
