@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     /// The policy that is to decide: a Luau script, a Wasm component, or `builtin`.
     #[arg(long, value_name = "FILE")]
     policy: PathBuf,
+    /// Gives it the limits of a large policy, as `large = true` does in [policies.limits].
+    #[arg(long)]
+    large: bool,
     /// Its configuration, as JSON. Without it, the one in the log where that is of the same policy, and else none.
     #[arg(long, value_name = "JSON")]
     config: Option<String>,
@@ -47,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let artifact: Arc<dyn Artifact> = if arguments.policy == Path::new("builtin") {
         Arc::new(Builtin::default())
     } else {
-        read(&arguments.policy)?
+        read(&arguments.policy, arguments.large)?
     };
     let config = match &arguments.config {
         Some(text) => Some(serde_json::from_str(text).context("--config is not JSON")?),
