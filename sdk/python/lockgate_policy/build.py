@@ -47,7 +47,6 @@ def _main(manifest):
         "import json",
         "import policy",
         "from componentize_py_types import Err",
-        "from wit_world.imports import types",
         "from lockgate_policy.guest import Glue",
         # A literal, so that reading it is part of the snapshot.
         f"GLUE = Glue(json.loads({json.dumps(manifest)!r}), policy)",
@@ -59,6 +58,9 @@ def _main(manifest):
         "            raise Err(str(error) or type(error).__name__)",
     ]
     names = {"abr": "recommend", "optimize": "optimize", "score": "score", "ladder": "plan"}
+    if any(kind in names for kind in manifest["kinds"]):
+        # A world of `auth` alone has no such module.
+        lines.insert(0, "from wit_world.imports import types")
     for kind in manifest["kinds"]:
         if kind == "auth":
             lines.append(_AUTH)
