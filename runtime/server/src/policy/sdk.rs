@@ -41,6 +41,14 @@ pub(super) const RUST: &[(&str, &str)] = &[
         include_str!("../../../../sdk/rust/src/host.rs"),
     ),
     (
+        "rust/src/json.rs",
+        include_str!("../../../../sdk/rust/src/json.rs"),
+    ),
+    (
+        "rust/src/json/tests.rs",
+        include_str!("../../../../sdk/rust/src/json/tests.rs"),
+    ),
+    (
         "rust/src/lib.rs",
         include_str!("../../../../sdk/rust/src/lib.rs"),
     ),
