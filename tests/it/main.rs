@@ -10,6 +10,7 @@
 //! - `bad_policies`  policy files that are wrong, not granted or badly configured
 //! - `decisions` the decision log: followed, in files, asked again, the disk gone
 //! - `whip_rules` · `whep_rules` · `ice_rules`  RFC 9725, the WHEP draft and ICE, one test for each rule
+//! - `turn`      names for TURN, taken by coturn
 //! - `check`     `lockgate check` against our own server and one that is wrong
 //! - `tutorial`  the page `sdk/README.md`, command by command
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
@@ -18,17 +19,18 @@
 
 mod author;
 mod bad_policies;
-mod decisions;
 mod check;
+mod decisions;
 mod demo;
-mod metrics;
 mod ice_rules;
+mod metrics;
 mod policies;
 mod publish;
 mod refused;
 mod source;
 mod support;
+mod tutorial;
+mod turn;
 mod whep_rules;
 mod whip_rules;
-mod tutorial;
 mod worker;

@@ -66,6 +66,17 @@ async fn bad_offers_are_client_errors_with_a_reason() {
 }
 
 #[tokio::test]
+async fn whoever_sends_too_much_learns_why_however_often() {
+    let server = Server::start("", &[]).await;
+    let giant = format!("{OFFER}{}", "a=x-filler:0123456789\r\n".repeat(20_000));
+    for _ in 0..20 {
+        server.offer("/whip/live", &giant).await.problem(413);
+        let typeless = server.send_as(&server.token, Method::POST, "/whip/live", giant.clone());
+        typeless.await.problem(415);
+    }
+}
+
+#[tokio::test]
 async fn a_session_keeps_the_rules_of_rfc_9725() {
     let server = Server::start("", &["--demo"]).await;
     let accepted = server.offer("/whip/live", OFFER).await;

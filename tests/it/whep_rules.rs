@@ -3,7 +3,11 @@
 use hyper::{Method, header};
 use lockgate_check::Kind;
 
-use crate::{refused::OFFER, support::Server, whip_rules::kept};
+use crate::{
+    refused::OFFER,
+    support::{Lines, Server},
+    whip_rules::kept,
+};
 
 async fn live() -> Server {
     // Nothing here depends on how much is encoded.
@@ -48,6 +52,149 @@ async fn p2_head_tells_that_it_is_an_endpoint() {
 async fn p3_what_is_not_live_is_409_with_retry_after() {
     let server = Server::start("", &[]).await;
     kept(&server, Kind::Whep, "/whep/nothing", "P3").await;
+}
+
+#[tokio::test]
+async fn p5_an_event_type_that_there_is_not_is_400_and_no_stream() {
+    whep_keeps("P5").await;
+}
+
+/// A viewer's session, which needs no media.
+async fn watching(server: &Server) -> String {
+    let offer = OFFER.replace("sendonly", "recvonly");
+    let accepted = server.offer("/whep/demo", &offer).await;
+    assert_eq!(accepted.status, 201, "{}", accepted.text());
+    accepted.header(header::LOCATION).to_owned()
+}
+
+async fn event_stream(server: &Server, session: &str, kinds: &str) -> String {
+    let made = server
+        .send_as(
+            &server.token,
+            Method::POST,
+            &format!("{session}/sse"),
+            kinds.to_owned(),
+        )
+        .await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    made.header(header::LOCATION).to_owned()
+}
+
+/// The next event: its name and its data.
+async fn event(lines: &mut Lines) -> Option<(String, serde_json::Value)> {
+    let mut name = String::new();
+    loop {
+        let line = lines.next().await?;
+        if let Some(event) = line.strip_prefix("event:") {
+            event.trim().clone_into(&mut name);
+        } else if let Some(data) = line.strip_prefix("data:") {
+            let data = serde_json::from_str(data).expect("an event's data is JSON in one line");
+            return Some((name, data));
+        }
+    }
+}
+
+async fn told_of_viewers(events: &mut Lines, count: u64) {
+    loop {
+        let (name, data) = event(events).await.expect("an event");
+        if name == "viewercount" && data["viewercount"] == count {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn p5_a_viewer_is_told_of_layers_viewers_and_the_end() {
+    let server = live().await;
+    let session = watching(&server).await;
+    let all = event_stream(&server, &session, "").await;
+    let few = event_stream(&server, &session, r#"["layers", "inactive"]"#).await;
+    let (mut all, mut few) = (
+        server.open(&server.token, &all).await,
+        server.open(&server.token, &few).await,
+    );
+    assert_eq!(
+        event(&mut all).await,
+        Some(("active".to_owned(), serde_json::json!({})))
+    );
+    let (name, layers) = event(&mut few).await.expect("the layers");
+    assert_eq!(name, "layers");
+    let layers = layers["0"]
+        .as_array()
+        .expect("the video section is the first");
+    let rung = layers
+        .iter()
+        .find(|layer| layer["rid"] == "360p30")
+        .expect("the rung");
+    assert_eq!(
+        (&rung["width"], &rung["height"]),
+        (&640.into(), &360.into()),
+        "{rung}"
+    );
+
+    // Another viewer comes.
+    told_of_viewers(&mut all, 1).await;
+    watching(&server).await;
+    told_of_viewers(&mut all, 2).await;
+    let admin = server.mint("admin");
+    let ended = server.send_as(&admin, Method::DELETE, "/api/streams/demo", "");
+    assert_eq!(ended.await.status, 204);
+    let mut last = None;
+    while let Some((name, _)) = event(&mut few).await {
+        assert!(["layers", "inactive"].contains(&name.as_str()), "{name}");
+        last = Some(name);
+    }
+    assert_eq!(last.as_deref(), Some("inactive"));
+}
+
+#[tokio::test]
+async fn p5_a_viewer_of_a_server_that_goes_down_is_to_come_again() {
+    let mut server = live().await;
+    let session = watching(&server).await;
+    let events = event_stream(&server, &session, r#"["inactive", "reconnect"]"#).await;
+    let mut events = server.open(&server.token, &events).await;
+    let (code, told) = tokio::join!(server.terminate(), event(&mut events));
+    assert_eq!(code, Some(0));
+    assert_eq!(told, Some(("reconnect".to_owned(), serde_json::json!({}))));
+    assert_eq!(event(&mut events).await, None);
+}
+
+#[tokio::test]
+async fn p5_event_streams_end_with_their_session_and_the_oldest_when_there_are_too_many() {
+    let server = live().await;
+    let session = watching(&server).await;
+    let first = event_stream(&server, &session, "[]").await;
+    let mut reading = server.open(&server.token, &first).await;
+    for _ in 0..4 {
+        event_stream(&server, &session, "[]").await;
+    }
+    assert_eq!(event(&mut reading).await, None);
+    assert_eq!(server.call(Method::GET, &first).await.status, 404);
+    let next = event_stream(&server, &session, "[]").await;
+    assert_eq!(server.call(Method::DELETE, &session).await.status, 200);
+    assert_eq!(server.call(Method::GET, &next).await.status, 404);
+}
+
+#[tokio::test]
+async fn p5_a_layer_is_chosen_by_its_rid_and_a_wish_that_cannot_be_kept_is_refused() {
+    let server = live().await;
+    let layer = format!("{}/layer", watching(&server).await);
+    let choose = |wish: &'static str| server.send_as(&server.token, Method::POST, &layer, wish);
+    for good in [
+        r#"{"mediaId": "0", "rid": "360p30"}"#,
+        r#"{"mediaId": "0"}"#,
+        "{}",
+    ] {
+        assert_eq!(choose(good).await.status, 200, "{good}");
+    }
+    for bad in [
+        r#"{"mediaId": "1"}"#,
+        r#"{"maxWidth": 640}"#,
+        r#"{"spatialLayerId": 1}"#,
+    ] {
+        choose(bad).await.problem(400);
+    }
+    choose(r#"{"rid": "no-such"}"#).await.problem(404);
 }
 
 #[tokio::test]

@@ -8,9 +8,11 @@
 pub mod caller;
 mod decisions;
 pub mod door;
+mod drain;
 mod extract;
 mod headers;
 mod hls;
+mod ice_server;
 pub mod listen;
 mod metrics;
 mod pages;
@@ -22,13 +24,15 @@ mod streams;
 pub mod token;
 mod webrtc;
 mod whep;
+mod whep_events;
 mod whip;
 
 pub use caller::Caller;
 pub use door::{Door, Grant};
+pub use ice_server::{Account, IceServer};
 pub use listen::Listener;
 pub use metrics::Access as MetricsAccess;
 pub use policies::PolicyStore;
 pub use problem::Problem;
-pub use router::{App, IceServer, router};
+pub use router::{App, router};
 pub use scope::{Scope, Scopes};

@@ -11,8 +11,8 @@ use axum::{
 use lockgate_session::{Desk, Streams};
 
 use crate::{
-    Door, PolicyStore, Problem, decisions, headers, hls, metrics, pages, policies, streams, webrtc,
-    whep, whip,
+    Door, PolicyStore, Problem, decisions, drain, headers, hls, metrics, pages, policies, streams,
+    webrtc, whep, whep_events, whip,
 };
 
 /// What handlers work on. Cheap to clone.
@@ -27,20 +27,9 @@ pub struct App {
     /// Who may do what.
     pub door: std::sync::Arc<Door>,
     /// STUN and TURN servers handed to peers.
-    pub ice_servers: std::sync::Arc<[IceServer]>,
+    pub ice_servers: std::sync::Arc<[crate::IceServer]>,
     /// Who may read `/metrics`.
     pub metrics: metrics::Access,
-}
-
-/// A STUN or TURN server for peers (RFC 9725 §4.6).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IceServer {
-    /// `stun:…`, `turn:…` or `turns:…`.
-    pub url: String,
-    /// TURN user name.
-    pub username: Option<String>,
-    /// TURN password.
-    pub credential: Option<String>,
 }
 
 /// The whole HTTP surface.
@@ -62,6 +51,11 @@ pub fn router(app: App) -> Router {
             get(webrtc::nothing).patch(whep::patch).delete(whep::end),
         )
         .route("/whep/{stream}/{session}/layer", post(whep::layer))
+        .route("/whep/{stream}/{session}/sse", post(whep_events::open))
+        .route(
+            "/whep/{stream}/{session}/sse/{events}",
+            get(whep_events::read).delete(whep_events::close),
+        )
         .route("/whep/{stream}/{session}/events", get(whep::events))
         .route("/hls/{stream}/playlist.m3u8", get(hls::multivariant))
         .route("/hls/{stream}/{rung}/{file}", get(hls::file))
@@ -87,23 +81,7 @@ pub fn router(app: App) -> Router {
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(|_| {
             Problem::internal().into_response()
         }))
+        .layer(middleware::from_fn(drain::refused_bodies))
         .layer(middleware::from_fn(headers::open_to_all_origins))
         .with_state(app)
-}
-
-impl IceServer {
-    /// As a `Link` header has it (RFC 9725 §4.6).
-    pub(crate) fn link(&self) -> String {
-        let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");
-        let mut link = format!("<{}>; rel=\"ice-server\"", self.url);
-        if let (Some(username), Some(credential)) = (&self.username, &self.credential) {
-            link.push_str(&format!(
-                "; username=\"{}\"; credential=\"{}\"",
-                quoted(username),
-                quoted(credential)
-            ));
-            link.push_str("; credential-type=\"password\"");
-        }
-        link
-    }
 }

@@ -1,6 +1,6 @@
 //! What WHIP and WHEP have in common: the 201, fragments for a session, and what an empty resource shows.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -12,7 +12,7 @@ use lockgate_ports::{
 };
 use lockgate_session::{Error, Joined};
 
-use crate::{App, Problem, router::IceServer};
+use crate::{App, Problem};
 
 /// The 201: the answer, where the session is, its ICE entity tag, and what the client may use.
 pub(crate) fn created(app: &App, url: &str, joined: Joined, links: &[String]) -> Response {
@@ -22,7 +22,8 @@ pub(crate) fn created(app: &App, url: &str, joined: Joined, links: &[String]) ->
     set(headers, header::CACHE_CONTROL, "no-store");
     set(headers, header::LOCATION, url);
     set(headers, header::ETAG, &quoted_tag(&joined.ice_tag));
-    let servers = app.ice_servers.iter().map(IceServer::link);
+    let now = SystemTime::now();
+    let servers = app.ice_servers.iter().map(|server| server.link(now));
     for link in servers.chain(links.iter().cloned()) {
         if let Ok(link) = HeaderValue::try_from(link) {
             headers.append(header::LINK, link);

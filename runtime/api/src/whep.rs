@@ -20,7 +20,7 @@ use crate::{
     App, Caller, Problem,
     extract::{Name, Sdp, SdpFragment, Session, bounded},
     scope::Action,
-    webrtc,
+    webrtc, whep_events,
 };
 
 /// `POST /whep/{stream}`: an offer in, 201 with the answer out.
@@ -39,6 +39,7 @@ pub(crate) async fn subscribe(
     let url = format!("/whep/{name}/{}", joined.session);
     let links = [
         format!("<{url}/layer>; rel=\"urn:ietf:params:whep:ext:core:layer\""),
+        whep_events::link(&url),
         format!("<{url}/events>; rel=\"urn:lockgate:whep:events\""),
     ];
     Ok(webrtc::created(&app, &url, joined, &links))
@@ -92,10 +93,14 @@ pub(crate) async fn end(
     Ok(StatusCode::OK)
 }
 
-/// What a viewer asks for by the layer extension.
+/// What a viewer asks for by the layer extension. A rendition is one layer: what chooses inside one is refused, as is
+/// what we do not know, for a wish that is passed over would look as if it were kept.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Layer {
+    /// The place of the video section in the SDP, as `layers` events name it.
+    #[serde(default)]
+    media_id: Option<String>,
     /// A track id as `layers` events name it; absent or null leaves the choice to the policy.
     #[serde(default)]
     rid: Option<TrackId>,
@@ -118,6 +123,15 @@ pub(crate) async fn layer(
             "send {{\"rid\": \"TRACK\"}}, or {{}} for the server's choice: {error}"
         ))
     })?;
+    let section = app.streams.video_section(&name, session)?;
+    if let Some(wanted) = layer.media_id
+        && section.is_none_or(|section| section.to_string() != wanted)
+    {
+        return Err(Problem::bad_body(match section {
+            Some(section) => format!("mediaId is {wanted:?}; the video section is \"{section}\""),
+            None => "this session has no video section".to_owned(),
+        }));
+    }
     app.streams
         .choose(&name, session, layer.rid.or(layer.encoding_id))
         .await?;

@@ -35,6 +35,8 @@ pub struct Accepted {
     pub answer: String,
     /// The video codecs both sides can use, best first.
     pub video_codecs: Vec<VideoCodec>,
+    /// The place of the video section in offer and answer, counted from 0.
+    pub video_section: Option<usize>,
     /// The peer, alive until closed or dropped.
     pub peer: Arc<dyn Peer>,
 }

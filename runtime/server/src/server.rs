@@ -3,7 +3,7 @@
 use std::{num::NonZero, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use lockgate_api::{App, Door, IceServer, Listener, Scope, Scopes, token};
+use lockgate_api::{Account, App, Door, IceServer, Listener, Scope, Scopes, token};
 use lockgate_fetch::Fetcher;
 use lockgate_media::BroadcastName;
 use lockgate_ports::{
@@ -197,12 +197,27 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
 }
 
 fn ice_server(server: &config::IceServer) -> IceServer {
+    let username = server.username.clone();
+    let fixed = |(username, credential)| Account::Fixed {
+        username,
+        credential,
+    };
+    let account = match &server.secret {
+        Some(secret) => Some(Account::Timed {
+            user: username.unwrap_or_else(|| "lockgate".to_owned()),
+            secret: secret.clone(),
+            ttl: server.ttl_s.map_or(TURN_TTL, Duration::from_secs),
+        }),
+        None => username.zip(server.credential.clone()).map(fixed),
+    };
     IceServer {
         url: server.url.clone(),
-        username: server.username.clone(),
-        credential: server.credential.clone(),
+        account,
     }
 }
+
+/// How long a TURN name is good for where nothing is configured.
+const TURN_TTL: Duration = Duration::from_secs(86_400);
 
 /// The token printed at the start is good for a day.
 const TOKEN_TTL: Duration = Duration::from_secs(86_400);

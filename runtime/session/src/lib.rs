@@ -8,6 +8,7 @@
 pub mod control;
 pub mod desk;
 mod error;
+mod events;
 mod hls;
 mod id;
 mod info;
@@ -20,6 +21,7 @@ mod tests;
 
 pub use desk::{Desk, DeskError, Durations, Measures};
 pub use error::Error;
+pub use events::{Event, EventKind, Events, Layer};
 pub use hls::{Hls, HlsConfig, MediaFile};
 pub use id::SessionId;
 pub use info::{StreamInfo, TrackInfo, ViewerInfo};

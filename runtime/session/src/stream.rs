@@ -26,6 +26,7 @@ use crate::{
     Error, Hls, SessionId, StreamInfo, TrackInfo, ViewerInfo,
     control::{self, Group, Known, Renditions},
     desk::{About, Desk, DeskError, named},
+    events::Outlook,
     viewer::Viewer,
 };
 
@@ -39,9 +40,21 @@ pub(crate) struct Stream {
     renditions: Mutex<Renditions>,
     desk: Desk,
     started: Instant,
-    ended: watch::Sender<bool>,
+    /// Why it ended, once it has.
+    pub(crate) ended: watch::Sender<Option<Ended>>,
+    /// What there is to tell about it.
+    pub(crate) outlook: watch::Sender<Outlook>,
     /// A viewer's link carries less than it was taken to.
     pub(crate) congested: Arc<Notify>,
+}
+
+/// Why a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Its source is over, or somebody ended it.
+    Over,
+    /// The server goes down.
+    ServerStops,
 }
 
 /// Where a stream's media comes from.
@@ -68,7 +81,8 @@ impl Stream {
             renditions: Mutex::default(),
             desk,
             started: Instant::now(),
-            ended: watch::Sender::new(false),
+            ended: watch::Sender::new(None),
+            outlook: watch::Sender::default(),
             congested: Arc::default(),
         }
     }
@@ -78,7 +92,7 @@ impl Stream {
     }
 
     pub(crate) fn is_ended(&self) -> bool {
-        *self.ended.borrow()
+        self.ended.borrow().is_some()
     }
 
     pub(crate) fn viewers(&self) -> MutexGuard<'_, HashMap<SessionId, Arc<Viewer>>> {
@@ -100,7 +114,7 @@ impl Stream {
         }
     }
 
-    fn no_session(&self, session: SessionId) -> Error {
+    pub(crate) fn no_session(&self, session: SessionId) -> Error {
         Error::NoSession {
             broadcast: self.name().clone(),
             session,
@@ -127,19 +141,24 @@ impl Stream {
                     tracing::info!(broadcast = %self.name(), reason, "the broadcast is over");
                     break;
                 }
-                _ = ended.wait_for(|ended| *ended) => break,
+                _ = ended.wait_for(Option::is_some) => break,
             }
             if cause == Cause::Congestion {
                 // Many links may get narrower at once: all of them are in one step.
                 tokio::time::sleep_until(stepped + control::STEP_INTERVAL_MIN).await;
             }
         }
-        self.end();
+        self.end(Ended::Over);
     }
 
     /// Ends everything at once: viewers, publisher, playlists. Idempotent.
-    pub(crate) fn end(&self) {
-        if self.ended.send_replace(true) {
+    pub(crate) fn end(&self, why: Ended) {
+        let first = |ended: &mut Option<Ended>| {
+            let first = ended.is_none();
+            ended.get_or_insert(why);
+            first
+        };
+        if !self.ended.send_if_modified(first) {
             return;
         }
         if let Origin::Peer { peer, .. } = &self.origin {
@@ -177,6 +196,12 @@ impl Stream {
                 .retain(|_, viewer| !matches!(*viewer.peer.state().borrow(), PeerState::Closed(_)));
             viewers.values().cloned().collect()
         };
+        let outlook = Outlook::new(&renditions, viewers.len());
+        self.outlook.send_if_modified(|current| {
+            let news = !current.is_like(&outlook);
+            *current = outlook;
+            news
+        });
         let known: Vec<Known<'_>> = viewers
             .iter()
             .map(|viewer| Known {

@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use crate::{
     Error, Hls, HlsConfig, SessionId, StreamInfo, ViewerInfo,
     desk::{About, Desk},
-    stream::{Origin, Stream},
+    stream::{Ended, Origin, Stream},
     viewer::{Verdict, Viewer},
 };
 
@@ -178,16 +178,10 @@ impl Streams {
         let session = SessionId::random();
         let joined = Joined {
             session,
-            answer: accepted.answer,
+            answer: accepted.answer.clone(),
             ice_tag: accepted.peer.ice_tag(),
         };
-        let viewer = Arc::new(Viewer::new(
-            session,
-            accepted.peer,
-            accepted.video_codecs,
-            cap_kbps,
-            selection,
-        ));
+        let viewer = Arc::new(Viewer::new(session, accepted, cap_kbps, selection));
         {
             let mut viewers = stream.viewers();
             if viewers.len() >= max {
@@ -221,7 +215,7 @@ impl Streams {
     pub fn unpublish(&self, name: &BroadcastName, session: SessionId) -> Result<(), Error> {
         let stream = self.live(name)?;
         stream.publisher(session)?;
-        stream.end();
+        stream.end(Ended::Over);
         Ok(())
     }
 
@@ -306,7 +300,7 @@ impl Streams {
 
     /// Ends a broadcast, whatever its source.
     pub fn stop(&self, name: &BroadcastName) -> Result<(), Error> {
-        self.live(name)?.end();
+        self.live(name)?.end(Ended::Over);
         Ok(())
     }
 
@@ -314,7 +308,7 @@ impl Streams {
     pub fn shut_down(&self) {
         self.lock().closing = true;
         for stream in self.all() {
-            stream.end();
+            stream.end(Ended::ServerStops);
         }
         self.lock().streams.clear();
     }
@@ -334,7 +328,7 @@ impl Streams {
         self.lock().streams.values().filter_map(taken).collect()
     }
 
-    fn live(&self, name: &BroadcastName) -> Result<Arc<Stream>, Error> {
+    pub(crate) fn live(&self, name: &BroadcastName) -> Result<Arc<Stream>, Error> {
         match self.lock().streams.get(name) {
             Some(Slot::Taken(stream, _)) if !stream.is_ended() => Ok(Arc::clone(stream)),
             _ => Err(Error::NotLive(name.clone())),
@@ -423,7 +417,7 @@ impl Reserved {
     fn fill(mut self, stream: Arc<Stream>) -> Result<(), Error> {
         let mut live = self.streams.lock();
         if live.closing {
-            stream.end();
+            stream.end(Ended::ServerStops);
             return Err(Error::ShuttingDown);
         }
         let tender = own(self.streams.clone().tend(Arc::clone(&stream)));

@@ -94,6 +94,7 @@ impl FakeSignaller {
         Ok(Accepted {
             answer: "answer".to_owned(),
             video_codecs: vec![VideoCodec::H264],
+            video_section: Some(0),
             peer,
         })
     }

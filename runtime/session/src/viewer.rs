@@ -1,13 +1,16 @@
 //! One WebRTC viewer: its peer, what it is to be sent, and what is remembered about it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use lockgate_media::{TrackId, VideoCodec};
-use lockgate_ports::{Peer, Selection};
+use lockgate_ports::{Accepted, Peer, Selection};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::{SessionId, ViewerInfo, control::Bounds};
+use crate::{SessionId, ViewerInfo, control::Bounds, events::EventStream};
 
 /// What was last decided about a viewer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -30,6 +33,10 @@ pub(crate) struct Viewer {
     /// What the viewer chose itself; `None` leaves it to the policy.
     chosen: Mutex<Option<TrackId>>,
     judged: Mutex<Judged>,
+    /// The place of the video section in its SDP.
+    pub(crate) video_section: Option<usize>,
+    /// The event streams it made.
+    pub(crate) event_streams: Mutex<VecDeque<EventStream>>,
 }
 
 /// What the other kinds last said of a viewer.
@@ -44,15 +51,16 @@ pub struct Judged {
 impl Viewer {
     pub(crate) fn new(
         id: SessionId,
-        peer: Arc<dyn Peer>,
-        video_codecs: Vec<VideoCodec>,
+        accepted: Accepted,
         cap_kbps: Option<u32>,
         selection: watch::Sender<Selection>,
     ) -> Self {
         Self {
             id,
-            peer,
-            video_codecs,
+            peer: accepted.peer,
+            video_codecs: accepted.video_codecs,
+            video_section: accepted.video_section,
+            event_streams: Mutex::default(),
             cap_kbps,
             selection,
             verdict: watch::Sender::new(None),

@@ -163,6 +163,7 @@ impl Core {
         Ok(Accepted {
             answer,
             video_codecs: kinds(&offer),
+            video_section: offer.video_section,
             peer,
         })
     }
@@ -228,6 +229,7 @@ impl Core {
         Ok(Accepted {
             answer,
             video_codecs: kinds(&offer),
+            video_section: offer.video_section,
             peer,
         })
     }

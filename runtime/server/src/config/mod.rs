@@ -75,12 +75,18 @@ pub struct Webrtc {
 pub struct IceServer {
     /// `stun:…`, `turn:…` or `turns:…`.
     pub url: String,
-    /// TURN user name.
+    /// TURN user name; with a `secret`, what stands in it after its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// TURN password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential: Option<String>,
+    /// The secret shared with the TURN server, from which each peer gets a name and password of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+    /// How long such a name is good for, in s, 60 to 604800; a day if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl_s: Option<u64>,
 }
 
 /// Where media comes from, besides publishers.

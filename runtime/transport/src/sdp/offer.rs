@@ -32,6 +32,8 @@ pub(crate) struct Offer {
     pub(crate) names_rtx: bool,
     /// The video codecs we can use, best first; empty without a video section.
     pub(crate) video: Vec<OfferedCodec<VideoCodec>>,
+    /// The place of the video section, counted from 0.
+    pub(crate) video_section: Option<usize>,
     /// The peer's ICE credentials; others in a fragment mean a restart.
     pub(crate) ice: Credentials,
     /// Whether the peer wants to be the DTLS client (`a=setup:active`), so that we must be the server.
@@ -75,14 +77,18 @@ impl Offer {
             )));
         }
         let (mut audio, mut video) = (None, None);
-        for section in sections {
+        let mut video_section = None;
+        for (at, section) in sections.iter().enumerate() {
             // RFC 9429 §5.2.1: port 0 is a rejected section unless it is only to be bundled.
             if section.media_name.port.value == 0 && !section.has_attribute("bundle-only") {
                 continue;
             }
             let place = match section.media_name.media.as_str() {
                 "audio" => &mut audio,
-                "video" => &mut video,
+                "video" => {
+                    video_section = Some(at);
+                    &mut video
+                }
                 other => {
                     // RFC 9725 §4.4.3: no partial success, so nothing is left out in silence.
                     return Err(unsupported(format!(
@@ -156,6 +162,7 @@ impl Offer {
             red,
             names_rtx,
             video,
+            video_section,
             ice,
             peer_is_dtls_client,
         })
