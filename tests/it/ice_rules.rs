@@ -66,6 +66,88 @@ async fn i03_i04_no_dtls_before_a_nominated_pair_that_was_checked_both_ways() {
 }
 
 #[tokio::test]
+async fn i05_a_profile_without_feedback_or_encryption_is_refused() {
+    let server = Server::start("", &[]).await;
+    // RFC 8834 §4.2 asks for feedback (RFC 5124).
+    for profile in ["UDP/TLS/RTP/SAVP", "RTP/SAVPF", "RTP/AVPF", "RTP/AVP"] {
+        let offer = OFFER.replace("UDP/TLS/RTP/SAVPF", profile);
+        let detail = server.offer("/whip/live", &offer).await.problem(422);
+        assert!(detail.contains(profile), "{detail}");
+    }
+    assert_eq!(server.offer("/whip/live", OFFER).await.status, 201);
+}
+
+#[tokio::test]
+async fn i07_rtcp_mux_that_is_not_offered_is_not_assumed() {
+    let server = Server::start("", &[]).await;
+    let offer = OFFER.replace("a=rtcp-mux\r\n", "");
+    let detail = server.offer("/whip/live", &offer).await.problem(422);
+    assert!(detail.contains("rtcp-mux"), "{detail}");
+}
+
+#[tokio::test]
+async fn i09_candidates_may_come_twice_or_be_unusable_and_half_a_restart_changes_nothing() {
+    let server = Server::start("", &[]).await;
+    let (location, answer) = session(&server, "live").await;
+    let patch = |ufrag: &str, line: &str| {
+        let fragment = format!(
+            "a=ice-ufrag:{ufrag}\r\nm=video 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na={line}\r\n"
+        );
+        let request = server
+            .request(Method::PATCH, &location)
+            .header(header::CONTENT_TYPE, "application/trickle-ice-sdpfrag")
+            .header(header::AUTHORIZATION, format!("Bearer {}", server.token))
+            .header(header::IF_MATCH, "*")
+            .body(Full::from(fragment));
+        server.send(request.expect("a request"))
+    };
+    let host = "candidate:1 1 udp 2 192.0.2.1 5000 typ host";
+    let local = "candidate:2 1 udp 2 6a0e1b3e.local 5000 typ host";
+    for line in [host, host, local, "end-of-candidates", "end-of-candidates"] {
+        assert_eq!(patch("abcd", line).await.status, 204, "{line}");
+    }
+    assert_eq!(patch("efgh", host).await.status, 400);
+    let theirs = Ice::of(&answer);
+    let mut peer = IcePeer::new(&answer, ours()).await;
+    assert_eq!(peer.nominated(&theirs).await[0], 22);
+
+    let many: String = (0..300)
+        .map(|at| format!("a={host} generation {at}\r\n"))
+        .collect();
+    let detail = server
+        .offer("/whip/other", &format!("{OFFER}{many}"))
+        .await
+        .problem(400);
+    assert!(detail.contains("300 candidates"), "{detail}");
+}
+
+#[tokio::test]
+async fn i11_a_new_session_from_the_same_address_has_nothing_of_the_old_one() {
+    let server = Server::start("", &[]).await;
+    let (location, answer) = session(&server, "live").await;
+    let before = Ice::of(&answer);
+    let mut peer = IcePeer::new(&answer, ours()).await;
+    let hello = peer.nominated(&before).await;
+    assert_eq!(server.call(Method::DELETE, &location).await.status, 200);
+    // The old session's last word is an alert (RFC 9147 §5.10).
+    while peer.receive().await[0] != 21 {}
+
+    let (_, answer) = session(&server, "live").await;
+    let after = Ice::of(&answer);
+    assert!(after.ufrag != before.ufrag && after.password != before.password);
+    // Late packets of the old session are nobody's: neither its check nor its handshake gets an answer.
+    peer.send(&before, true).await;
+    peer.raw(&hello).await;
+    let id = peer.send(&after, false).await;
+    assert!(peer.answered(id).await.is_empty());
+    let fresh = peer.nominated(&after).await;
+    // Behind the headers of record and handshake and the version (RFC 9147 §5.3).
+    let random = |hello: &[u8]| hello[27..59].to_vec();
+    assert_eq!(fresh[0], 22);
+    assert_ne!(random(&fresh), random(&hello), "the old handshake went on");
+}
+
+#[tokio::test]
 async fn w08_after_a_restart_the_old_credentials_hold_until_the_new_pair_is_up() {
     let server = Server::start("", &[]).await;
     let (location, answer) = session(&server, "live").await;
