@@ -15,13 +15,14 @@ NAMELESS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --rema
 PLUGINS := abr-reference optimize-reference score-reference ladder-reference auth-reference two-kinds
 say = printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help run test check bench plugins plugins-check guests setup test-setup pages fixtures shots clean
+.PHONY: help run test check bench hostile plugins plugins-check guests setup test-setup pages fixtures shots clean
 
 help:
 	@echo "make run    install what is missing, build release, serve the demo"
 	@echo "make test   install what is missing, run every test"
 	@echo "make check  format, lints, fast tests"
 	@echo "make bench  the benchmark tables"
+	@echo "make hostile  every hostile policy, each while somebody watches"
 	@echo "make plugins  the reference plugins as Wasm components"
 	@echo "make guests   build, test and check first policies in Rust, JavaScript and Python"
 
@@ -54,6 +55,11 @@ bench: test-setup pages fixtures
 	@LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/release/lockgate" target/release/lockgate-bench
 	@$(call say,a viewer behind a link squeezed from 5 Mbit/s to 1 and let go)
 	@LOCKGATE_TEST_WHOLE=1 $(CARGO) test --quiet --release -p lockgate-transport --test loopback -- --nocapture --test-threads 1 squeeze pictures_go_on
+
+# `make test` plays a fifth of them.
+hostile: test-setup pages fixtures
+	@$(call say,hostile policies)
+	@LOCKGATE_HOSTILE=all LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" $(CARGO) nextest run -p lockgate-server -E 'test(hostile)' --no-capture
 
 # The reference policies as components, beside their sources. The result is committed: no Wasm target is needed to build
 # or test the runtime.

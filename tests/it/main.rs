@@ -13,6 +13,7 @@
 //! - `turn`      names for TURN, taken by coturn
 //! - `check`     `lockgate check` against our own server and one that is wrong
 //! - `tutorial`  the page `sdk/README.md`, command by command
+//! - `hostile`   a corpus of policies that mean ill, each played while somebody watches
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
 //!
 //! What a browser must see is in `tests/browser`.
@@ -22,6 +23,7 @@ mod bad_policies;
 mod check;
 mod decisions;
 mod demo;
+mod hostile;
 mod ice_rules;
 mod metrics;
 mod policies;

@@ -4,15 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::ensure;
 use bytes::Bytes;
+use lockgate_tests_peer::{FPS, Publisher, Viewer, clip};
 use serde_json::{Map, Value, json};
 use tokio::time::sleep;
 
 use crate::{
-    clip,
-    publisher::{FPS, Publisher},
+    process,
     server::Server,
     table::{Distribution, Report},
-    viewer::Viewer,
 };
 
 const VIEWERS: [usize; 2] = [1, 20];
@@ -35,7 +34,7 @@ struct Outcome {
 }
 
 pub(crate) async fn measure() -> anyhow::Result<Report> {
-    let clip: Arc<[Bytes]> = clip::make().await?.into();
+    let clip: Arc<[Bytes]> = clip::make(&process::bunny()?).await?.into();
     let bytes: usize = clip.iter().map(Bytes::len).sum();
     let kbps = bytes as f64 * 8.0 / 1000.0 / (clip.len() as f64 / FPS as f64);
     let mut rows = Vec::new();
@@ -94,7 +93,7 @@ async fn with_viewers(clip: &Arc<[Bytes]>, count: usize) -> anyhow::Result<Outco
     let mut viewers = Vec::with_capacity(count);
     for _ in 0..count {
         let mut viewer = Viewer::join(&server, "bench").await?;
-        viewer.pick(&server, "source").await?;
+        server.pick(viewer.session(), "source").await?;
         viewer.read().await?;
         viewers.push(viewer);
     }
@@ -140,7 +139,7 @@ async fn with_viewers(clip: &Arc<[Bytes]>, count: usize) -> anyhow::Result<Outco
     for viewer in viewers {
         viewer.leave(&server).await?;
     }
-    publisher.peer.leave(&server).await?;
+    publisher.leave(&server).await?;
     server.stop().await?;
     Ok(outcome)
 }

@@ -15,18 +15,12 @@
     reason = "printing is what this program is for"
 )]
 
-mod clip;
 mod delay;
-mod frames;
 mod ladder;
 mod memory;
-mod peer;
 mod process;
-mod publisher;
 mod server;
-mod socket;
 mod table;
-mod viewer;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 

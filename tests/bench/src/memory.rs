@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use lockgate_tests_peer::{Publisher, Viewer, clip};
 use serde_json::json;
 use tokio::{
     task::JoinSet,
@@ -10,7 +11,9 @@ use tokio::{
 };
 
 use crate::{
-    clip, process::Held, publisher::Publisher, server::Server, table::Report, viewer::Viewer,
+    process::{self, Held},
+    server::Server,
+    table::Report,
 };
 
 const VIEWERS: usize = 200;
@@ -25,10 +28,10 @@ const PLAY: Duration = Duration::from_secs(15);
 const GO: Duration = Duration::from_secs(10);
 
 pub(crate) async fn measure() -> anyhow::Result<Report> {
-    let clip: Arc<[Bytes]> = clip::make().await?.into();
+    let clip: Arc<[Bytes]> = clip::make(&process::bunny()?).await?.into();
     let server = Arc::new(Server::start().await?);
     let pid = server.pid()?;
-    let publisher = Publisher::start(&server, "bench", &clip).await?;
+    let publisher = Publisher::start(&*server, "bench", &clip).await?;
     // Fill the rings of the hub, run the rung, and let some peers pass.
     play(&server, join(&server, WARM).await?, SETTLE * 2).await?;
     publisher.pause(true);
@@ -45,7 +48,7 @@ pub(crate) async fn measure() -> anyhow::Result<Report> {
     for mut viewer in viewers {
         let server = Arc::clone(&server);
         readers.spawn(async move {
-            viewer.pick(&server, RUNG).await?;
+            server.pick(viewer.session(), RUNG).await?;
             viewer.read().await?;
             anyhow::Ok(viewer)
         });
@@ -77,7 +80,7 @@ pub(crate) async fn measure() -> anyhow::Result<Report> {
     leave(&server, viewers).await?;
     sleep(GO).await;
     let after_again = Held::of(pid)?;
-    publisher.peer.leave(&server).await?;
+    publisher.leave(&*server).await?;
     if let Some(server) = Arc::into_inner(server) {
         server.stop().await?;
     }
@@ -143,7 +146,7 @@ async fn join(server: &Arc<Server>, count: usize) -> anyhow::Result<Vec<Viewer>>
             viewers.push(viewer??);
         }
         let server = Arc::clone(server);
-        joining.spawn(async move { Viewer::join(&server, "bench").await });
+        joining.spawn(async move { Viewer::join(&*server, "bench").await });
     }
     while let Some(viewer) = joining.join_next().await {
         let viewer: anyhow::Result<Viewer> = viewer?;
@@ -155,7 +158,7 @@ async fn join(server: &Arc<Server>, count: usize) -> anyhow::Result<Vec<Viewer>>
 /// Lets viewers watch the rung for a while, and go.
 async fn play(server: &Server, mut viewers: Vec<Viewer>, time: Duration) -> anyhow::Result<()> {
     for viewer in &mut viewers {
-        viewer.pick(server, RUNG).await?;
+        server.pick(viewer.session(), RUNG).await?;
         viewer.read().await?;
     }
     sleep(time).await;

@@ -73,30 +73,6 @@ impl Server {
         })
     }
 
-    /// Posts an offer to `/whip/NAME` or `/whep/NAME`; the answer, and the path of the session.
-    pub(crate) async fn offer(&self, path: &str, sdp: String) -> anyhow::Result<(String, String)> {
-        let request = self
-            .request(Method::POST, path)
-            .header(header::CONTENT_TYPE, "application/sdp")
-            .body(Full::from(sdp))?;
-        let (status, location, body) = self.send(request).await?;
-        ensure!(status == StatusCode::CREATED, "{path}: {status} {body}");
-        Ok((
-            body,
-            location.with_context(|| format!("{path}: no Location"))?,
-        ))
-    }
-
-    /// Ends a session of WHIP or WHEP.
-    pub(crate) async fn end(&self, session: &str) -> anyhow::Result<()> {
-        let request = self
-            .request(Method::DELETE, session)
-            .body(Full::default())?;
-        let (status, _, body) = self.send(request).await?;
-        ensure!(status == StatusCode::OK, "{session}: {status} {body}");
-        Ok(())
-    }
-
     /// Picks the rendition of a viewer, as soon as there is such a one.
     pub(crate) async fn pick(&self, session: &str, rung: &str) -> anyhow::Result<()> {
         let path = format!("{session}/layer");
@@ -155,6 +131,31 @@ impl Server {
             self.child.kill().await?;
             bail!("the server did not go down when asked");
         }
+        Ok(())
+    }
+}
+
+#[async_trait::async_trait]
+impl lockgate_tests_peer::Server for Server {
+    async fn offer(&self, path: &str, sdp: String) -> anyhow::Result<(String, String)> {
+        let request = self
+            .request(Method::POST, path)
+            .header(header::CONTENT_TYPE, "application/sdp")
+            .body(Full::from(sdp))?;
+        let (status, location, body) = self.send(request).await?;
+        ensure!(status == StatusCode::CREATED, "{path}: {status} {body}");
+        Ok((
+            body,
+            location.with_context(|| format!("{path}: no Location"))?,
+        ))
+    }
+
+    async fn end(&self, session: &str) -> anyhow::Result<()> {
+        let request = self
+            .request(Method::DELETE, session)
+            .body(Full::default())?;
+        let (status, _, body) = self.send(request).await?;
+        ensure!(status == StatusCode::OK, "{session}: {status} {body}");
         Ok(())
     }
 }

@@ -12,6 +12,7 @@ use std::{
 };
 
 pub(crate) use hls::{Playlist, variants};
+pub(crate) use http::Answer;
 pub(crate) use http::Lines;
 pub(crate) use server::{Server, lockgate};
 pub(crate) use stun::{Ice, IcePeer};

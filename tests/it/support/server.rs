@@ -202,6 +202,21 @@ impl Server {
     }
 }
 
+#[async_trait::async_trait]
+impl lockgate_tests_peer::Server for Server {
+    async fn offer(&self, path: &str, sdp: String) -> anyhow::Result<(String, String)> {
+        let answer = self.http.offer(path, &sdp).await;
+        anyhow::ensure!(answer.status == 201, "{path}: {}", answer.text());
+        Ok((answer.text(), answer.header("location").to_owned()))
+    }
+
+    async fn end(&self, session: &str) -> anyhow::Result<()> {
+        let answer = self.http.call(hyper::Method::DELETE, session).await;
+        anyhow::ensure!(answer.status.is_success(), "{session}: {}", answer.text());
+        Ok(())
+    }
+}
+
 impl Deref for Server {
     type Target = Http;
 

@@ -47,16 +47,25 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         ],
     ),
     ("tests-tidy", &[]),
+    ("tests-hostile", &[]),
+    ("tests-peer", &["media"]),
     (
         "tests-bench",
-        &["broadcast", "media", "ports", "transcode", "transport"],
+        &[
+            "broadcast",
+            "media",
+            "ports",
+            "tests-peer",
+            "transcode",
+            "transport",
+        ],
     ),
 ];
 
 /// Foreign crates that only one of ours may name.
 const ONLY_IN: &[(&str, &[&str])] = &[
-    ("webrtc", &["transport", "tests-bench"]),
-    ("rtc", &["transport", "tests-bench"]),
+    ("webrtc", &["transport", "tests-peer"]),
+    ("rtc", &["transport", "tests-peer"]),
     ("ffmpeg-next", &["transcode"]),
     ("ffmpeg-sys-next", &["transcode"]),
     ("wasmtime", &["policy-wasm"]),

@@ -1,15 +1,12 @@
 //! Scripts that mean harm, or are merely wrong: each ends as it must, within its steps, and hurts nobody else.
 
-use crate::{
-    common::{project, read_policy},
-    greedy::GREEDY,
-    wrong::WRONG,
-};
+use crate::common::{project, read_policy};
 use lockgate_policy::{
-    Answer, Artifact, Batch, Fault, Kind, Limits, Policy, Refusal, Tick, column,
+    Answer, Artifact, Batch, Fault, Kind, Limits, Policy, Refusal, Tick, column, conformance,
     engine::{Cause, Mode},
 };
 use lockgate_policy_luau::{Luau, LuauArtifact};
+use lockgate_tests_hostile::{Ends, bombs, cunning, scripts};
 use serde_json::Value;
 
 const VIEWERS: usize = 3;
@@ -54,17 +51,17 @@ fn load(source: &str) -> Result<LuauArtifact, String> {
     Luau::load("script.luau", source.as_bytes(), None, limits()).map_err(|error| error.to_string())
 }
 
-/// The instance, or how far a script got: `load`, or `start` and the kind of fault; with the words.
-fn start(source: &str) -> Result<(LuauArtifact, Box<dyn Policy>), (String, String)> {
-    let artifact = load(source).map_err(|what| ("load".to_owned(), what))?;
+/// The instance, or how far a script got, with the words.
+fn start(source: &str) -> Result<(LuauArtifact, Box<dyn Policy>), (Ends, String)> {
+    let artifact = load(source).map_err(|what| (Ends::Load, what))?;
     let policy = artifact
         .instantiate(&Value::Null)
-        .map_err(|fault| (format!("start {}", fault.word()), fault.to_string()))?;
+        .map_err(|fault| (Ends::Start(fault.word().to_owned()), fault.to_string()))?;
     Ok((artifact, policy))
 }
 
 /// What becomes of a script that is asked five times.
-fn outcome(source: &str) -> (String, String) {
+fn outcome(source: &str) -> (Ends, String) {
     let (artifact, mut policy) = match start(source) {
         Ok(started) => started,
         Err(end) => return end,
@@ -88,7 +85,7 @@ fn outcome(source: &str) -> (String, String) {
                     // The instance lives on.
                     assert!(policy.decide(Kind::Abr, &batch, &mut answer).is_ok());
                     return (
-                        format!("row {}", fault.word()),
+                        Ends::Row(fault.word().to_owned()),
                         format!("row {}: {fault}", row + 1),
                     );
                 }
@@ -99,11 +96,11 @@ fn outcome(source: &str) -> (String, String) {
                 }
                 let again = policy.decide(Kind::Abr, &batch, &mut answer);
                 assert!(again.is_err(), "a broken instance answers");
-                return (fault.word().to_owned(), fault.to_string());
+                return (Ends::Fault(fault.word().to_owned()), fault.to_string());
             }
         }
     }
-    ("fine".to_owned(), format!("{:?}", answer.rows))
+    (Ends::Fine, format!("{:?}", answer.rows))
 }
 
 /// The reference still works on this thread.
@@ -126,15 +123,17 @@ fn healthy() {
 #[test]
 fn each_ends_as_it_must() {
     let mut wrong = Vec::new();
-    for (name, wanted, words, source) in GREEDY.iter().chain(WRONG) {
-        let (word, said) = outcome(source);
-        if word != *wanted || !said.contains(words) {
+    for script in scripts() {
+        let name = &script.does;
+        let (end, said) = outcome(&script.source);
+        if end != script.ends || !said.contains(&script.says) || !said.contains(&script.at) {
             wrong.push(format!(
-                "{name}: {word}, not {wanted}: {said}\n    which lacks {words:?}"
+                "{name}: {end:?}, not {:?}: {said}\n    which is to hold {:?} and {:?}",
+                script.ends, script.at, script.says
             ));
         }
         // How it ends is the same each time, and to the step.
-        assert_eq!(outcome(source), (word, said), "{name}");
+        assert_eq!(outcome(&script.source), (end, said), "{name}");
         healthy();
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
@@ -142,103 +141,16 @@ fn each_ends_as_it_must() {
 
 #[test]
 fn bombs_for_the_compiler_are_refused_or_bounded() {
-    let policy = "return {recommend = function() return 1 end}";
-    let fill = |part: &str| part.repeat(60_000 / part.len());
-    let nested = |open: &str, inner: &str, close: &str, times: usize| {
-        format!(
-            "local x = {}{inner}{}\n{policy}",
-            open.repeat(times),
-            close.repeat(times)
-        )
-    };
-    let refused = [
-        ("brackets", nested("(", "1", ")", 5000), "brackets"),
-        ("tables", nested("{", "", "}", 5000), "brackets"),
-        (
-            "functions",
-            nested("function() return ", "1", " end", 2000),
-            "script.luau",
-        ),
-        (
-            "blocks",
-            format!("{}{}\n{policy}", "do ".repeat(9000), "end ".repeat(9000)),
-            "script.luau",
-        ),
-        ("repeats", "repeat ".repeat(9000), "script.luau"),
-        (
-            "ifs",
-            nested("if x then 1 else ", "1", "", 3000),
-            "script.luau",
-        ),
-        ("minus", nested("- ", "1", "", 25_000), "script.luau"),
-        ("not", nested("not ", "1", "", 12_000), "script.luau"),
-        ("powers", nested("1^", "1", "", 25_000), "script.luau"),
-        (
-            "locals",
-            format!("{}{policy}", "local a = {} ".repeat(400)),
-            "local",
-        ),
-        (
-            "too large",
-            format!("{}{policy}", " ".repeat(70_000)),
-            "65536",
-        ),
-        (
-            "types",
-            format!(
-                "type A = {}number{}\n{policy}",
-                "A<".repeat(5000),
-                ">".repeat(5000)
-            ),
-            "script.luau",
-        ),
-        (
-            "interpolation",
-            format!(
-                "local x = {}1{}\n{policy}",
-                "`{".repeat(3000),
-                "}`".repeat(3000)
-            ),
-            "script.luau",
-        ),
-    ];
-    for (name, source, words) in refused {
-        let error = load(&source)
-            .err()
-            .unwrap_or_else(|| panic!("{name} is loaded"));
-        assert!(error.contains(words), "{name}: {error}");
-        assert!(error.len() < 600, "{name}: {error}");
-    }
-    // What compiles is bounded: it loads, or an error says why not.
-    let bounded = [
-        format!("local x = {{{}}}\n{policy}", fill("1,")),
-        format!("local x = {{{}}}\n{policy}", fill("{},")),
-        format!("local x = 1{}\n{policy}", fill("+1")),
-        format!("local x = ''{}\n{policy}", fill("..''")),
-        format!("local x = math{}\n{policy}", fill(".a")),
-        format!(
-            "local x = function() return type{} end\n{policy}",
-            fill("()")
-        ),
-        format!("if x then {} end\n{policy}", fill("elseif x then ")),
-        format!(
-            "local function f() for i = 1, 3 do {} end end\n{policy}",
-            fill("f() ")
-        ),
-        format!(
-            "{}\n{policy}",
-            "for i = 1, 8 do ".repeat(60) + "local x = 1 " + &"end ".repeat(60)
-        ),
-        format!("local x = '{}'\n{policy}", fill("long")),
-        format!("{}{policy}", fill("\n")),
-        format!(
-            "{}\n{policy}",
-            "local function f(a) local function g() return a end ".repeat(90) + &"end ".repeat(90)
-        ),
-    ];
-    for source in bounded {
-        if let Err(error) = load(&source) {
-            assert!(error.contains("script.luau"), "{error}");
+    for bomb in bombs() {
+        let name = bomb.of;
+        match (load(&bomb.source), bomb.says) {
+            (Ok(_), None) => {}
+            (Ok(_), Some(_)) => panic!("{name} is loaded"),
+            (Err(error), says) => {
+                let says = says.unwrap_or("script.luau");
+                assert!(error.contains(says), "{name}: {error}");
+                assert!(error.len() < 600, "{name}: {error}");
+            }
         }
     }
     healthy();
@@ -298,4 +210,43 @@ fn a_batch_of_another_width_is_refused() {
         policy.decide(Kind::Score, &batch(8), &mut answer),
         Err(Fault::NotAnswered(Kind::Score))
     );
+}
+
+#[test]
+fn the_cunning_keep_every_rule_while_they_are_tried_and_no_longer() {
+    let mut wrong = Vec::new();
+    for script in cunning() {
+        let name = &script.does;
+        let artifact = Luau::load(
+            "script.luau",
+            script.source.as_bytes(),
+            None,
+            Limits::default(),
+        )
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+        if let Err(broken) = conformance::check(&artifact, &Value::Null, 60) {
+            wrong.push(format!("{name} is found out: {broken}"));
+            continue;
+        }
+        let mut policy = artifact.instantiate(&Value::Null).unwrap();
+        let mut asked = batch(artifact.manifest().memo(Kind::Abr));
+        let memo = asked.memo.len() / VIEWERS;
+        let end = (0..5).find_map(|_| {
+            let mut answer = Answer::default();
+            if let Err(fault) = policy.decide(Kind::Abr, &asked, &mut answer) {
+                return Some((Ends::Fault(fault.word().to_owned()), fault.to_string()));
+            }
+            asked.memo.clone_from(&answer.memo);
+            if let Some(Refusal { fault, .. }) = answer.refused.first() {
+                return Some((Ends::Row(fault.word().to_owned()), fault.to_string()));
+            }
+            let said = conformance::form(Kind::Abr, &asked, &answer, memo).err();
+            said.map(|said| (Ends::Row("bad_output".to_owned()), said))
+        });
+        let (end, said) = end.unwrap_or((Ends::Fine, String::new()));
+        if end != script.ends || !said.contains(&script.says) {
+            wrong.push(format!("{name}: {end:?}, not {:?}: {said}", script.ends));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }

@@ -4,9 +4,7 @@
 
 mod common;
 mod contract;
-mod greedy;
 mod host;
 mod hostile;
 mod reference;
 mod rows;
-mod wrong;

@@ -7,7 +7,7 @@ use lockgate_policy::{
 use serde_json::{Value, json};
 
 use super::{
-    guest::{ANSWER, Guest, MODULE, load, manifest},
+    guest::{ANSWER, Guest, MODULE, Try, load, manifest},
     *,
 };
 

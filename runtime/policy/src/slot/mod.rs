@@ -214,7 +214,7 @@ impl Slot {
         if let Some(other) = line {
             seat.share_space(other);
         }
-        if let Some(active) = self.seats.last_mut() {
+        if let Some(active) = self.seats.last() {
             seat.inherit(active);
         }
         self.generation += 1;
@@ -227,12 +227,10 @@ impl Slot {
         Ok(self.generation)
     }
 
-    /// Goes back to the policy before the active one, or to the built-in.
+    /// Goes back to the policy before the active one, or to the built-in. It goes on with what it carried itself: what the
+    /// one that goes has written may be as bad as its answers.
     pub fn rollback(&mut self) -> Result<(), SwapError> {
-        let mut gone = self.seats.pop().ok_or(SwapError::NothingBefore)?;
-        if let Some(active) = self.seats.last_mut() {
-            active.inherit(&mut gone);
-        }
+        let gone = self.seats.pop().ok_or(SwapError::NothingBefore)?;
         self.gone.keep(&gone);
         Ok(())
     }

@@ -72,6 +72,7 @@ pub(super) struct Seat {
     last: Spent,
 }
 
+#[derive(Clone)]
 struct Carried {
     memo: Vec<f64>,
     seen_ms: u64,
@@ -116,11 +117,12 @@ impl Seat {
         own.name == other.name && own.major() == other.major()
     }
 
-    /// Takes over what another policy of the same name carried: a new version goes on where the old one was.
-    pub(super) fn inherit(&mut self, from: &mut Self) {
+    /// Takes over what another policy of the same name carries: a new version goes on where the old one is. The old one
+    /// keeps its own, for when it is asked again.
+    pub(super) fn inherit(&mut self, from: &Self) {
         let same = self.artifact.manifest().name == from.artifact.manifest().name;
         if same && self.projection.memo() == from.projection.memo() {
-            self.carried = from.carried.drain().collect();
+            self.carried.clone_from(&from.carried);
         }
     }
 

@@ -267,6 +267,28 @@ fn totals_never_go_back_whatever_is_swapped() {
 }
 
 #[test]
+fn what_a_policy_wrote_that_is_rolled_back_goes_with_it() {
+    let (batch, keys) = question();
+    let mut slot = Slot::new(Kind::Abr, Value::Null);
+    slot.swap(Test::new("first"), Value::Null, 0).unwrap();
+    for now in 0..3 {
+        slot.decide(&batch, &keys, now);
+    }
+    let second = Test::new("second");
+    slot.swap(Arc::clone(&second) as Arc<dyn Artifact>, Value::Null, 3)
+        .unwrap();
+    for now in 4..9 {
+        slot.decide(&batch, &keys, now);
+    }
+    slot.rollback().unwrap();
+    let said = slot.decide(&batch, &keys, 10).said;
+    assert!(
+        said.memo_asked.iter().all(|calls| *calls == 3.0),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn what_breaks_a_rule_or_answers_another_kind_never_takes_effect() {
     let mut slot = Slot::new(Kind::Abr, Value::Null);
     let broken = Test::new("broken");

@@ -11,10 +11,14 @@ use std::{
 use tokio::task::JoinSet;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 
-use crate::{frames::Frames, peer::Peer, server::Server, socket::Stamps};
+use crate::{
+    frames::Frames,
+    peer::{Peer, Server},
+    socket::Stamps,
+};
 
 /// One viewer; what it has seen so far.
-pub(crate) struct Viewer {
+pub struct Viewer {
     peer: Peer,
     log: Arc<Log>,
     task: JoinSet<()>,
@@ -22,24 +26,27 @@ pub(crate) struct Viewer {
 
 /// A marked frame that came whole.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Seen {
-    pub(crate) number: u64,
+pub struct Seen {
+    /// What the publisher called it.
+    pub number: u64,
     /// Its last packet at the viewer's socket.
-    pub(crate) arrived: Instant,
+    pub arrived: Instant,
     /// The frame in the viewer's hands: decrypted, in order, complete.
-    pub(crate) whole: Instant,
+    pub whole: Instant,
 }
 
 #[derive(Default)]
 struct Log {
     seen: Mutex<Vec<Seen>>,
+    times: Mutex<Vec<Instant>>,
     frames: AtomicU64,
     packets: AtomicU64,
     packets_lost: AtomicU64,
 }
 
 impl Viewer {
-    pub(crate) async fn join(server: &Server, name: &str) -> anyhow::Result<Self> {
+    /// Joins a broadcast.
+    pub async fn join(server: &impl Server, name: &str) -> anyhow::Result<Self> {
         Ok(Self {
             peer: Peer::watch(server, name).await?,
             log: Arc::default(),
@@ -47,13 +54,13 @@ impl Viewer {
         })
     }
 
-    /// Asks for a rendition.
-    pub(crate) async fn pick(&self, server: &Server, rung: &str) -> anyhow::Result<()> {
-        server.pick(&self.peer.session, rung).await
+    /// The path of its session at the server.
+    pub fn session(&self) -> &str {
+        &self.peer.session
     }
 
     /// Starts to take what comes; waits for the first packet.
-    pub(crate) async fn read(&mut self) -> anyhow::Result<()> {
+    pub async fn read(&mut self) -> anyhow::Result<()> {
         let track = self.peer.track().await?;
         let (log, received) = (Arc::clone(&self.log), Arc::clone(&self.peer.received));
         self.task.spawn(read(track, log, received));
@@ -61,25 +68,34 @@ impl Viewer {
     }
 
     /// The frames seen so far that had a mark.
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub fn seen(&self) -> Vec<Seen> {
         let seen = self.log.seen.lock();
         seen.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// When each whole frame came, marked or not, in order.
+    pub fn times(&self) -> Vec<Instant> {
+        let times = self.log.times.lock();
+        times.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Whole frames so far, marked or not.
-    pub(crate) fn frames(&self) -> u64 {
+    pub fn frames(&self) -> u64 {
         self.log.frames.load(Relaxed)
     }
 
-    pub(crate) fn packets(&self) -> u64 {
+    /// Packets that came.
+    pub fn packets(&self) -> u64 {
         self.log.packets.load(Relaxed)
     }
 
-    pub(crate) fn packets_lost(&self) -> u64 {
+    /// Packets that never came.
+    pub fn packets_lost(&self) -> u64 {
         self.log.packets_lost.load(Relaxed)
     }
 
-    pub(crate) async fn leave(self, server: &Server) -> anyhow::Result<()> {
+    /// Ends its session.
+    pub async fn leave(self, server: &impl Server) -> anyhow::Result<()> {
         self.peer.leave(server).await
     }
 }
@@ -94,6 +110,9 @@ async fn read(track: Arc<dyn TrackRemote>, log: Arc<Log>, received: Arc<Stamps>)
         let mut each = |frame: crate::frames::Frame| {
             let whole = Instant::now();
             log.frames.fetch_add(1, Relaxed);
+            let mut times = log.times.lock().unwrap_or_else(PoisonError::into_inner);
+            times.push(whole);
+            drop(times);
             if let Some((number, arrived)) = frame.number.zip(received.at(frame.timestamp)) {
                 let mut seen = log.seen.lock().unwrap_or_else(PoisonError::into_inner);
                 seen.push(Seen {

@@ -34,10 +34,17 @@ use webrtc::{
     peer_connection::{PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler},
 };
 
-use crate::{
-    server::Server,
-    socket::{H264, Stamps, Watched},
-};
+use crate::socket::{H264, Stamps, Watched};
+
+/// What a peer needs of the server: WHIP and WHEP, whoever speaks them.
+#[async_trait::async_trait]
+pub trait Server: Sync {
+    /// Posts an offer to `/whip/NAME` or `/whep/NAME`; the answer, and the path of the session.
+    async fn offer(&self, path: &str, sdp: String) -> anyhow::Result<(String, String)>;
+
+    /// Ends a session.
+    async fn end(&self, session: &str) -> anyhow::Result<()>;
+}
 
 /// One end of a connection, and the path of its session at the server.
 pub(crate) struct Peer {
@@ -119,7 +126,7 @@ impl Peer {
 
     /// A peer that sends video by WHIP, with the track to write to and its SSRC.
     pub(crate) async fn publish(
-        server: &Server,
+        server: &impl Server,
         name: &str,
     ) -> anyhow::Result<(Self, Arc<TrackLocalStaticRTP>, u32)> {
         let mut peer = Self::new().await?;
@@ -148,7 +155,7 @@ impl Peer {
     }
 
     /// A peer that watches by WHEP.
-    pub(crate) async fn watch(server: &Server, name: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn watch(server: &impl Server, name: &str) -> anyhow::Result<Self> {
         let mut peer = Self::new().await?;
         let direction = towards(RTCRtpTransceiverDirection::Recvonly);
         peer.library
@@ -158,7 +165,7 @@ impl Peer {
         Ok(peer)
     }
 
-    async fn connect(&mut self, server: &Server, path: &str) -> anyhow::Result<()> {
+    async fn connect(&mut self, server: &impl Server, path: &str) -> anyhow::Result<()> {
         let offer = self.library.create_offer(None).await?;
         self.library.set_local_description(offer).await?;
         within(self.gathered.wait_for(|done| *done)).await??;
@@ -182,7 +189,7 @@ impl Peer {
     }
 
     /// Ends the session at the server and the peer here.
-    pub(crate) async fn leave(&self, server: &Server) -> anyhow::Result<()> {
+    pub(crate) async fn leave(&self, server: &impl Server) -> anyhow::Result<()> {
         server.end(&self.session).await?;
         // The server may have closed it first.
         within(self.library.close()).await?.ok();

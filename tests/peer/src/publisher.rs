@@ -10,11 +10,16 @@ use rtc::rtp::{Header, Packet, codec::h264::H264Payloader, packetizer::Payloader
 use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
 use webrtc::media_stream::track_local::{TrackLocal as _, static_rtp::TrackLocalStaticRTP};
 
-use crate::{clip::START_CODE, frames, peer::Peer, server::Server, socket::H264};
+use crate::{
+    clip::START_CODE,
+    frames,
+    peer::{Peer, Server},
+    socket::H264,
+};
 
 /// A live publisher; its frames stop when this is dropped.
-pub(crate) struct Publisher {
-    pub(crate) peer: Peer,
+pub struct Publisher {
+    peer: Peer,
     sends: watch::Sender<bool>,
     newest: watch::Receiver<u64>,
     _task: JoinSet<()>,
@@ -22,8 +27,8 @@ pub(crate) struct Publisher {
 
 impl Publisher {
     /// Starts to publish the clip, again and again.
-    pub(crate) async fn start(
-        server: &Server,
+    pub async fn start(
+        server: &impl Server,
         name: &str,
         clip: &Arc<[Bytes]>,
     ) -> anyhow::Result<Self> {
@@ -42,17 +47,22 @@ impl Publisher {
     }
 
     /// Stops the frames and keeps the connection, or goes on.
-    pub(crate) fn pause(&self, is_paused: bool) {
+    pub fn pause(&self, is_paused: bool) {
         self.sends.send_replace(!is_paused);
     }
 
     /// The number of the frame handed to the library last.
-    pub(crate) fn newest(&self) -> u64 {
+    pub fn newest(&self) -> u64 {
         *self.newest.borrow()
     }
 
+    /// Ends its session.
+    pub async fn leave(self, server: &impl Server) -> anyhow::Result<()> {
+        self.peer.leave(server).await
+    }
+
     /// When the last packet of a frame was handed to the socket; `None` if the frame was never sent.
-    pub(crate) fn sent_at(&self, number: u64) -> Option<Instant> {
+    pub fn sent_at(&self, number: u64) -> Option<Instant> {
         self.peer.sent.at(timestamp_of(number))
     }
 }
@@ -122,6 +132,7 @@ fn timestamp_of(number: u64) -> u32 {
     (number * 90_000 / FPS) as u32
 }
 
-pub(crate) const FPS: u64 = 30;
+/// Frames a second.
+pub const FPS: u64 = 30;
 /// Below any path's limit with all headers.
 const PAYLOAD_MAX: usize = 1100;

@@ -1,22 +1,29 @@
 //! What a publisher sends: H.264 at 720p30 without B-frames, in access units.
 
+use std::{path::Path, process::Stdio};
+
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use lockgate_media::h264::{NAL_AUD, nal_type, nals};
+use tokio::process::Command;
 
-use crate::process;
-
-/// Makes ten seconds out of real pictures, to be sent again and again: about 1.4 Mbit/s, a keyframe every two seconds.
-pub(crate) async fn make() -> anyhow::Result<Vec<Bytes>> {
+/// Makes ten seconds out of the pictures of a file, to be sent again and again: about 1.4 Mbit/s, a keyframe every two
+/// seconds. Needs the system's FFmpeg.
+pub async fn make(pictures: &Path) -> anyhow::Result<Vec<Bytes>> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("clip.h264");
-    let mut making = process::ffmpeg("-stream_loop -1 -i");
-    making.arg(process::bunny()?).args(
+    let mut making = Command::new("ffmpeg");
+    making.args(["-v", "error", "-nostdin", "-y", "-stream_loop", "-1", "-i"]);
+    making.arg(pictures).args(
         "-t 10 -an -vf scale=1280:720,fps=30,format=yuv420p -c:v libx264 -preset superfast -tune zerolatency \
          -profile:v baseline -bf 0 -g 60 -b:v 1400k -maxrate 1400k -bufsize 700k -threads 1 \
          -x264-params aud=1:scenecut=0:repeat-headers=1 -f h264"
             .split_ascii_whitespace(),
     );
-    process::output(making.arg(&file)).await?;
+    making.arg(&file).stdin(Stdio::null()).kill_on_drop(true);
+    let made = making.output().await.context("ffmpeg cannot be started")?;
+    let said = String::from_utf8_lossy(&made.stderr);
+    ensure!(made.status.success(), "ffmpeg made no clip: {said}");
     Ok(units(&std::fs::read(file)?))
 }
 
