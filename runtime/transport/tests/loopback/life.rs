@@ -40,6 +40,34 @@ async fn both_dtls_roles_are_answered_with_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn i02_a_certificate_that_the_offer_does_not_name_ends_the_session() {
+    for role in ["active", "passive"] {
+        // The right one is connected well within this: see the test before.
+        let transport = Transport::bind(Config {
+            udp_listen: "127.0.0.1:0".parse().unwrap(),
+            connect_max: Duration::from_secs(2),
+            ..Config::default()
+        })
+        .await
+        .unwrap();
+        let mut client = Client::new(&[VideoCodec::H264]).await;
+        client.sends_video(VideoCodec::H264).await;
+        let offer = client.offer().await;
+        let (before, digest) = offer.split_once("a=fingerprint:sha-256 ").unwrap();
+        let (digest, after) = digest.split_once("\r\n").unwrap();
+        let other = digest.split(':').rev().collect::<Vec<_>>().join(":");
+        let offer = format!("{before}a=fingerprint:sha-256 {other}\r\n{after}")
+            .replace("setup:actpass", &format!("setup:{role}"));
+        let accepted = transport.publish(offer, broadcast()).await.unwrap();
+        let mut states = accepted.peer.state();
+        client.answer(&accepted.answer).await;
+        let over = |state: &PeerState| !matches!(state, PeerState::Connecting);
+        let state = within(states.wait_for(over)).await.unwrap().clone();
+        assert!(matches!(state, PeerState::Closed(_)), "{role}: {state:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn closing_frees_the_peer_and_its_tracks() {
     let transport = transport().await;
     let broadcast = broadcast();
