@@ -146,7 +146,7 @@ impl Wanted {
     }
 }
 
-fn bad_query(what: &str) -> Problem {
+pub(crate) fn bad_query(what: &str) -> Problem {
     let title = "The query cannot be used";
     Problem::new(
         StatusCode::BAD_REQUEST,

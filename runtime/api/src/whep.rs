@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use axum::{
-    extract::{Request, State},
+    extract::{RawQuery, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{
         IntoResponse, Response,
@@ -18,24 +18,30 @@ use tokio::sync::watch;
 
 use crate::{
     App, Caller, Problem,
+    decisions::bad_query,
     extract::{Name, Sdp, SdpFragment, Session, bounded},
     scope::Action,
     webrtc, whep_events,
 };
 
-/// `POST /whep/{stream}`: an offer in, 201 with the answer out.
+/// `POST /whep/{stream}`: an offer in, 201 with the answer out. `?data_saver=1` asks to save data from the start.
 pub(crate) async fn subscribe(
     State(app): State<App>,
     Name(name): Name,
     caller: Caller,
+    RawQuery(query): RawQuery,
     Sdp(offer): Sdp,
 ) -> Result<Response, Problem> {
     let grant = app.door.admit(&caller, Action::Play(&name)).await?;
+    let saves_data = data_saver(query.as_deref())?;
     let joined = app
         .streams
         .subscribe(&name, offer, grant.cap_kbps)
         .await
         .map_err(not_live_is_a_conflict)?;
+    if saves_data {
+        app.streams.save_data(&name, joined.session, true).await?;
+    }
     let url = format!("/whep/{name}/{}", joined.session);
     let links = [
         format!("<{url}/layer>; rel=\"urn:ietf:params:whep:ext:core:layer\""),
@@ -43,6 +49,18 @@ pub(crate) async fn subscribe(
         format!("<{url}/events>; rel=\"urn:lockgate:whep:events\""),
     ];
     Ok(webrtc::created(&app, &url, joined, &links))
+}
+
+/// `data_saver` of the query; what else stands there is not ours.
+fn data_saver(query: Option<&str>) -> Result<bool, Problem> {
+    let mut pairs = query.unwrap_or_default().split('&');
+    match pairs.find_map(|pair| pair.strip_prefix("data_saver=")) {
+        None | Some("0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(other) => Err(bad_query(&format!(
+            "data_saver is {other:?}; it is 1 to save data, 0 or absent not to"
+        ))),
+    }
 }
 
 /// WHEP draft-03 §4.2: a stream that nobody publishes is 409 with `Retry-After`.
@@ -107,6 +125,9 @@ struct Layer {
     /// What earlier drafts call it.
     #[serde(default)]
     encoding_id: Option<TrackId>,
+    /// Ours: the viewer asks to save data, or no longer does; absent leaves it as it is.
+    #[serde(default)]
+    data_saver: Option<bool>,
 }
 
 /// `POST /whep/{stream}/{session}/layer`: the viewer picks a rendition, or automatic.
@@ -131,6 +152,9 @@ pub(crate) async fn layer(
             Some(section) => format!("mediaId is {wanted:?}; the video section is \"{section}\""),
             None => "this session has no video section".to_owned(),
         }));
+    }
+    if let Some(on) = layer.data_saver {
+        app.streams.save_data(&name, session, on).await?;
     }
     app.streams
         .choose(&name, session, layer.rid.or(layer.encoding_id))

@@ -25,6 +25,8 @@ pub struct AccessUnit {
     /// Which unbroken timeline it belongs to. It rises when the source was restarted, so that what lies on the
     /// two sides does not continue; HLS puts a discontinuity there.
     pub epoch: u32,
+    /// No other picture refers to this one, as the packets it came in said. H.264 says so itself and does not need it.
+    pub discardable: bool,
     /// The coded bytes.
     pub data: Bytes,
     /// RTP payloads, made by the first egress that sends this unit and shared by all others.
@@ -40,6 +42,7 @@ impl AccessUnit {
             duration_90k: 0,
             keyframe,
             epoch: 0,
+            discardable: false,
             data,
             payloads: OnceLock::new(),
         }
@@ -63,6 +66,13 @@ impl AccessUnit {
     #[must_use]
     pub fn with_epoch(mut self, epoch: u32) -> Self {
         self.epoch = epoch;
+        self
+    }
+
+    /// The same unit, to which no other picture refers if `discardable` is true.
+    #[must_use]
+    pub fn with_discardable(mut self, discardable: bool) -> Self {
+        self.discardable = discardable;
         self
     }
 

@@ -145,6 +145,11 @@ pub struct Selection {
     pub audio_twice: Option<bool>,
     /// The bandwidth in kbit/s that would be of use: the link is probed up to it. `None` probes up to what is usual.
     pub useful_kbps: Option<u32>,
+    /// Most frames a second: beyond that, pictures that nothing refers to are left out. `None` leaves out none.
+    pub fps: Option<u32>,
+    /// How long the viewer is to wait at least before it shows a picture, in ms, where it can be told so. `None`
+    /// leaves it to the viewer.
+    pub playout_delay_ms: Option<u32>,
 }
 
 /// Why a peer was not accepted.

@@ -192,6 +192,7 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
             keep_alive: Duration::from_secs(config.hls.keep_alive_s),
         },
         viewers_max: config.webrtc.viewers_max,
+        playout_delay_max: Duration::from_millis(config.webrtc.playout_delay_max_ms),
         linger: Duration::from_secs(30),
     }
 }

@@ -166,6 +166,7 @@ pub(crate) struct Known<'a> {
     pub(crate) key: u64,
     pub(crate) bounds: Bounds<'a>,
     pub(crate) wanted: Option<TrackId>,
+    pub(crate) data_saver: bool,
     pub(crate) link: LinkStats,
 }
 
@@ -204,6 +205,7 @@ pub(crate) fn questions(renditions: &[Rendition], viewers: &[Known<'_>], tick: T
                 ("buffer_s", link.buffer_s),
                 ("current", current.map(|current| current as f64)),
                 ("dropped_frames", Some(link.units_skipped as f64)),
+                ("data_saver", Some(f64::from(u8::from(viewer.data_saver)))),
                 ("cap_kbps", viewer.bounds.cap_kbps.map(f64::from)),
             ],
         );
@@ -321,11 +323,47 @@ pub(crate) fn chosen(
     })
 }
 
+/// The rendition of the same picture with no more than `fps` frames a second, where there is one and what was decided
+/// on has more. It has to need less, or nothing is saved.
+pub(crate) fn thinned(
+    renditions: &[Rendition],
+    bounds: Bounds<'_>,
+    verdict: Verdict,
+    fps: Option<u32>,
+) -> Verdict {
+    let Some(fps) = fps.map(f64::from) else {
+        return verdict;
+    };
+    let playable = playable(renditions, bounds);
+    let Some(decided) = playable.iter().find(|one| one.id == verdict.rung) else {
+        return verdict;
+    };
+    if decided.fps.is_none_or(|has| has <= fps + FPS_SLACK) {
+        return verdict;
+    }
+    let slower = playable
+        .iter()
+        .filter(|one| one.pixels() == decided.pixels() && one.kbps < decided.kbps)
+        .filter_map(|one| Some((one, one.fps.filter(|has| *has <= fps + FPS_SLACK)?)))
+        .max_by(|(_, a), (_, b)| a.total_cmp(b));
+    match slower {
+        Some((slower, _)) => Verdict {
+            rung: slower.id.clone(),
+            reason: format!("{}; {fps} frames a second are enough", verdict.reason),
+            ..verdict
+        },
+        None => verdict,
+    }
+}
+
 /// How often the control step runs.
 pub const TICK: Duration = Duration::from_secs(1);
 
 /// Steps out of turn are no closer than this.
 pub(crate) const STEP_INTERVAL_MIN: Duration = Duration::from_millis(200);
+
+/// 29.97 frames a second are 30.
+const FPS_SLACK: f64 = 0.1;
 
 /// A rung is only chosen when the link carries this many times what it takes.
 const ROOM: f64 = 1.4;
@@ -426,6 +464,31 @@ mod tests {
     }
 
     #[test]
+    fn a_rung_with_fewer_frames_of_the_same_picture_stands_in() {
+        let mut renditions = ladder(VideoCodec::Vp8);
+        let mut half = rendition("480p15", VideoCodec::H264, Role::Rung, 480, 600.0);
+        half.fps = Some(15.0);
+        renditions[2].fps = Some(30.0);
+        renditions.push(half);
+        let after = |fps| {
+            let verdict = Verdict {
+                rung: TrackId::new("480p30").unwrap(),
+                automatic: true,
+                reason: "it fits".to_owned(),
+            };
+            thinned(&renditions, all(&[VideoCodec::H264]), verdict, fps)
+        };
+        assert_eq!(after(Some(15)).rung.as_str(), "480p15");
+        assert_eq!(
+            after(Some(15)).reason,
+            "it fits; 15 frames a second are enough"
+        );
+        for kept in [None, Some(30), Some(60), Some(12)] {
+            assert_eq!(after(kept).rung.as_str(), "480p30", "{kept:?}");
+        }
+    }
+
+    #[test]
     fn viewers_that_decode_the_same_share_a_batch_whose_rungs_rise() {
         let renditions = ladder(VideoCodec::Vp8);
         let (h264, both) = ([VideoCodec::H264], [VideoCodec::H264, VideoCodec::Vp8]);
@@ -433,6 +496,7 @@ mod tests {
             key,
             bounds: all(codecs),
             wanted: TrackId::new("480p30").ok(),
+            data_saver: false,
             link: LinkStats::default(),
         };
         let viewers = [

@@ -9,7 +9,7 @@ use lockgate_ports::transcoder::Status;
 use serde::Serialize;
 
 use crate::{
-    SessionId,
+    Effect, SessionId,
     viewer::{Judged, Verdict},
 };
 
@@ -79,6 +79,8 @@ pub struct ViewerInfo {
     /// What the other policies said of it.
     #[serde(flatten)]
     pub judged: Judged,
+    /// What of the last `optimize` decision is carried out.
+    pub in_effect: Effect,
     /// Its link.
     pub link: LinkStats,
 }

@@ -7,6 +7,7 @@
 
 pub mod control;
 pub mod desk;
+mod effect;
 mod error;
 mod events;
 mod hls;
@@ -20,6 +21,7 @@ mod viewer;
 mod tests;
 
 pub use desk::{Desk, DeskError, Durations, Measures};
+pub use effect::Effect;
 pub use error::Error;
 pub use events::{Event, EventKind, Events, Layer};
 pub use hls::{Hls, HlsConfig, MediaFile};

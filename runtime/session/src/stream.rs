@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use lockgate_broadcast::Broadcast;
@@ -23,7 +24,7 @@ use tokio::{
 };
 
 use crate::{
-    Error, Hls, SessionId, StreamInfo, TrackInfo, ViewerInfo,
+    Effect, Error, Hls, SessionId, StreamInfo, TrackInfo, ViewerInfo,
     control::{self, Group, Known, Renditions},
     desk::{About, Desk, DeskError, named},
     events::Outlook,
@@ -40,6 +41,8 @@ pub(crate) struct Stream {
     renditions: Mutex<Renditions>,
     desk: Desk,
     started: Instant,
+    /// Most that pictures are delayed at viewers so that less is lost.
+    playout_delay_max: Duration,
     /// Why it ended, once it has.
     pub(crate) ended: watch::Sender<Option<Ended>>,
     /// What there is to tell about it.
@@ -71,6 +74,7 @@ impl Stream {
         origin: Origin,
         ladder: Arc<dyn Transcode>,
         desk: Desk,
+        playout_delay_max: Duration,
     ) -> Self {
         Self {
             broadcast,
@@ -81,6 +85,7 @@ impl Stream {
             renditions: Mutex::default(),
             desk,
             started: Instant::now(),
+            playout_delay_max,
             ended: watch::Sender::new(None),
             outlook: watch::Sender::default(),
             congested: Arc::default(),
@@ -202,15 +207,7 @@ impl Stream {
             *current = outlook;
             news
         });
-        let known: Vec<Known<'_>> = viewers
-            .iter()
-            .map(|viewer| Known {
-                key: viewer.key(),
-                bounds: viewer.bounds(),
-                wanted: viewer.wanted(),
-                link: viewer.peer.link(),
-            })
-            .collect();
+        let known: Vec<Known<'_>> = viewers.iter().map(|viewer| viewer.known()).collect();
         let now_ms = self.desk.now_ms();
         let tick = Tick {
             now_ms,
@@ -218,13 +215,27 @@ impl Stream {
             mode: Mode::Webrtc,
             cause,
         };
-        for group in control::questions(&renditions, &known, tick) {
-            let members: Vec<&Arc<Viewer>> = group
-                .viewers
+        let mut groups = control::questions(&renditions, &known, tick);
+        for group in &groups {
+            self.judge(group, &members(group, &viewers)).await;
+        }
+        if viewers
+            .iter()
+            .any(|viewer| viewer.saving_bounds() != viewer.bounds())
+        {
+            // `optimize` judges by all that a viewer was granted, or it would save on what it has saved already.
+            let saving: Vec<Known<'_>> = viewers
                 .iter()
-                .filter_map(|at| viewers.get(*at))
+                .zip(known)
+                .map(|(viewer, known)| Known {
+                    bounds: viewer.saving_bounds(),
+                    ..known
+                })
                 .collect();
-            self.judge(&group, &members).await;
+            groups = control::questions(&renditions, &saving, tick);
+        }
+        for group in groups {
+            let members = members(&group, &viewers);
             let decided = match self.ask(Kind::Abr, &group, &members).await {
                 Ok(decided) => decided,
                 Err(error) => {
@@ -236,8 +247,18 @@ impl Stream {
             for (viewer, row) in members.iter().zip(decided.rows.chunks_exact(width)) {
                 let chosen =
                     control::chosen(&renditions, viewer.bounds(), viewer.chosen().as_ref());
+                let automatic = || {
+                    let verdict = control::verdict(&group, &decided, row)?;
+                    let fps = viewer.effect().fps;
+                    Some(control::thinned(
+                        &renditions,
+                        viewer.saving_bounds(),
+                        verdict,
+                        fps,
+                    ))
+                };
                 viewer.apply(
-                    chosen.or_else(|| control::verdict(&group, &decided, row)),
+                    chosen.or_else(automatic),
                     audio.clone(),
                     control::useful_kbps(&group, row),
                 );
@@ -261,7 +282,7 @@ impl Stream {
             .await
     }
 
-    /// Asks the kinds that describe a viewer rather than decide what it is sent.
+    /// Asks the kinds that describe a viewer, and puts what `optimize` saves into effect.
     async fn judge(&self, group: &Group, members: &[&Arc<Viewer>]) {
         for kind in [Kind::Score, Kind::Optimize] {
             let Ok(decided) = self.ask(kind, group, members).await else {
@@ -272,7 +293,11 @@ impl Stream {
                 let said = Some(named(&decided, kind, row));
                 match kind {
                     Kind::Score => viewer.judged().score = said,
-                    _ => viewer.judged().optimize = said,
+                    _ => {
+                        let saves = viewer.saves_data();
+                        viewer.set_effect(Effect::of(row, saves, self.playout_delay_max));
+                        viewer.judged().optimize = said;
+                    }
                 }
             }
         }
@@ -329,4 +354,13 @@ impl Stream {
             .map(|viewer| viewer.info())
             .collect()
     }
+}
+
+/// The viewers of a group, in the order of its rows.
+fn members<'a>(group: &Group, viewers: &'a [Arc<Viewer>]) -> Vec<&'a Arc<Viewer>> {
+    group
+        .viewers
+        .iter()
+        .filter_map(|at| viewers.get(*at))
+        .collect()
 }

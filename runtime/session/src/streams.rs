@@ -43,6 +43,8 @@ pub struct Config {
     pub hls: HlsConfig,
     /// Most WebRTC viewers of one broadcast.
     pub viewers_max: usize,
+    /// Most that pictures are delayed at WebRTC viewers so that less is lost; zero never delays them.
+    pub playout_delay_max: Duration,
     /// How long the last playlists of an ended broadcast stay, so that players come to its end.
     pub linger: Duration,
 }
@@ -253,6 +255,19 @@ impl Streams {
         Ok(())
     }
 
+    /// A viewer asks to save data, or no longer does.
+    pub async fn save_data(
+        &self,
+        name: &BroadcastName,
+        session: SessionId,
+        on: bool,
+    ) -> Result<(), Error> {
+        let stream = self.live(name)?;
+        stream.viewer(session)?.set_saves_data(on);
+        stream.step(Cause::Tick).await;
+        Ok(())
+    }
+
     /// The decisions about a viewer, and the track that it is really being sent.
     #[expect(
         clippy::type_complexity,
@@ -380,6 +395,7 @@ impl Streams {
             origin,
             ladder,
             self.inner.desk.clone(),
+            self.inner.config.playout_delay_max,
         ))
     }
 

@@ -211,6 +211,7 @@ fn house() -> House {
             keep_alive: Duration::from_secs(30),
         },
         viewers_max: 2,
+        playout_delay_max: Duration::from_millis(500),
         linger: Duration::from_millis(200),
     };
     let desk = Desk::start(
@@ -436,6 +437,73 @@ async fn each_viewer_gets_what_its_link_carries_and_may_choose_itself() {
         "{score:?}"
     );
     assert!(infos[0].judged.optimize.is_some());
+}
+
+#[tokio::test]
+async fn what_optimize_decides_is_carried_out_and_shown() {
+    let house = house();
+    let demo = Input::Demo {
+        width: 64,
+        height: 36,
+        fps: 5,
+    };
+    house.streams.add_source(name("cam"), demo).unwrap();
+    let joined = house
+        .streams
+        .subscribe(&name("cam"), offer(), None)
+        .await
+        .unwrap();
+    let peer = house.signaller.peer(0);
+    let mut selection = peer.selection.clone().unwrap();
+    let first = selection
+        .wait_for(|selection| selection.video.is_some())
+        .await
+        .unwrap()
+        .clone();
+    assert_eq!(first.video.unwrap().as_str(), "720p60");
+    assert_eq!(
+        (first.audio_twice, first.fps, first.playout_delay_ms),
+        (Some(false), Some(60), Some(0))
+    );
+
+    *peer.link.lock().unwrap() = LinkStats {
+        bandwidth_kbps: Some(900.0),
+        loss_pct: Some(5.0),
+        ..LinkStats::default()
+    };
+    let bad = selection
+        .wait_for(|selection| selection.audio_twice == Some(true))
+        .await
+        .unwrap()
+        .clone();
+    assert_eq!((bad.fps, bad.playout_delay_ms), (Some(24), Some(500)));
+
+    // On a link that carries everything, who asks to save data is still sent less, for as long as it asks; what was
+    // saved already is not saved on again, so that it stays there.
+    *peer.link.lock().unwrap() = LinkStats {
+        bandwidth_kbps: Some(9000.0),
+        ..LinkStats::default()
+    };
+    let wanted = |id: &'static str| {
+        move |selection: &Selection| selection.video.as_ref().is_some_and(|on| on.as_str() == id)
+    };
+    selection.wait_for(wanted("720p60")).await.unwrap();
+    let save = async |on| {
+        house
+            .streams
+            .save_data(&name("cam"), joined.session, on)
+            .await
+    };
+    save(true).await.unwrap();
+    selection.wait_for(wanted("360p30")).await.unwrap();
+    let effect = || house.streams.sessions(&name("cam")).unwrap()[0].in_effect;
+    for _ in 0..3 {
+        save(true).await.unwrap();
+        assert_eq!(effect().cap_kbps, Some(1750));
+    }
+    save(false).await.unwrap();
+    assert_eq!(effect().cap_kbps, None);
+    selection.wait_for(wanted("720p60")).await.unwrap();
 }
 
 #[tokio::test]

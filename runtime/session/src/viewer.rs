@@ -2,15 +2,25 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use lockgate_media::{TrackId, VideoCodec};
 use lockgate_ports::{Accepted, Peer, Selection};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Duration, Instant},
+};
 
-use crate::{SessionId, ViewerInfo, control::Bounds, events::EventStream};
+use crate::{
+    Effect, SessionId, ViewerInfo,
+    control::{Bounds, Known},
+    events::EventStream,
+};
 
 /// What was last decided about a viewer.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -37,6 +47,10 @@ pub(crate) struct Viewer {
     pub(crate) video_section: Option<usize>,
     /// The event streams it made.
     pub(crate) event_streams: Mutex<VecDeque<EventStream>>,
+    effect: Mutex<Effect>,
+    data_saver: AtomicBool,
+    /// Until when audio is sent twice although that is not asked for any more.
+    fec_until: Mutex<Option<Instant>>,
 }
 
 /// What the other kinds last said of a viewer.
@@ -66,6 +80,9 @@ impl Viewer {
             verdict: watch::Sender::new(None),
             chosen: Mutex::default(),
             judged: Mutex::default(),
+            effect: Mutex::default(),
+            data_saver: AtomicBool::new(false),
+            fec_until: Mutex::default(),
         }
     }
 
@@ -80,6 +97,59 @@ impl Viewer {
             codecs: &self.video_codecs,
             cap_kbps: self.cap_kbps,
         }
+    }
+
+    /// What it is to be sent at most, saving what `optimize` saves.
+    pub(crate) fn saving_bounds(&self) -> Bounds<'_> {
+        let caps = [self.cap_kbps, self.effect().cap_kbps];
+        Bounds {
+            cap_kbps: caps.into_iter().flatten().min(),
+            ..self.bounds()
+        }
+    }
+
+    /// What policies are told about it.
+    pub(crate) fn known(&self) -> Known<'_> {
+        Known {
+            key: self.key(),
+            bounds: self.bounds(),
+            wanted: self.wanted(),
+            data_saver: self.saves_data(),
+            link: self.peer.link(),
+        }
+    }
+
+    /// Whether it asks to save data.
+    pub(crate) fn saves_data(&self) -> bool {
+        self.data_saver.load(Relaxed)
+    }
+
+    pub(crate) fn set_saves_data(&self, on: bool) {
+        self.data_saver.store(on, Relaxed);
+    }
+
+    /// What of the last `optimize` decision is carried out.
+    pub(crate) fn effect(&self) -> Effect {
+        *self.lock_effect()
+    }
+
+    /// Audio that was sent twice still is for a while: losses come in bursts.
+    pub(crate) fn set_effect(&self, mut effect: Effect) {
+        let now = Instant::now();
+        let mut until = self
+            .fec_until
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        match effect.fec {
+            Some(true) => *until = Some(now + FEC_HOLD),
+            Some(false) if until.is_some_and(|until| now < until) => effect.fec = Some(true),
+            _ => *until = None,
+        }
+        *self.lock_effect() = effect;
+    }
+
+    fn lock_effect(&self) -> MutexGuard<'_, Effect> {
+        self.effect.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn chosen(&self) -> MutexGuard<'_, Option<TrackId>> {
@@ -102,11 +172,14 @@ impl Viewer {
         audio: Option<TrackId>,
         useful_kbps: Option<u32>,
     ) {
+        let effect = self.effect();
         let selection = Selection {
             video: verdict.as_ref().map(|verdict| verdict.rung.clone()),
             audio,
+            audio_twice: effect.fec,
             useful_kbps,
-            ..Selection::default()
+            fps: effect.fps,
+            playout_delay_ms: effect.playout_delay_ms,
         };
         self.selection
             .send_if_modified(|current| replace_if_new(current, selection));
@@ -124,10 +197,14 @@ impl Viewer {
             playing: self.peer.playing().borrow().clone(),
             decision: self.verdict.borrow().clone(),
             judged: self.judged().clone(),
+            in_effect: self.effect(),
             link: self.peer.link(),
         }
     }
 }
+
+/// For how long audio is still sent twice after the last decision for it.
+const FEC_HOLD: Duration = Duration::from_secs(10);
 
 fn replace_if_new<T: PartialEq>(current: &mut T, new: T) -> bool {
     let differs = *current != new;

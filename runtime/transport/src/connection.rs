@@ -26,7 +26,10 @@ use rtc::{
         state::{RTCIceGatheringState, RTCPeerConnectionState},
         transport::RTCDtlsRole,
     },
-    rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind},
+    rtp_transceiver::rtp_sender::{
+        RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability,
+        RtpCodecKind,
+    },
 };
 use tokio::sync::{mpsc, watch};
 use webrtc::{
@@ -35,7 +38,7 @@ use webrtc::{
 };
 
 use crate::{
-    egress::{Outflow, Outlet},
+    egress::{Outflow, Outlet, PLAYOUT_DELAY},
     feedback::{Feedback, Tap},
     net::{self, Credentials, Drivers, Mux, PeerRuntime, Registration},
     sdp::{Offer, OfferedCodec, Purpose},
@@ -290,6 +293,10 @@ fn interceptors(
             let outlet = Outlet::new(Arc::clone(outflow), rtx_types);
             // Registers what is negotiated for it; the numbers themselves are the outlet's.
             configure_twcc_sender_only(Registry::new(), engine)?;
+            let playout_delay = RTCRtpHeaderExtensionCapability {
+                uri: PLAYOUT_DELAY.to_owned(),
+            };
+            engine.register_header_extension(playout_delay, RtpCodecKind::Video, None)?;
             Ok(registry.with(Outlet::SLOT, outlet))
         }
     }

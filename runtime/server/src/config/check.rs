@@ -71,6 +71,12 @@ impl Config {
             .ice_servers
             .iter()
             .try_for_each(check_ice_server)?;
+        within(
+            "webrtc.playout_delay_max_ms",
+            self.webrtc.playout_delay_max_ms as f64,
+            0.0,
+            10_000.0,
+        )?;
         self.check_rungs()?;
         self.check_parameters()?;
         let mut names = HashSet::new();

@@ -67,6 +67,8 @@ pub struct Webrtc {
     pub peers_max: usize,
     /// How long a peer may be silent before its session ends, in s, 1 to 30.
     pub silence_s: u64,
+    /// Most that viewers are told to delay pictures on a link that needs it, in ms, 0 to 10000; 0 never tells them.
+    pub playout_delay_max_ms: u64,
 }
 
 /// A STUN or TURN server.
@@ -267,6 +269,7 @@ impl Default for Webrtc {
             viewers_max: 2000,
             peers_max: 10_000,
             silence_s: 15,
+            playout_delay_max_ms: 500,
         }
     }
 }

@@ -13,14 +13,17 @@ mod link;
 mod outlet;
 mod pacer;
 mod packetise;
+mod playout;
 mod probe;
 mod redundancy;
 mod stream;
 mod task;
+mod thin;
 mod trend;
 
 pub(crate) use estimate::{Arrival, Estimate};
 pub(crate) use link::Link;
 pub(crate) use outlet::{Outflow, Outlet};
+pub(crate) use playout::PLAYOUT_DELAY;
 pub(crate) use stream::Stream;
 pub(crate) use task::{Egress, Leg, run};

@@ -18,6 +18,7 @@ use rtc::{
     rtcp::{
         self,
         payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEstimatedMaximumBitrate,
+        receiver_report::ReceiverReport,
         transport_feedbacks::{
             transport_layer_cc::TransportLayerCc, transport_layer_nack::TransportLayerNack,
         },
@@ -32,6 +33,7 @@ use super::{
     Arrival, Estimate,
     history::{Departures, History},
     pacer::{Next, Pacer},
+    playout::{PLAYOUT_DELAY, Playout},
 };
 
 /// What the outlet and the task of its viewer tell each other.
@@ -45,6 +47,8 @@ pub(crate) struct Outflow {
     waiting_ms: AtomicU32,
     /// The number of the first packet of the newest keyframe, with [`KEYFRAME`] set; 0 before one.
     keyframe: AtomicU32,
+    /// What the viewer is to delay pictures by in ms, with [`DELAY`] set; 0 leaves that to the viewer.
+    playout_delay: AtomicU32,
     /// The link objected to what is sent.
     pub(crate) objected: Notify,
     packets_resent: AtomicU64,
@@ -60,6 +64,18 @@ impl Outflow {
     /// What the viewer could use; the link is probed up to it.
     pub(crate) fn set_goal_kbps(&self, kbps: u32) {
         self.goal_kbps.store(kbps, Relaxed);
+    }
+
+    /// What the viewer is to delay pictures by at least, in ms. `None` leaves it as it is.
+    pub(crate) fn set_playout_delay(&self, ms: Option<u32>) {
+        if let Some(ms) = ms {
+            self.playout_delay.store(DELAY | ms.min(DELAY - 1), Relaxed);
+        }
+    }
+
+    fn playout_delay_ms(&self) -> Option<u32> {
+        let delay = self.playout_delay.load(Relaxed);
+        (delay & DELAY != 0).then_some(delay & (DELAY - 1))
     }
 
     /// How long video waits to leave.
@@ -85,6 +101,8 @@ struct Bound {
     video: bool,
     /// The number of the header extension for transport-wide numbers, where negotiated.
     extension: Option<u8>,
+    /// The number of the header extension for the playout delay, where negotiated.
+    playout: Option<u8>,
     /// Where retransmissions go (RFC 4588), and the next number there.
     rtx: Option<(u32, u16)>,
     /// How far what leaves is behind what came: packets that were dropped while they waited.
@@ -103,6 +121,7 @@ pub(crate) struct Outlet {
     pacer: Pacer,
     history: History,
     departures: Departures,
+    playout: Playout,
     estimate: Estimate,
     has_reports: bool,
     arrivals: Vec<Arrival>,
@@ -124,6 +143,7 @@ impl Outlet {
             pacer: Pacer::default(),
             history: History::default(),
             departures: Departures::default(),
+            playout: Playout::default(),
             estimate: Estimate::default(),
             has_reports: false,
             arrivals: Vec::new(),
@@ -245,6 +265,16 @@ impl Outlet {
             if stream.video {
                 stream.whole = header.marker;
                 self.history.push(now, &packet);
+                if let Some(id) = stream.playout
+                    && let Some(payload) = self.playout.with(
+                        packet.header.sequence_number,
+                        self.shared.playout_delay_ms(),
+                    )
+                {
+                    packet.header.extension = true;
+                    packet.header.extension_profile = ONE_BYTE;
+                    packet.header.extensions.push(Extension { id, payload });
+                }
             }
         }
         self.write(instant, now, packet, extension);
@@ -257,7 +287,9 @@ impl Outlet {
         mut packet: rtp::Packet,
         extension: Option<u8>,
     ) -> usize {
-        let bytes = packet.payload.len() + OVERHEAD;
+        let others = packet.header.extensions.iter();
+        let others: usize = others.map(|one| 1 + one.payload.len()).sum();
+        let bytes = packet.payload.len() + others + OVERHEAD;
         if let Some(id) = extension {
             let number = self.departures.push(now, bytes);
             packet.header.extension = true;
@@ -303,6 +335,15 @@ impl Outlet {
                 self.shared.objected.notify_one();
             }
             self.release(instant, now);
+        } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
+            for report in &report.reports {
+                let is_ours = |stream: &Bound| stream.video && stream.ssrc == report.ssrc;
+                if self.streams.iter().any(is_ours) {
+                    // The lower half; the upper one counts the rounds.
+                    self.playout
+                        .reported((report.last_sequence_number & 0xffff) as u16);
+                }
+            }
         } else if let Some(most) = packet.downcast_ref::<ReceiverEstimatedMaximumBitrate>()
             && !self.has_reports
             && most.bitrate.is_finite()
@@ -393,17 +434,20 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Outlet {
 
 impl Interceptor for Outlet {
     fn bind_local_stream(&mut self, info: &StreamInfo) {
-        let extension = info
-            .rtp_header_extensions
-            .iter()
-            .find(|extension| extension.uri == TRANSPORT_WIDE)
-            .and_then(|extension| u8::try_from(extension.id).ok())
-            .filter(|id| (1..15).contains(id));
+        let negotiated = |uri: &str| {
+            info.rtp_header_extensions
+                .iter()
+                .find(|extension| extension.uri == uri)
+                .and_then(|extension| u8::try_from(extension.id).ok())
+                .filter(|id| (1..15).contains(id))
+        };
+        let (extension, playout) = (negotiated(TRANSPORT_WIDE), negotiated(PLAYOUT_DELAY));
         self.unbind_local_stream(info);
         self.streams.push(Bound {
             ssrc: info.ssrc,
             video: info.mime_type.starts_with("video/"),
             extension,
+            playout,
             rtx: info
                 .ssrc_rtx
                 .filter(|_| !self.rtx_types.is_empty())
@@ -456,3 +500,4 @@ const PAIRS_MAX: usize = 64;
 const PROBE_STEP: Duration = Duration::from_millis(10);
 const BACK_OFF: f64 = 0.85;
 const KEYFRAME: u32 = 1 << 16;
+const DELAY: u32 = 1 << 31;

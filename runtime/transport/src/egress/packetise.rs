@@ -14,10 +14,27 @@ pub(super) fn payloads(codec: VideoCodec, unit: &AccessUnit) -> &[Bytes] {
     unit.payloads(|data| {
         match codec {
             VideoCodec::H264 => h264_payloads(data),
-            VideoCodec::Vp8 => vp8_payloads(data),
+            VideoCodec::Vp8 => vp8_payloads(data, unit.discardable),
         }
         .into_boxed_slice()
     })
+}
+
+/// Whether no other picture refers to this one, so that a viewer can do without it.
+///
+/// H.264 says so in every slice (`nal_ref_idc` 0, ITU-T H.264 §7.4.1), VP8 in the descriptor its packets came with.
+pub(super) fn is_discardable(codec: VideoCodec, unit: &AccessUnit) -> bool {
+    if unit.keyframe {
+        return false;
+    }
+    match codec {
+        VideoCodec::H264 => {
+            let payloads = payloads(codec, unit);
+            let mut heads = payloads.iter().filter_map(|payload| payload.first());
+            !payloads.is_empty() && heads.all(|head| head & 0x60 == 0)
+        }
+        VideoCodec::Vp8 => unit.discardable,
+    }
 }
 
 /// RFC 6184: parameter sets together in one STAP-A, small NAL units alone, large ones as FU-A.
@@ -82,13 +99,15 @@ fn push_nal(data: &Bytes, nal: &[u8], out: &mut Vec<Bytes>) {
     }
 }
 
-/// RFC 7741 §4.2 with the smallest descriptor: one byte that says whether the frame starts here.
-fn vp8_payloads(data: &Bytes) -> Vec<Bytes> {
+/// RFC 7741 §4.2 with the smallest descriptor: one byte that says whether the frame starts here, and whether other
+/// frames do without it.
+fn vp8_payloads(data: &Bytes, discardable: bool) -> Vec<Bytes> {
+    let non_reference = if discardable { 0x20 } else { 0 };
     let mut start = 0x10;
     data.chunks(PAYLOAD_MAX - 1)
         .map(|piece| {
             let mut packet = BytesMut::with_capacity(piece.len() + 1);
-            packet.put_u8(std::mem::take(&mut start));
+            packet.put_u8(std::mem::take(&mut start) | non_reference);
             packet.put_slice(piece);
             packet.freeze()
         })

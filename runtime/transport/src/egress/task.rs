@@ -32,8 +32,9 @@ use super::{
     Link, Outflow, Stream,
     feed::{Feed, Picture},
     gate::{Gate, Passage},
-    packetise::payloads,
+    packetise::{is_discardable, payloads},
     redundancy::Redundancy,
+    thin::Thin,
 };
 use crate::{feedback::Feedback, ingest::KeyframeGate};
 
@@ -94,6 +95,7 @@ pub(crate) async fn run(egress: Egress) {
     let mut tick = tokio::time::interval(REPORT_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut gate = Gate::default();
+    let mut thin = Thin::default();
     let mut redundancy = audio_red.map(Redundancy::new);
     let mut selecting = true;
     let mut wanted = selection.borrow_and_update().clone();
@@ -108,6 +110,10 @@ pub(crate) async fn run(egress: Egress) {
             picture = pictures.next() => {
                 announce(&playing, pictures.playing());
                 match &mut video {
+                    Some(_) if !is_kept(&mut thin, wanted.fps, &picture) => {
+                        link.skipped(picture.skipped);
+                        Ok(())
+                    }
                     Some(leg) => {
                         match gate.judge(Instant::now(), outflow.waiting(), picture.unit.keyframe) {
                             Passage::Closed { ask } => {
@@ -211,6 +217,13 @@ fn select(
     if let Some(kbps) = wanted.useful_kbps {
         outflow.set_goal_kbps(kbps);
     }
+    outflow.set_playout_delay(wanted.playout_delay_ms);
+}
+
+/// Whether a picture is sent to a viewer that is to get `fps` a second at most.
+fn is_kept(thin: &mut Thin, fps: Option<u32>, picture: &Picture) -> bool {
+    let discardable = fps.is_some() && is_discardable(picture.codec, &picture.unit);
+    thin.keep(fps, picture.unit.pts_90k, discardable)
 }
 
 fn announce(playing: &watch::Sender<Option<TrackId>>, now: Option<&TrackId>) {

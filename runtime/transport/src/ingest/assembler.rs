@@ -33,6 +33,8 @@ pub(crate) struct Unit {
     pub(crate) arrived: Instant,
     /// Decoding can start here.
     pub(crate) keyframe: bool,
+    /// Its packets say that no other picture refers to it (VP8).
+    pub(crate) discardable: bool,
     /// In the form of [`lockgate_media::AccessUnit`].
     pub(crate) data: Bytes,
 }
@@ -203,6 +205,7 @@ impl Assembler {
         let Some((timestamp, arrived)) = self.current else {
             return;
         };
+        let discardable = self.builder.is_discardable();
         match self.builder.finish() {
             Err(Broken) => self.spoil(),
             Ok(None) => self.current = None,
@@ -217,6 +220,7 @@ impl Assembler {
                     timestamp,
                     arrived,
                     keyframe,
+                    discardable: discardable && !keyframe,
                     data,
                 }));
             }
@@ -242,6 +246,10 @@ impl Builder {
             Self::Vp8(builder) => Ok(builder.finish()),
             Self::Opus(packet) => Ok(packet.take().map(|data| (data, true))),
         }
+    }
+
+    fn is_discardable(&self) -> bool {
+        matches!(self, Self::Vp8(builder) if builder.is_discardable())
     }
 
     fn reset(&mut self) {

@@ -204,6 +204,9 @@ fn vp8_loses_its_descriptor() {
     assert!(found.keyframe);
     assert_eq!(found.data, key[..]);
     assert!(!unit(bench.send(3000, true, &[0x10, 0x51, 1])).keyframe);
+    // N: no other frame refers to it.
+    assert!(unit(bench.send(6000, true, &[0x30, 0x51, 1])).discardable);
+    assert!(!unit(bench.send(9000, true, &[0x10, 0x51, 1])).discardable);
     // A frame whose beginning is missing is none.
     assert_eq!(
         bench.send(6000, true, &[0x00, 0x51, 1]),

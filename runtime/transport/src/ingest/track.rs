@@ -70,7 +70,8 @@ impl Output {
         producer.push(
             AccessUnit::new(pts, unit.keyframe, unit.data)
                 .with_duration(duration_90k)
-                .with_epoch(place.epoch),
+                .with_epoch(place.epoch)
+                .with_discardable(unit.discardable),
         );
         true
     }

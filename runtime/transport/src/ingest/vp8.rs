@@ -8,6 +8,7 @@ use super::assembler::{Broken, UNIT_MAX};
 #[derive(Debug, Default)]
 pub(super) struct Builder {
     data: BytesMut,
+    discardable: bool,
 }
 
 impl Builder {
@@ -24,6 +25,10 @@ impl Builder {
         if self.data.len() + body.len() > UNIT_MAX {
             return Err(Broken);
         }
+        if self.data.is_empty() {
+            // N: no other frame refers to this one (RFC 7741 §4.2).
+            self.discardable = payload.first().is_some_and(|byte| byte & 0x20 != 0);
+        }
         self.data.extend_from_slice(body);
         Ok(())
     }
@@ -32,6 +37,10 @@ impl Builder {
         let data = self.reset().freeze();
         let keyframe = lockgate_media::vp8::is_keyframe(&data);
         (!data.is_empty()).then_some((data, keyframe))
+    }
+
+    pub(super) fn is_discardable(&self) -> bool {
+        self.discardable
     }
 
     pub(super) fn reset(&mut self) -> BytesMut {

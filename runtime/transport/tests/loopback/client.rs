@@ -26,7 +26,8 @@ use rtc::{
         RTCRtpTransceiverDirection, RTCRtpTransceiverInit,
         rtp_sender::{
             RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpCodingParameters,
-            RTCRtpEncodingParameters, RTCRtpRtxParameters, RtpCodecKind,
+            RTCRtpEncodingParameters, RTCRtpHeaderExtensionCapability, RTCRtpRtxParameters,
+            RtpCodecKind,
         },
     },
 };
@@ -42,6 +43,7 @@ use webrtc::{
 pub(crate) const OPUS: u8 = 111;
 /// Opus with redundancy (RFC 2198).
 pub(crate) const RED: u8 = 63;
+pub(crate) const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 pub(crate) const H264: u8 = 102;
 pub(crate) const VP8: u8 = 96;
 
@@ -132,6 +134,12 @@ impl Client {
             let rtx = codec_rtx(payload_type);
             register(payload_type + 1, rtx, RtpCodecKind::Video);
         }
+        let playout_delay = RTCRtpHeaderExtensionCapability {
+            uri: PLAYOUT_DELAY.to_owned(),
+        };
+        engine
+            .register_header_extension(playout_delay, RtpCodecKind::Video, None)
+            .unwrap();
         let registry = configure_nack(Registry::new(), &mut engine);
         let registry = configure_rtcp_reports(registry);
         let registry = configure_twcc(registry, &mut engine).unwrap();

@@ -8,6 +8,8 @@ mod answers;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod effect;
+#[cfg(test)]
 mod life;
 #[cfg(test)]
 mod loss;

@@ -78,6 +78,8 @@ pub(crate) struct Shown {
     pub(crate) timestamp: u32,
     pub(crate) payload_type: u8,
     pub(crate) data: Bytes,
+    /// Header extensions of its last packet, by their numbers.
+    pub(crate) extensions: Vec<(u8, Bytes)>,
 }
 
 pub(crate) async fn viewer(
@@ -158,6 +160,11 @@ async fn read_video(track: Arc<dyn TrackRemote>, out: mpsc::Sender<Shown>) {
                 timestamp: header.timestamp,
                 payload_type: header.payload_type,
                 data: std::mem::take(&mut data).into(),
+                extensions: header
+                    .extensions
+                    .iter()
+                    .map(|extension| (extension.id, extension.payload.clone()))
+                    .collect(),
             };
             if out.send(shown).await.is_err() {
                 return;
@@ -316,7 +323,7 @@ fn mark_of(shown: &Shown) -> u8 {
 }
 
 /// As [`viewer`], with sound being written so that both tracks open.
-async fn viewer_with_sound(
+pub(crate) async fn viewer_with_sound(
     transport: &Transport,
     broadcast: &Broadcast,
     producer: &Producer,
