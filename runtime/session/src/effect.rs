@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use lockgate_broadcast::track::Track;
+use lockgate_media::{AudioCodec, TrackId};
 use lockgate_policy::column;
 use serde::Serialize;
 
@@ -14,6 +16,10 @@ pub struct Effect {
     pub fps: Option<u32>,
     /// Most to send in kbit/s; only for viewers that ask to save data.
     pub cap_kbps: Option<u32>,
+    /// Audio bitrate in kbit/s. Met by the rendition that has as much or a little more.
+    pub opus_kbps: Option<u32>,
+    /// Audio channels.
+    pub opus_channels: Option<u32>,
     /// How long the viewer is to wait at least before it shows a picture, in ms.
     pub playout_delay_ms: Option<u32>,
 }
@@ -32,6 +38,8 @@ impl Effect {
             cap_kbps: said("cap_kbps")
                 .filter(|kbps| data_saver && *kbps > 0.0)
                 .map(whole),
+            opus_kbps: said("opus_kbps").filter(|kbps| *kbps > 0.0).map(whole),
+            opus_channels: said("opus_channels").map(whole),
             playout_delay_ms: said("buffer_s")
                 .filter(|_| !playout_delay_max.is_zero())
                 .map(|buffer_s| {
@@ -39,6 +47,30 @@ impl Effect {
                     whole(beyond * playout_delay_max.as_secs_f64() * 1000.0)
                 }),
         }
+    }
+}
+
+/// The Opus that a viewer is sent: of the renditions with fewer bits the least that has what was decided, or else the
+/// ordinary one.
+pub(crate) fn sound(effect: Effect, tracks: &[Track]) -> Option<TrackId> {
+    let kbps = effect.opus_kbps.map(u64::from);
+    let channels = effect.opus_channels.unwrap_or(1);
+    let opus = tracks.iter().filter_map(|track| {
+        let format = track.format();
+        let audio = format.audio()?;
+        let has = (audio.bitrate_bps, u32::from(audio.channels));
+        (audio.codec == AudioCodec::Opus).then(|| (track.id(), has))
+    });
+    let ordinary = TrackId::opus();
+    let fewer = opus
+        .clone()
+        .filter(|(id, _)| **id != ordinary)
+        .filter_map(|(id, (bps, has))| (has >= channels).then_some((bps?, id)))
+        .filter(|(bps, _)| kbps.is_some_and(|kbps| *bps >= kbps * 1000))
+        .min();
+    match fewer {
+        Some((_, id)) => Some(id.clone()),
+        None => opus.map(|(id, _)| id).find(|id| **id == ordinary).cloned(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use lockgate_broadcast::Broadcast;
-use lockgate_media::{AudioCodec, BroadcastName, TrackId};
+use lockgate_media::BroadcastName;
 use lockgate_policy::{
     Kind, Tick,
     engine::{Cause, Mode},
@@ -27,6 +27,7 @@ use crate::{
     Effect, Error, Hls, SessionId, StreamInfo, TrackInfo, ViewerInfo,
     control::{self, Group, Known, Renditions},
     desk::{About, Desk, DeskError, named},
+    effect,
     events::Outlook,
     viewer::Viewer,
 };
@@ -188,13 +189,6 @@ impl Stream {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .measure(&tracks, Instant::now());
-        let opus = tracks.iter().find(|track| {
-            track
-                .format()
-                .audio()
-                .is_some_and(|audio| audio.codec == AudioCodec::Opus)
-        });
-        let audio: Option<TrackId> = opus.map(|track| track.id().clone());
         let viewers: Vec<Arc<Viewer>> = {
             let mut viewers = self.viewers();
             viewers
@@ -259,7 +253,7 @@ impl Stream {
                 };
                 viewer.apply(
                     chosen.or_else(automatic),
-                    audio.clone(),
+                    effect::sound(viewer.effect(), &tracks),
                     control::useful_kbps(&group, row),
                 );
             }

@@ -144,7 +144,7 @@ impl Transcoder for FakeTranscoder {
             })
         };
         let id = |text| TrackId::new(text).unwrap();
-        let producers = vec![
+        let mut producers = vec![
             broadcast.publish(id("720p60"), Role::Rung, video(2500, 720))?,
             broadcast.publish(id("360p30"), Role::Rung, video(600, 360))?,
             broadcast.publish(
@@ -153,6 +153,10 @@ impl Transcoder for FakeTranscoder {
                 Format::Audio(AudioFormat::opus(2, None)),
             )?,
         ];
+        for (name, bps) in [("opus24", 24_000), ("opus12", 12_000)] {
+            let format = Format::Audio(AudioFormat::opus(1, Some(bps)));
+            producers.push(broadcast.publish(id(name), Role::Rung, format)?);
+        }
         producers[0].push(AccessUnit::new(0, true, Bytes::from_static(b"idr")));
         self.running.fetch_add(1, Ordering::SeqCst);
         let status = watch::Sender::new(Status::default());
@@ -477,6 +481,7 @@ async fn what_optimize_decides_is_carried_out_and_shown() {
         .unwrap()
         .clone();
     assert_eq!((bad.fps, bad.playout_delay_ms), (Some(24), Some(500)));
+    assert_eq!(bad.audio.unwrap().as_str(), "opus24");
 
     // On a link that carries everything, who asks to save data is still sent less, for as long as it asks; what was
     // saved already is not saved on again, so that it stays there.

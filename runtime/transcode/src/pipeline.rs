@@ -9,7 +9,7 @@ use crate::{
     encoder::EncoderError,
     ladder::{Asked, Ladder},
     out::Out,
-    sound::{Sound, SoundError},
+    sound::{Sound, SoundError, SoundsWanted, saving},
     wire::{ToParent, ToWorker, Unit, Work},
 };
 
@@ -42,6 +42,8 @@ pub(crate) struct Desk {
 #[derive(Debug, Default)]
 pub(crate) struct Switchboard {
     asked: OnceLock<Vec<Arc<Asked>>>,
+    /// Which Opus of fewer bits somebody reads.
+    sounds: SoundsWanted,
 }
 
 /// Why the work cannot go on.
@@ -94,7 +96,9 @@ impl Switchboard {
                 self.plug_in(&wanted);
             }
             ToWorker::Enable { track, on } => {
-                if let Some(asked) = self.all().get(usize::from(*track)) {
+                if let Some(wanted) = saving(*track).and_then(|at| self.sounds.get(at)) {
+                    wanted.store(*on, Ordering::Relaxed);
+                } else if let Some(asked) = self.all().get(usize::from(*track)) {
                     asked.wanted.store(*on, Ordering::Relaxed);
                 }
             }
@@ -151,7 +155,12 @@ impl Pipeline {
             None => None,
         };
         let sound = match &source.audio {
-            Some(_) => Some(Sound::start(settings, with_opus, &desk.out)?),
+            Some(_) => Some(Sound::start(
+                settings,
+                with_opus,
+                &desk.switchboard.sounds,
+                &desk.out,
+            )?),
             None => None,
         };
         desk.out.counts().started.store(true, Ordering::Relaxed);

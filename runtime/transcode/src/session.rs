@@ -175,7 +175,14 @@ impl Listener<'_> {
         match message {
             ToParent::Opened { source } => self.opened(source).await,
             ToParent::Format { track, format } => match self.session.tracks.audio(track, format) {
-                Ok(()) => None,
+                Ok(()) => {
+                    if let Some(demand) = self.session.tracks.saving_demand(track) {
+                        let to_worker = self.to_worker.clone();
+                        self.demands
+                            .spawn(demand::forward(track, demand, false, to_worker));
+                    }
+                    None
+                }
                 Err(error) => Some(End::Hopeless(error.to_string())),
             },
             ToParent::Stats(stats) => {

@@ -1,5 +1,10 @@
 //! Audio inside the worker: resampled once to 48 kHz stereo, then AAC and Opus on one clock of samples.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
 use ffmpeg_next::{
     ChannelLayout, Dictionary, Packet, codec, encoder,
     format::{Sample, sample::Type},
@@ -11,7 +16,7 @@ use lockgate_ports::transcoder::Settings;
 
 use crate::{
     out::Out,
-    wire::{AAC, OPUS, ToParent, TrackNo, Unit},
+    wire::{AAC, OPUS, OPUS_SAVING, ToParent, TrackNo, Unit},
 };
 
 /// The audio half of the pipeline.
@@ -37,6 +42,52 @@ struct Voice {
     read_at: Option<i64>,
     /// Nothing before this position is sent: it is the encoder's priming.
     start_at: i64,
+    /// Mixed to one channel.
+    is_mono: bool,
+    /// Encoded only while this is true; always without it.
+    wanted: Option<Arc<AtomicBool>>,
+}
+
+/// An Opus rendition of fewer bits, mono, for viewers that `optimize` saves on.
+pub(crate) struct Saving {
+    /// Its track.
+    pub(crate) name: &'static str,
+    bitrate_bps: u32,
+    /// Highest frequency coded in Hz: half the sample rate it sounds like.
+    cutoff_hz: u32,
+}
+
+/// Wideband and narrowband (RFC 6716 §2): 16 and 8 kHz.
+pub(crate) const SAVINGS: [Saving; 2] = [
+    Saving {
+        name: "opus24",
+        bitrate_bps: 24_000,
+        cutoff_hz: 8_000,
+    },
+    Saving {
+        name: "opus12",
+        bitrate_bps: 12_000,
+        cutoff_hz: 4_000,
+    },
+];
+
+/// Which of [`SAVINGS`] somebody reads.
+pub(crate) type SoundsWanted = [Arc<AtomicBool>; SAVINGS.len()];
+
+/// The place of a track in [`SAVINGS`].
+pub(crate) fn saving(track: TrackNo) -> Option<usize> {
+    let at = usize::from(track.checked_sub(OPUS_SAVING)?);
+    (at < SAVINGS.len()).then_some(at)
+}
+
+/// What an encoder is opened for.
+struct Opening {
+    track: TrackNo,
+    name: &'static str,
+    bitrate_bps: u32,
+    format: Sample,
+    cutoff_hz: Option<u32>,
+    is_mono: bool,
 }
 
 /// Why audio cannot be encoded.
@@ -56,14 +107,17 @@ impl Sound {
     pub(crate) fn start(
         settings: &Settings,
         with_opus: bool,
+        wanted: &SoundsWanted,
         out: &Out,
     ) -> Result<Self, SoundError> {
-        let mut voices = vec![Voice::open(
-            AAC,
-            "aac",
-            settings.aac_bps,
-            Sample::F32(Type::Planar),
-        )?];
+        let mut voices = vec![Voice::open(&Opening {
+            track: AAC,
+            name: "aac",
+            bitrate_bps: settings.aac_bps,
+            format: Sample::F32(Type::Planar),
+            cutoff_hz: None,
+            is_mono: false,
+        })?];
         out.control(ToParent::Format {
             track: AAC,
             format: Format::Audio(AudioFormat {
@@ -75,15 +129,34 @@ impl Sound {
             }),
         });
         if with_opus {
-            voices.push(Voice::open(
-                OPUS,
-                "libopus",
-                settings.opus_bps,
-                Sample::F32(Type::Packed),
-            )?);
+            voices.push(Voice::open(&Opening {
+                track: OPUS,
+                name: "libopus",
+                bitrate_bps: settings.opus_bps,
+                format: Sample::F32(Type::Packed),
+                cutoff_hz: None,
+                is_mono: false,
+            })?);
             let format = AudioFormat::opus(2, Some(u64::from(settings.opus_bps)));
             out.control(ToParent::Format {
                 track: OPUS,
+                format: Format::Audio(format),
+            });
+        }
+        for ((track, saving), wanted) in (OPUS_SAVING..).zip(&SAVINGS).zip(wanted) {
+            let mut voice = Voice::open(&Opening {
+                track,
+                name: "libopus",
+                bitrate_bps: saving.bitrate_bps,
+                format: Sample::F32(Type::Packed),
+                cutoff_hz: Some(saving.cutoff_hz),
+                is_mono: true,
+            })?;
+            voice.wanted = Some(Arc::clone(wanted));
+            voices.push(voice);
+            let format = AudioFormat::opus(1, Some(u64::from(saving.bitrate_bps)));
+            out.control(ToParent::Format {
+                track,
                 format: Format::Audio(format),
             });
         }
@@ -264,12 +337,8 @@ impl Sound {
 }
 
 impl Voice {
-    fn open(
-        track: TrackNo,
-        name: &'static str,
-        bitrate_bps: u32,
-        format: Sample,
-    ) -> Result<Self, SoundError> {
+    fn open(opening: &Opening) -> Result<Self, SoundError> {
+        let Opening { name, format, .. } = *opening;
         let codec = encoder::find_by_name(name).ok_or(SoundError::Unknown(name))?;
         let failed = |source| SoundError::Open { name, source };
         let mut audio = codec::Context::new_with_codec(codec)
@@ -278,21 +347,26 @@ impl Voice {
             .map_err(failed)?;
         audio.set_rate(RATE.cast_signed());
         audio.set_format(format);
-        audio.set_channel_layout(ChannelLayout::STEREO);
-        audio.set_bit_rate(usize::try_from(bitrate_bps).unwrap_or(0));
+        audio.set_channel_layout(layout_of(opening.is_mono));
+        audio.set_bit_rate(usize::try_from(opening.bitrate_bps).unwrap_or(0));
         audio.set_time_base((1, RATE.cast_signed()));
         let mut options = Dictionary::new();
         options.set("frame_duration", "20"); // libopus, in ms: what WebRTC sends
         options.set("application", "audio");
+        if let Some(cutoff_hz) = opening.cutoff_hz {
+            options.set("cutoff", &cutoff_hz.to_string());
+        }
         let encoder = audio.open_with(options).map_err(failed)?;
         let frame_len = usize::try_from(encoder.frame_size()).unwrap_or(0).max(1);
         Ok(Self {
-            track,
+            track: opening.track,
             encoder,
             frame_len,
             format,
             read_at: None,
             start_at: i64::MIN,
+            is_mono: opening.is_mono,
+            wanted: None,
         })
     }
 
@@ -305,10 +379,20 @@ impl Voice {
             let (Some(left), Some(right)) = (left.get(range.clone()), right.get(range)) else {
                 return;
             };
-            let mut frame = Audio::new(self.format, self.frame_len, ChannelLayout::STEREO);
+            self.read_at = Some(at + i64::try_from(self.frame_len).unwrap_or(0));
+            let wanted = self.wanted.as_ref();
+            if wanted.is_some_and(|wanted| !wanted.load(Ordering::Relaxed)) {
+                continue;
+            }
+            let mut frame = Audio::new(self.format, self.frame_len, layout_of(self.is_mono));
             frame.set_rate(RATE);
             frame.set_pts(Some(at));
-            if self.format == Sample::F32(Type::Planar) {
+            if self.is_mono {
+                let pairs = left.iter().zip(right);
+                for (to, (left, right)) in frame.plane_mut::<f32>(0).iter_mut().zip(pairs) {
+                    *to = f32::midpoint(*left, *right);
+                }
+            } else if self.format == Sample::F32(Type::Planar) {
                 frame.plane_mut::<f32>(0).copy_from_slice(left);
                 frame.plane_mut::<f32>(1).copy_from_slice(right);
             } else {
@@ -320,7 +404,6 @@ impl Voice {
                     *to = (*from.0, *from.1);
                 }
             }
-            self.read_at = Some(at + i64::try_from(self.frame_len).unwrap_or(0));
             if self.encoder.send_frame(&frame).is_ok() {
                 self.drain(out);
             }
@@ -347,6 +430,14 @@ impl Voice {
                 data: data.to_vec().into(),
             });
         }
+    }
+}
+
+fn layout_of(is_mono: bool) -> ChannelLayout {
+    if is_mono {
+        ChannelLayout::MONO
+    } else {
+        ChannelLayout::STEREO
     }
 }
 

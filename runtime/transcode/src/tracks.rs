@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::{
     ladder::rung_rate,
+    sound::{SAVINGS, saving},
     wire::{AAC, OPUS, SOURCE, TrackNo, Unit},
 };
 
@@ -20,6 +21,8 @@ pub(crate) struct Tracks {
     source: Option<Entry>,
     aac: Option<Entry>,
     opus: Option<Entry>,
+    /// Opus of fewer bits, in the order of [`SAVINGS`].
+    savings: [Option<Entry>; SAVINGS.len()],
 }
 
 struct Entry {
@@ -40,6 +43,7 @@ impl Tracks {
             source: None,
             aac: None,
             opus: None,
+            savings: Default::default(),
         }
     }
 
@@ -102,7 +106,15 @@ impl Tracks {
         let (slot, id) = match track {
             AAC => (&mut self.aac, TrackId::aac()),
             OPUS => (&mut self.opus, TrackId::opus()),
-            _ => return Ok(()),
+            _ => match saving(track)
+                .and_then(|at| Some((self.savings.get_mut(at)?, SAVINGS.get(at)?)))
+            {
+                Some((slot, saving)) => match TrackId::new(saving.name) {
+                    Ok(id) => (slot, id),
+                    Err(_) => return Ok(()),
+                },
+                None => return Ok(()),
+            },
         };
         match slot {
             Some(entry) => entry.producer.set_format(format),
@@ -118,6 +130,7 @@ impl Tracks {
     pub(crate) fn silence(&mut self) {
         self.aac = None;
         self.opus = None;
+        self.savings = Default::default();
     }
 
     /// Writes a unit. Units of tracks that do not exist, and units back in time, are left out.
@@ -126,6 +139,9 @@ impl Tracks {
             SOURCE => self.source.as_mut(),
             AAC => self.aac.as_mut(),
             OPUS => self.opus.as_mut(),
+            other if saving(other).is_some() => {
+                saving(other).and_then(|at| self.savings.get_mut(at)?.as_mut())
+            }
             rung => self.rungs.get_mut(usize::from(rung)),
         };
         if let Some(entry) = entry {
@@ -141,11 +157,18 @@ impl Tracks {
             .collect()
     }
 
+    /// What readers want of an Opus of fewer bits; `None` if the track is none that is encoded on demand.
+    pub(crate) fn saving_demand(&self, track: TrackNo) -> Option<watch::Receiver<Demand>> {
+        let entry = self.savings.get(saving(track)?)?.as_ref()?;
+        Some(entry.producer.demand())
+    }
+
     /// The newest time written to any track, in 1/90000 s.
     pub(crate) fn newest_90k(&self) -> Option<i64> {
         self.rungs
             .iter()
             .chain([&self.source, &self.aac, &self.opus].into_iter().flatten())
+            .chain(self.savings.iter().flatten())
             .filter_map(|entry| entry.last_90k)
             .max()
     }

@@ -17,6 +17,8 @@ pub(crate) const SOURCE: TrackNo = 0x100;
 pub(crate) const AAC: TrackNo = 0x101;
 /// Opus: of the ladder towards the parent, of a peer towards the worker.
 pub(crate) const OPUS: TrackNo = 0x102;
+/// Opus of fewer bits towards the parent: the first of [`crate::sound::SAVINGS`], the others follow.
+pub(crate) const OPUS_SAVING: TrackNo = 0x103;
 
 /// Control messages towards the worker.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ mod packetise;
 mod playout;
 mod probe;
 mod redundancy;
+mod sound;
 mod stream;
 mod task;
 mod thin;

@@ -6,11 +6,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use lockgate_broadcast::{
-    Broadcast, Origin,
-    track::{Consumer, Item, Start},
-};
-use lockgate_media::{AudioCodec, TrackId, VideoCodec, stats::LinkStats};
+use lockgate_broadcast::Origin;
+use lockgate_media::{TrackId, VideoCodec, stats::LinkStats};
 use lockgate_ports::{Selection, ViewerFeed};
 use rtc::rtcp::{
     Packet as RtcpPacket,
@@ -34,6 +31,7 @@ use super::{
     gate::{Gate, Passage},
     packetise::{is_discardable, payloads},
     redundancy::Redundancy,
+    sound::Sound,
     thin::Thin,
 };
 use crate::{feedback::Feedback, ingest::KeyframeGate};
@@ -317,62 +315,6 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
         None => std::future::pending().await,
-    }
-}
-
-/// The audio a viewer is sent. Every unit stands by itself, so a change takes effect at once.
-struct Sound {
-    broadcast: Broadcast,
-    wanted: Option<TrackId>,
-    consumer: Option<Consumer>,
-}
-
-impl Sound {
-    fn new(broadcast: Broadcast) -> Self {
-        Self {
-            broadcast,
-            wanted: None,
-            consumer: None,
-        }
-    }
-
-    fn select(&mut self, wanted: Option<TrackId>) {
-        if self.wanted != wanted {
-            self.wanted = wanted;
-            self.consumer = None;
-        }
-        self.look();
-    }
-
-    fn look(&mut self) {
-        if self.consumer.is_some() {
-            return;
-        }
-        let track = self.wanted.as_ref().and_then(|id| self.broadcast.track(id));
-        self.consumer = track
-            .filter(|track| {
-                let format = track.format();
-                format
-                    .audio()
-                    .is_some_and(|audio| audio.codec == AudioCodec::Opus)
-            })
-            .map(|track| track.consume(Start::NextKeyframe));
-    }
-
-    async fn next(&mut self) -> Item {
-        loop {
-            let item = match &mut self.consumer {
-                Some(consumer) => consumer.next().await,
-                None => std::future::pending().await,
-            };
-            match item {
-                Some(item) => return item,
-                None => {
-                    self.consumer = None;
-                    self.look();
-                }
-            }
-        }
     }
 }
 

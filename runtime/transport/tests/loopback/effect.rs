@@ -1,10 +1,16 @@
 //! What an `optimize` decision comes to, read from what a viewer receives.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
-use lockgate_broadcast::track::Producer;
-use lockgate_media::{AccessUnit, VideoCodec, h264};
+use lockgate_broadcast::track::{Producer, Role};
+use lockgate_media::{AccessUnit, AudioFormat, Format, TrackId, VideoCodec, h264};
 use lockgate_ports::{
     Selection,
     task::{Task, own},
@@ -14,7 +20,7 @@ use crate::{
     client::{PLAYOUT_DELAY, within},
     publish::{broadcast, transport},
     units::picture,
-    view::{Shown, opus, play, rung, selection, viewer_with_sound},
+    view::{Shown, opus, play, rung, selection, viewer, viewer_with_sound},
 };
 
 /// Writes pictures at 100 a second, none of which refers to one with an odd number.
@@ -121,4 +127,66 @@ async fn a_viewer_is_told_to_delay_until_it_reports_that_it_knows() {
             assert_eq!(told(&mut viewer).await, None);
         }
     }
+}
+
+/// Writes 20 ms of Opus at a time, numbered from `from`, the second byte of which says whose it is.
+fn speak(producer: Producer, whose: u8, from: i64, now: Arc<AtomicI64>) -> Task {
+    own(async move {
+        let mut pace = tokio::time::interval(Duration::from_millis(20));
+        for number in from..i64::MAX {
+            pace.tick().await;
+            let data = Bytes::copy_from_slice(&[0xf8, whose, 0, 0]);
+            producer.push(AccessUnit::new(number * 1800, true, data));
+            now.store(number, Ordering::Relaxed);
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn audio_goes_over_to_another_rendition_without_a_gap_in_numbers_or_time() {
+    let transport = transport().await;
+    let broadcast = broadcast();
+    let codec = VideoCodec::H264;
+    let _player = play(rung(&broadcast, "high", codec), codec, 0, 0);
+    let saving = TrackId::new("opus12").unwrap();
+    let format = Format::Audio(AudioFormat::opus(1, Some(12_000)));
+    let least = broadcast
+        .publish(saving.clone(), Role::Rung, format)
+        .unwrap();
+    let mut readers = least.demand();
+    let now = Arc::<AtomicI64>::default();
+    let _ordinary = speak(opus(&broadcast), 1, 0, Arc::clone(&now));
+    let mut viewer = viewer(&transport, &broadcast, &[codec], selection("high")).await;
+    let mut last = within(viewer.sounds.recv()).await.unwrap().header;
+    viewer.selection.send_replace(Selection {
+        audio: Some(saving),
+        ..selection("high")
+    });
+    within(readers.wait_for(|demand| demand.readers == 1))
+        .await
+        .unwrap();
+    // It is encoded from now on and lags behind: the ordinary one goes on until it comes.
+    let mut least = Some(least);
+    let mut speaking = None;
+    let mut heard = [0; 2];
+    while heard[1] < 20 {
+        let packet = within(viewer.sounds.recv()).await.unwrap();
+        let step = packet.header.timestamp.wrapping_sub(last.timestamp);
+        assert_eq!(step % 960, 0);
+        assert!((960..=9600).contains(&step), "{step}");
+        let next = last.sequence_number.wrapping_add(1);
+        assert_eq!(packet.header.sequence_number, next);
+        last = packet.header;
+        let whose = usize::from(packet.payload[1]) - 1;
+        assert!(whose == 1 || heard[1] == 0, "it does not go back");
+        heard[whose] += 1;
+        if heard[0] == 10
+            && let Some(producer) = least.take()
+        {
+            let behind = now.load(Ordering::Relaxed) - 3;
+            speaking = Some(speak(producer, 2, behind, Arc::default()));
+        }
+    }
+    assert!(heard[0] >= 10, "{heard:?}");
+    drop(speaking);
 }
