@@ -140,18 +140,30 @@ pub(crate) struct WasmPolicy {
     /// The configuration, for the instances that `auth` makes anew for each request.
     config: String,
     services: Services,
+    /// What answers batches. Where `auth` is all it judges, what the first request gets.
     live: Option<Live>,
 }
 
 impl WasmPolicy {
     pub(crate) fn new(loaded: Arc<Loaded>, config: String, services: Services, live: Live) -> Self {
-        // `auth` alone needs no instance that stays, and a place in the pool is worth having.
-        let stays = loaded.manifest.kinds.keys().any(|kind| *kind != Kind::Auth);
         Self {
             loaded,
             config,
             services,
-            live: stays.then_some(live),
+            live: Some(live),
+        }
+    }
+
+    /// An instance that no request and no batch has seen.
+    fn fresh(&mut self) -> Result<Live, Fault> {
+        let is_for_auth = |kind: &Kind| *kind == Kind::Auth;
+        let first = match self.loaded.manifest.kinds.keys().all(is_for_auth) {
+            true => self.live.take(),
+            false => None,
+        };
+        match first {
+            Some(live) => Ok(live),
+            None => Live::start(&self.loaded, &self.config, &self.services),
         }
     }
 }
@@ -177,7 +189,7 @@ impl Policy for WasmPolicy {
         if self.loaded.function(Kind::Auth).is_none() {
             return Err(Fault::NotAnswered(Kind::Auth));
         }
-        let mut live = Live::start(&self.loaded, &self.config, &self.services)?;
+        let mut live = self.fresh()?;
         self.services.begin(request.now_s.saturating_mul(1000));
         let verdict = live.authorize(&self.loaded, request);
         self.services.end(verdict.is_ok());

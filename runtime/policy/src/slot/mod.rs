@@ -216,6 +216,7 @@ impl Slot {
         }
         if let Some(active) = self.seats.last() {
             seat.inherit(active);
+            active.drop_prepared();
         }
         self.generation += 1;
         seat.generation = self.generation;
@@ -362,6 +363,12 @@ impl Slot {
             Some(seat) => seat.authorize(request, now_ms),
             None => self.builtin.authorize(request, now_ms),
         }
+    }
+
+    /// Makes ready, while nobody waits, what the next request needs: an instance that no request has seen. One at a
+    /// call; says whether there was something to make.
+    pub fn prepare(&mut self) -> bool {
+        self.kind == Kind::Auth && self.seats.last_mut().is_some_and(Seat::prepare)
     }
 
     fn builtin_rows(&mut self, full: &Batch, keys: &[u64], now_ms: u64) -> Vec<f64> {

@@ -66,6 +66,8 @@ pub(super) struct Seat {
     pub(super) services: Services,
     projection: Projection,
     instance: Option<Box<dyn Policy>>,
+    /// Instances for requests to come, never asked anything.
+    ready: Vec<Box<dyn Policy>>,
     carried: HashMap<u64, Carried>,
     asked: Batch,
     answer: Answer,
@@ -99,6 +101,7 @@ impl Seat {
             refused_in_a_row: 0,
             projection,
             instance: None,
+            ready: Vec::new(),
             carried: HashMap::new(),
             asked: conformance::empty(),
             answer: Answer::default(),
@@ -268,12 +271,28 @@ impl Seat {
         }
     }
 
+    /// Makes an instance for a request to come, as long as there are few. Says whether it did.
+    pub(super) fn prepare(&mut self) -> bool {
+        if self.ready.len() >= READY_MAX {
+            return false;
+        }
+        // What is wrong with it, the next request will say.
+        let made = self.artifact.instantiate_with(&self.config, &self.services);
+        made.map(|policy| self.ready.push(policy)).is_ok()
+    }
+
+    /// Lets go of what was made for requests to come.
+    pub(super) fn drop_prepared(&mut self) {
+        self.ready.clear();
+    }
+
     fn try_authorize(&mut self, request: &Request, now_ms: u64) -> Result<Verdict, Fault> {
         // A fresh instance for each request: nothing leaks from one caller to the next.
-        let asked = self
-            .artifact
-            .instantiate_with(&self.config, &self.services)
-            .and_then(|mut policy| policy.authorize(request));
+        let fresh = match self.ready.pop() {
+            Some(policy) => Ok(policy),
+            None => self.artifact.instantiate_with(&self.config, &self.services),
+        };
+        let asked = fresh.and_then(|mut policy| policy.authorize(request));
         match asked {
             Ok((verdict, spent)) => {
                 self.spend(spent);
@@ -337,6 +356,8 @@ fn instance<'a>(
         .ok_or_else(|| Fault::Host("there is no instance".to_owned()))
 }
 
+/// Instances made before they are needed: what a burst of viewers who all come at once takes.
+const READY_MAX: usize = 16;
 /// So many rows refused one after another, with no good one between, count as a fault of the whole policy: what fails for
 /// everybody must not be asked for ever, and what fails for one must not hurt the others.
 const REFUSED_IN_A_ROW_MAX: usize = 3;

@@ -12,9 +12,14 @@ struct Test {
     fails: Arc<AtomicBool>,
     senseless: Arc<AtomicBool>,
     refuses: Arc<AtomicUsize>,
+    /// Instances made so far.
+    made: AtomicUsize,
 }
 
 struct TestInstance {
+    /// Which one it is, counted from 0, and how often it was asked.
+    number: usize,
+    asked: u32,
     fails: Arc<AtomicBool>,
     senseless: Arc<AtomicBool>,
     /// So many rows, from the first on.
@@ -36,6 +41,7 @@ impl Test {
             fails: Arc::default(),
             senseless: Arc::default(),
             refuses: Arc::default(),
+            made: AtomicUsize::default(),
         })
     }
 }
@@ -51,6 +57,8 @@ impl Artifact for Test {
 
     fn instantiate_with(&self, _: &Value, _: &Services) -> Result<Box<dyn Policy>, Fault> {
         Ok(Box::new(TestInstance {
+            number: self.made.fetch_add(1, Ordering::SeqCst),
+            asked: 0,
             fails: Arc::clone(&self.fails),
             senseless: Arc::clone(&self.senseless),
             refuses: Arc::clone(&self.refuses),
@@ -93,8 +101,15 @@ impl Policy for TestInstance {
         })
     }
 
+    /// Says who was asked, and how often before.
     fn authorize(&mut self, _: &Request) -> Result<(Verdict, Spent), Fault> {
-        Err(Fault::NotAnswered(Kind::Auth))
+        let verdict = Verdict::Allow {
+            ttl_s: self.asked,
+            role: self.number.to_string(),
+            cap_kbps: None,
+        };
+        self.asked += 1;
+        Ok((verdict, Spent::default()))
     }
 }
 
@@ -348,4 +363,50 @@ fn a_policy_is_admitted_with_a_grant_and_a_good_configuration_only() {
     );
     let config = serde_json::json!({ "patience_s": 1 });
     assert_eq!(slot.swap(test(strict), config, 0), Ok(1));
+}
+
+#[test]
+fn requests_are_answered_by_instances_made_before_and_each_answers_one() {
+    let policy = |digest: &str| {
+        let mut test = Arc::into_inner(Test::new(digest)).unwrap();
+        test.manifest.kinds.clear();
+        test.manifest.kinds.insert(Kind::Auth, Wants::default());
+        Arc::new(test)
+    };
+    let request = Request {
+        action: crate::auth::Action::Play,
+        stream: "demo".to_owned(),
+        peer: "192.0.2.1".to_owned(),
+        claims: [].into(),
+        now_s: 0,
+        answered: None,
+    };
+    let ask = |slot: &mut Slot| match slot.authorize(&request, 0).verdict {
+        Ok(Verdict::Allow { ttl_s, role, .. }) => (ttl_s, role.parse::<usize>().unwrap()),
+        other => panic!("{other:?}"),
+    };
+    let mut slot = Slot::new(Kind::Auth, Value::Null);
+    assert!(!slot.prepare(), "the built-in needs no instance");
+    let first = policy("1");
+    slot.swap(first.clone(), Value::Null, 0).unwrap();
+    let tried = first.made.load(Ordering::SeqCst);
+    while slot.prepare() {}
+    let made = first.made.load(Ordering::SeqCst);
+    assert!((tried + 2..100).contains(&made), "{made}");
+    // More requests than there are instances: each has one of its own, those made before first.
+    let mut seen = std::collections::BTreeSet::new();
+    for request in 0..made {
+        let (asked, number) = ask(&mut slot);
+        assert_eq!(asked, 0);
+        assert!(number >= tried && seen.insert(number), "{number}");
+        assert_eq!(number < made, request < made - tried, "{number}");
+    }
+    while slot.prepare() {}
+    // After a swap the new one answers, whatever was ready of the old one; and so after going back.
+    let second = policy("2");
+    slot.swap(second.clone(), Value::Null, 0).unwrap();
+    assert_eq!(ask(&mut slot), (0, second.made.load(Ordering::SeqCst) - 1));
+    slot.rollback().unwrap();
+    let before = first.made.load(Ordering::SeqCst);
+    assert_eq!(ask(&mut slot), (0, before));
 }

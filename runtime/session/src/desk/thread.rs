@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, mpsc},
+    sync::{
+        Arc,
+        mpsc::{self, TryRecvError},
+    },
     time::Instant,
 };
 
@@ -106,9 +109,24 @@ pub(super) fn run(
             (kind, place)
         })
         .collect();
-    while let Ok(ask) = inbox.recv() {
+    while let Some(ask) = next(inbox, &mut places) {
         let now_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         answer(&mut places, ask, now_ms);
+    }
+}
+
+/// Waits for what is asked next; `None` once nobody can ask any more. A time in which nobody asks is used.
+fn next(inbox: &mpsc::Receiver<Ask>, places: &mut HashMap<Kind, Place>) -> Option<Ask> {
+    loop {
+        match inbox.try_recv() {
+            Ok(ask) => return Some(ask),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => (),
+        }
+        let auth = places.get_mut(&Kind::Auth);
+        if !auth.is_some_and(|place| place.slot.prepare()) {
+            return inbox.recv().ok();
+        }
     }
 }
 
