@@ -45,6 +45,15 @@ impl fmt::Display for Report {
     }
 }
 
+/// How a figure stands to the most it should be; nothing without a goal.
+pub(crate) fn goal(figure: f64, most: Option<f64>) -> String {
+    match most {
+        Some(most) if figure <= most => format!("≤ {most}: met"),
+        Some(most) => format!("≤ {most}: missed"),
+        None => String::new(),
+    }
+}
+
 /// A sample, sorted.
 pub(crate) struct Distribution(Vec<f64>);
 

@@ -54,7 +54,11 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         &[
             "broadcast",
             "media",
+            "policy",
+            "policy-luau",
+            "policy-wasm",
             "ports",
+            "session",
             "tests-peer",
             "transcode",
             "transport",

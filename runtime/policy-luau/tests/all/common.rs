@@ -1,4 +1,4 @@
-//! What several tests and the example need.
+//! What several tests need.
 
 use std::path::Path;
 

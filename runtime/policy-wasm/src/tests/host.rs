@@ -84,8 +84,10 @@ fn an_import_that_the_manifest_does_not_ask_for_is_refused_and_so_is_one_not_use
         told.contains("it imports host-metrics, but its manifest"),
         "{told}"
     );
-    let mut greedy = Guest::default();
-    greedy.manifest = Some(fewer.to_string());
+    let greedy = Guest {
+        manifest: Some(fewer.to_string()),
+        ..Guest::default()
+    };
     let told = load(&greedy.build()).unwrap_err();
     assert!(
         told.contains("asks for host-log, which it does not import"),
