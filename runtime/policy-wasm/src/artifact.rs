@@ -52,6 +52,15 @@ impl Artifact for WasmArtifact {
         &self.loaded.digest
     }
 
+    fn spares(&self) -> usize {
+        // One with an interpreter in it takes megabytes and milliseconds.
+        if self.loaded.limits.large {
+            0
+        } else {
+            usize::MAX
+        }
+    }
+
     fn instantiate_with(
         &self,
         config: &Value,

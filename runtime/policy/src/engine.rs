@@ -242,6 +242,11 @@ pub trait Artifact: Send + Sync + 'static {
         services: &Services,
     ) -> Result<Box<dyn Policy>, Fault>;
 
+    /// How many instances may be made ahead of requests that each want a fresh one; 0 where one takes much memory.
+    fn spares(&self) -> usize {
+        usize::MAX
+    }
+
     /// The same with all the imports it wants, shared with no other instance.
     fn instantiate(&self, config: &serde_json::Value) -> Result<Box<dyn Policy>, Fault> {
         self.instantiate_with(config, &Services::of(self.manifest()))

@@ -1,10 +1,12 @@
 //! The place of a kind: which policy decides, what happens when it fails, and how it is swapped.
 //!
 //! The chain is: active → the policy before it → built-in. A row that a policy refuses, or whose answer makes no sense, is
-//! answered by the built-in alone; three refused in a row, with no good one between, are a fault like any other. A swap is one assignment after every check; within its watch
-//! window a policy that fails too often is rolled back by itself. A value: `now_ms` is an argument, and instances
-//! belong to whichever thread owns the slot.
+//! answered by the built-in alone; three refused in a row, with no good one between, are a fault like any other. A swap is
+//! one assignment after every check, which [`admit`] makes wherever there is time for it; within its watch window a policy
+//! that fails too often is rolled back by itself. A value: `now_ms` is an argument, and instances belong to whichever
+//! thread owns the slot.
 
+mod admission;
 mod said;
 mod seat;
 mod totals;
@@ -18,13 +20,12 @@ use crate::{
     Artifact, Batch, Builtin, Fault, Kind, Refusal,
     auth::Request,
     breaker::BreakerState,
-    conformance::{self, Broken},
-    host::{self, Grants, HostInfo, Line, NotGranted},
-    schema::ConfigError,
+    host::{Grants, HostInfo, Line},
 };
 use seat::Seat;
 use totals::Totals;
 
+pub use admission::{Admitted, SwapError, admit};
 pub use said::{Authorized, Said};
 pub use seat::Counters;
 pub use totals::Total;
@@ -97,44 +98,6 @@ pub struct Failed {
     pub fault: Fault,
 }
 
-/// Why a swap was refused. What was active stays so.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SwapError {
-    /// It does not answer this kind.
-    #[error("{name} does not answer {kind}; it answers {answers}")]
-    OtherKind {
-        /// The policy.
-        name: String,
-        /// The kind wanted.
-        kind: Kind,
-        /// What it answers.
-        answers: String,
-    },
-    /// It wants more than the operator grants.
-    #[error(transparent)]
-    NotGranted(#[from] NotGranted),
-    /// Its configuration is not what its schema asks for.
-    #[error("the configuration of {name} is wrong at {error}. Mend [policies.parameters.{kind}]")]
-    Configuration {
-        /// The policy.
-        name: String,
-        /// The kind it is to decide.
-        kind: Kind,
-        /// Where and what.
-        error: ConfigError,
-    },
-    /// It could not be started.
-    #[error("it could not be started: {0}")]
-    Start(Fault),
-    /// It breaks a rule.
-    #[error("it breaks a rule of the contract: {0}")]
-    Broken(Broken),
-    /// There is nothing to go back to.
-    #[error("there is no policy before this one")]
-    NothingBefore,
-}
-
 /// A policy in the slot, as people see it.
 #[derive(Debug, Clone, Serialize)]
 pub struct SeatInfo {
@@ -205,7 +168,13 @@ impl Slot {
         config: Value,
         now_ms: u64,
     ) -> Result<u64, SwapError> {
-        let mut seat = self.admit(artifact, config, now_ms)?;
+        let admitted = admit(self.kind, &self.grants, artifact, config)?;
+        Ok(self.put_in_charge(admitted, now_ms))
+    }
+
+    /// Puts a policy in charge that has passed every check. Returns its generation.
+    pub fn put_in_charge(&mut self, admitted: Admitted, now_ms: u64) -> u64 {
+        let mut seat = admitted.seat(now_ms);
         let line = self
             .seats
             .iter()
@@ -214,7 +183,7 @@ impl Slot {
         if let Some(other) = line {
             seat.share_space(other);
         }
-        if let Some(active) = self.seats.last() {
+        if let Some(active) = self.seats.last_mut() {
             seat.inherit(active);
             active.drop_prepared();
         }
@@ -225,7 +194,7 @@ impl Slot {
             let gone = self.seats.remove(0);
             self.gone.keep(&gone);
         }
-        Ok(self.generation)
+        self.generation
     }
 
     /// Goes back to the policy before the active one, or to the built-in. It goes on with what it carried itself: what the
@@ -243,43 +212,20 @@ impl Slot {
         config: Value,
         now_ms: u64,
     ) -> Result<(), SwapError> {
-        self.shadow = Some(self.admit(artifact, config, now_ms)?);
-        self.disagreements_before += std::mem::take(&mut self.disagreements);
+        let admitted = admit(self.kind, &self.grants, artifact, config)?;
+        self.put_beside(admitted, now_ms);
         Ok(())
+    }
+
+    /// Lets a candidate that has passed every check decide beside the active policy, without effect.
+    pub fn put_beside(&mut self, admitted: Admitted, now_ms: u64) {
+        self.shadow = Some(admitted.seat(now_ms));
+        self.disagreements_before += std::mem::take(&mut self.disagreements);
     }
 
     /// Ends the shadow.
     pub fn drop_shadow(&mut self) {
         self.shadow = None;
-    }
-
-    fn admit(
-        &self,
-        artifact: Arc<dyn Artifact>,
-        config: Value,
-        now_ms: u64,
-    ) -> Result<Seat, SwapError> {
-        let manifest = artifact.manifest();
-        if !manifest.kinds.contains_key(&self.kind) {
-            let answers: Vec<&str> = manifest.kinds.keys().map(|kind| kind.name()).collect();
-            let (name, answers) = (manifest.name.clone(), answers.join(", "));
-            return Err(SwapError::OtherKind {
-                name,
-                kind: self.kind,
-                answers,
-            });
-        }
-        host::granted(manifest, self.kind, &self.grants)?;
-        if let Err(error) = manifest.check_config(&config) {
-            return Err(SwapError::Configuration {
-                name: manifest.name.clone(),
-                kind: self.kind,
-                error,
-            });
-        }
-        artifact.instantiate(&config).map_err(SwapError::Start)?;
-        conformance::check(&*artifact, &config, VECTORS).map_err(SwapError::Broken)?;
-        Ok(Seat::new(artifact, config, self.kind, 0, now_ms))
     }
 
     /// Decides a batch with whole-contract rows. `keys` name the rows from call to call. Never fails: at the end of
@@ -533,8 +479,6 @@ fn seat_info(seat: &Seat, now_ms: u64) -> SeatInfo {
     }
 }
 
-/// Vectors a policy is tried on before it may decide.
-const VECTORS: usize = 60;
 /// How long after a swap a policy that fails too often is rolled back.
 const WATCH_MS: u64 = 30_000;
 /// Policies kept to go back to, the active one included.

@@ -273,7 +273,7 @@ impl Seat {
 
     /// Makes an instance for a request to come, as long as there are few. Says whether it did.
     pub(super) fn prepare(&mut self) -> bool {
-        if self.ready.len() >= READY_MAX {
+        if self.ready.len() >= self.artifact.spares().min(READY_MAX) {
             return false;
         }
         // What is wrong with it, the next request will say.

@@ -339,13 +339,13 @@ fn a_policy_is_admitted_with_a_grant_and_a_good_configuration_only() {
         assert_eq!(slot.info(0).active.generation, 0);
         refused.to_string()
     };
-    let wants = |manifest: &mut Manifest| manifest.imports = vec![host::Import::Kv];
+    let wants = |manifest: &mut Manifest| manifest.imports = vec![crate::host::Import::Kv];
     let told = refused(&mut slot, test(wants), Value::Null);
     assert!(
         told.contains(r#"`abr = ["host-kv"]` under [policies.grants]"#),
         "{told}"
     );
-    slot.grant([host::Import::Kv].into());
+    slot.grant([crate::host::Import::Kv].into());
     assert_eq!(slot.swap(test(wants), Value::Null, 0), Ok(1));
     let mut slot = Slot::new(Kind::Abr, Value::Null);
     let strict = |manifest: &mut Manifest| {

@@ -22,7 +22,7 @@ use lockgate_policy::{
     Artifact, Batch, Kind,
     auth::{Request, Verdict},
     host::Grants,
-    slot::{Decided, SlotInfo, SwapError},
+    slot::{self, Admitted, Decided, SlotInfo, SwapError},
 };
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -49,6 +49,8 @@ struct Inner {
     /// The generation of the `auth` policy; 0 while the built-in decides.
     auth: AtomicU64,
     started: Instant,
+    /// What policies of each kind may import.
+    grants: [(Kind, Grants); 5],
     writer: Option<Arc<Writer>>,
 }
 
@@ -92,7 +94,8 @@ impl Desk {
         grants: impl Fn(Kind) -> Grants,
     ) -> std::io::Result<Self> {
         let (asks, inbox) = sync_channel(ASKS_MAX);
-        let slots = Kind::ALL.map(|kind| (kind, parameters(kind), grants(kind)));
+        let slots = Kind::ALL.map(|kind| (kind, parameters(kind)));
+        let grants = Kind::ALL.map(|kind| (kind, grants(kind)));
         let writer = log
             .files
             .clone()
@@ -110,6 +113,7 @@ impl Desk {
             late: AtomicU64::new(0),
             auth: AtomicU64::new(0),
             started: Instant::now(),
+            grants,
             writer,
         };
         Ok(Self {
@@ -187,14 +191,8 @@ impl Desk {
         artifact: Arc<dyn Artifact>,
         config: Value,
     ) -> Result<u64, DeskError> {
-        let generation = self
-            .call(|reply| Ask::Swap {
-                kind,
-                artifact,
-                config,
-                reply,
-            })
-            .await??;
+        let admitted = self.admit(kind, artifact, config).await?;
+        let generation = self.call(|reply| Ask::Swap { admitted, reply }).await?;
         self.note(kind, generation);
         Ok(generation)
     }
@@ -218,13 +216,32 @@ impl Desk {
         kind: Kind,
         candidate: Option<(Arc<dyn Artifact>, Value)>,
     ) -> Result<(), DeskError> {
-        Ok(self
-            .call(|reply| Ask::Shadow {
-                kind,
-                candidate,
-                reply,
-            })
-            .await??)
+        let candidate = match candidate {
+            Some((artifact, config)) => Some(self.admit(kind, artifact, config).await?),
+            None => None,
+        };
+        self.call(|reply| Ask::Shadow {
+            kind,
+            candidate,
+            reply,
+        })
+        .await
+    }
+
+    /// Checks a policy away from the desk, where others would wait meanwhile.
+    async fn admit(
+        &self,
+        kind: Kind,
+        artifact: Arc<dyn Artifact>,
+        config: Value,
+    ) -> Result<Admitted, DeskError> {
+        let granted = self.inner.grants.iter().find(|(of, _)| *of == kind);
+        let grants = granted
+            .map(|(_, grants)| grants.clone())
+            .unwrap_or_default();
+        let checked =
+            tokio::task::spawn_blocking(move || slot::admit(kind, &grants, artifact, config)).await;
+        Ok(checked.map_err(|_| DeskError::Gone)??)
     }
 
     /// All slots as people see them.

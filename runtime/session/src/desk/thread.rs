@@ -10,11 +10,11 @@ use std::{
 };
 
 use lockgate_policy::{
-    Artifact, Batch, Fault, Kind,
+    Batch, Fault, Kind,
     auth::{Request, Verdict},
     decision::Entry,
-    host::{Grants, Level},
-    slot::{Decided, Failed, Slot, SlotInfo, SwapError},
+    host::Level,
+    slot::{Admitted, Decided, Failed, Slot, SlotInfo, SwapError},
 };
 use serde_json::Value;
 use tokio::sync::oneshot;
@@ -45,10 +45,8 @@ pub(super) enum Ask {
         reply: oneshot::Sender<Result<Verdict, Fault>>,
     },
     Swap {
-        kind: Kind,
-        artifact: Arc<dyn Artifact>,
-        config: Value,
-        reply: oneshot::Sender<Result<u64, SwapError>>,
+        admitted: Admitted,
+        reply: oneshot::Sender<u64>,
     },
     Rollback {
         kind: Kind,
@@ -56,8 +54,8 @@ pub(super) enum Ask {
     },
     Shadow {
         kind: Kind,
-        candidate: Option<(Arc<dyn Artifact>, Value)>,
-        reply: oneshot::Sender<Result<(), SwapError>>,
+        candidate: Option<Admitted>,
+        reply: oneshot::Sender<()>,
     },
     Measures {
         reply: oneshot::Sender<Vec<Measures>>,
@@ -90,18 +88,16 @@ const REFUSED_EVERY_MS: u64 = 10_000;
 /// Answers until the last handle is gone.
 pub(super) fn run(
     inbox: &mpsc::Receiver<Ask>,
-    slots: [(Kind, Value, Grants); 5],
+    slots: [(Kind, Value); 5],
     log: &Arc<LogConfig>,
     writer: Option<&Arc<Writer>>,
 ) {
     let started = Instant::now();
     let mut places: HashMap<Kind, Place> = slots
         .into_iter()
-        .map(|(kind, config, grants)| {
-            let mut slot = Slot::new(kind, config);
-            slot.grant(grants);
+        .map(|(kind, config)| {
             let place = Place {
-                slot,
+                slot: Slot::new(kind, config),
                 log: Log::new(kind, Arc::clone(log), writer.cloned()),
                 took: Durations::default(),
                 refused_ms: None,
@@ -171,14 +167,10 @@ fn answer(places: &mut HashMap<Kind, Place>, ask: Ask, now_ms: u64) {
                     .append_request(request, &authorized, took_us, late, now_ms);
             }
         }
-        Ask::Swap {
-            kind,
-            artifact,
-            config,
-            reply,
-        } => {
-            if let Some(place) = places.get_mut(&kind) {
-                drop(reply.send(place.slot.swap(artifact, config, now_ms)));
+        Ask::Swap { admitted, reply } => {
+            if let Some(place) = places.get_mut(&admitted.kind()) {
+                // Whoever does not wait any more has its swap all the same.
+                let _unheard = reply.send(place.slot.put_in_charge(admitted, now_ms));
             }
         }
         Ask::Rollback { kind, reply } => {
@@ -193,13 +185,11 @@ fn answer(places: &mut HashMap<Kind, Place>, ask: Ask, now_ms: u64) {
             reply,
         } => {
             if let Some(place) = places.get_mut(&kind) {
-                drop(reply.send(match candidate {
-                    Some((artifact, config)) => place.slot.set_shadow(artifact, config, now_ms),
-                    None => {
-                        place.slot.drop_shadow();
-                        Ok(())
-                    }
-                }));
+                match candidate {
+                    Some(admitted) => place.slot.put_beside(admitted, now_ms),
+                    None => place.slot.drop_shadow(),
+                }
+                let _unheard = reply.send(());
             }
         }
         Ask::Measures { reply } => {
