@@ -180,12 +180,13 @@ fn the_built_in_equals_itself_and_not_another_configuration() {
         fn digest(&self) -> &str {
             self.0.digest()
         }
-        fn instantiate(
+        fn instantiate_with(
             &self,
             _: &Value,
+            services: &lockgate_policy::Services,
         ) -> Result<Box<dyn lockgate_policy::Policy>, lockgate_policy::Fault> {
-            self.0
-                .instantiate(&serde_json::json!({ "up_after_s": 5.1 }))
+            let config = serde_json::json!({ "up_after_s": 5.1 });
+            self.0.instantiate_with(&config, services)
         }
     }
     let (one, other) = (Builtin::default(), Slower(Builtin::default()));
