@@ -115,7 +115,14 @@ runtime/web/dist/.built: runtime/web/package-lock.json $(shell find runtime/web 
 	@touch $@
 
 # Real media and an independent publisher, out of packages: bigbuckbunny.mp4 and a current FFmpeg with a WHIP muxer.
-fixtures: $(FIXTURES)/bigbuckbunny.mp4 $(FIXTURES)/ffmpeg-whip
+fixtures: $(FIXTURES)/bigbuckbunny.mp4 $(FIXTURES)/ffmpeg-whip $(FIXTURES)/js-buffer.wasm
+
+# The example in JavaScript as a component. It has an interpreter in it that others have built, so it is not committed.
+$(FIXTURES)/js-buffer.wasm: $(wildcard sdk/js/policy/* examples/policies/js-buffer/*) sdk/wit/lockgate-policy.wit
+	@$(call say,building the example policy in JavaScript)
+	@mkdir -p $(FIXTURES) target/guests/js-tool && cp sdk/js/policy/* sdk/wit/lockgate-policy.wit target/guests/js-tool/
+	@cd target/guests/js-tool && npm install --silent --no-audit --no-fund
+	@node target/guests/js-tool/build.js examples/policies/js-buffer -o $@
 
 $(FIXTURES)/bigbuckbunny.mp4:
 	@$(call say,fetching bigbuckbunny.mp4)

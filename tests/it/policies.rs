@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::{
     refused::OFFER,
-    support::{Playlist, Server, lockgate, until},
+    support::{Playlist, Server, fixture, lockgate, until},
 };
 
 /// A script that always picks the same rung, and says so.
@@ -281,11 +281,7 @@ async fn a_policy_in_javascript_decides_where_the_operator_allows_large_ones() {
     let server = Server::start_with(config, &["--demo"], &files).await;
     server.running("demo").await;
     let token = server.mint("admin");
-    let component = std::fs::read(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../examples/policies/js-buffer/js-buffer.wasm"
-    ))
-    .expect("the component is in the repository");
+    let component = std::fs::read(fixture("js-buffer.wasm")).expect("the component is built");
     let put = server
         .send_as(&token, Method::PUT, "/api/policies/abr", component.clone())
         .await;

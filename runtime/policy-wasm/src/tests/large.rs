@@ -1,13 +1,15 @@
-//! Policies that bring an interpreter along: the JavaScript example as it stands in the repository.
+//! Policies that bring an interpreter along: the JavaScript example, built by `make fixtures`.
 
 use serde_json::{Value, json};
 
 use super::*;
 
-const BUFFER: &str = "../../examples/policies/js-buffer/js-buffer.wasm";
-
 fn bytes() -> Vec<u8> {
-    fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(BUFFER)).unwrap()
+    let folder = std::env::var_os("LOCKGATE_FIXTURES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/fixtures"),
+        PathBuf::from,
+    );
+    fs::read(folder.join("js-buffer.wasm")).expect("`make fixtures` builds it")
 }
 
 /// Compiled once: it takes seconds.
