@@ -117,7 +117,7 @@ impl Place {
         let open_at = path.clone();
         let thread = std::thread::Builder::new()
             .name("records-open".to_owned())
-            .spawn(move || drop(tell.send(open(&open_at))))
+            .spawn(move || drop(tell.send(open_patiently(&open_at))))
             .map_err(|error| self.unusable(&error))?;
         let opened = match told.recv_timeout(OPEN_WITHIN) {
             Ok(opened) => opened,
@@ -133,7 +133,7 @@ impl Place {
         match opened {
             Ok(db) => Ok(Opened::Db(db)),
             Err(_) if self.room() < disk::ROOM_TO_OPEN => Ok(Opened::NoRoom),
-            Err(sled::Error::Io(error)) if is_of_the_system(&error) => Err(self.unusable(&error)),
+            Err(sled::Error::Io(error)) if !is_of_the_file(&error) => Err(self.unusable(&error)),
             Err(error) => Ok(Opened::Unreadable(error.to_string())),
         }
     }
@@ -204,16 +204,34 @@ pub(crate) fn unusable(folder: &Path, error: &io::Error) -> OpenError {
     }
 }
 
-/// Whether this says nothing about the database itself, which a new one would not change.
-fn is_of_the_system(error: &io::Error) -> bool {
-    use io::ErrorKind::{OutOfMemory, PermissionDenied, ReadOnlyFilesystem, WouldBlock};
+/// Whether this says that what was read is no database, or half of one. Only then is it put aside.
+fn is_of_the_file(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        PermissionDenied | ReadOnlyFilesystem | WouldBlock | OutOfMemory
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::Other
     )
 }
 
+/// Opens, again and again for a moment where sled says neither that the file is broken nor what else is wrong: it may be
+/// held still.
+fn open_patiently(path: &Path) -> sled::Result<sled::Db> {
+    for _ in 0..RETRIES {
+        match open(path) {
+            Err(sled::Error::Io(error)) if error.kind() == io::ErrorKind::Other => {
+                tracing::warn!(path = %path.display(), %error, "the records do not open yet");
+                std::thread::sleep(RETRY_AFTER);
+            }
+            opened => return opened,
+        }
+    }
+    open(path)
+}
+
 fn open(path: &Path) -> sled::Result<sled::Db> {
+    // A database that was just closed keeps its lock until sled's own threads have let go of it.
+    if let Ok(file) = File::open(path.join("db")) {
+        file.lock()?;
+    }
     let db = sled::Config::new()
         .path(path)
         .cache_capacity(CACHE_BYTES)
@@ -255,6 +273,9 @@ fn sweep(path: &Path) {
 
 /// A healthy database of a million records opens in seconds.
 const OPEN_WITHIN: Duration = Duration::from_secs(60);
+/// How often, and after which pause, opening is tried again.
+const RETRIES: usize = 5;
+const RETRY_AFTER: Duration = Duration::from_millis(200);
 /// sled's own default is 1 GiB.
 const CACHE_BYTES: u64 = 16 << 20;
 /// Damaged records put aside at one start.

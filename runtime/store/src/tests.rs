@@ -46,6 +46,18 @@ async fn what_was_acknowledged_is_there_after_opening_again() {
 }
 
 #[tokio::test]
+async fn a_store_closed_and_opened_at_once_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    for turn in 0..60 {
+        let store = Store::open(folder.path()).unwrap();
+        let all = store.list(Table::Sessions, Range::default(), 100).unwrap();
+        assert_eq!(all.len(), turn);
+        let written = (0..20).map(|_| put(Table::Sessions, &format!("{turn:02}"), "x"));
+        store.write(written.collect()).await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_table_is_read_page_by_page_in_both_directions() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();

@@ -83,8 +83,6 @@ pub struct Decided {
     pub said: Said,
     /// What the built-in said where rows were refused.
     pub instead: Option<Said>,
-    /// What the shadow said.
-    pub shadow: Option<Said>,
 }
 
 /// A policy that failed before another answered.
@@ -293,7 +291,6 @@ impl Slot {
                 }
             }
         }
-        decided.shadow = self.ask_shadow(full, keys, now_ms, &decided.rows);
         // Where no policy was put in charge, the built-in is the one in charge.
         self.level = if self.seats.is_empty() {
             Level::Active
@@ -340,7 +337,8 @@ impl Slot {
         Some(generation)
     }
 
-    fn ask_shadow(
+    /// Asks the shadow about the same batch, once what was decided has gone out: nobody waits for it.
+    pub fn decide_beside(
         &mut self,
         full: &Batch,
         keys: &[u64],
@@ -352,16 +350,7 @@ impl Slot {
         if !shadow.is_open_to(now_ms) {
             return None;
         }
-        if let Ok((rows, refused)) = shadow.ask(self.kind, full, keys, now_ms) {
-            let differs = |(a, b): &(&[f64], &[f64])| {
-                a.first().map(|n| n.to_bits()) != b.first().map(|n| n.to_bits())
-            };
-            let count = rows
-                .chunks_exact(width)
-                .zip(decided.chunks_exact(width))
-                .filter(differs)
-                .count();
-            self.disagreements += count as u64;
+        if let Ok((_, refused)) = shadow.ask(self.kind, full, keys, now_ms) {
             let mut said = shadow.said();
             // What a refused row says means nothing; what took effect stands there, which is no disagreement.
             for Refusal { row, .. } in refused {
@@ -372,6 +361,14 @@ impl Slot {
                     bad.copy_from_slice(good);
                 }
             }
+            let differs = |(a, b): &(&[f64], &[f64])| {
+                a.first().map(|n| n.to_bits()) != b.first().map(|n| n.to_bits())
+            };
+            let rows = said
+                .rows
+                .chunks_exact(width)
+                .zip(decided.chunks_exact(width));
+            self.disagreements += rows.filter(differs).count() as u64;
             return Some(said);
         }
         None
@@ -448,7 +445,6 @@ impl Decided {
             rolled_back,
             said: seat.said(),
             instead: None,
-            shadow: None,
         }
     }
 }

@@ -287,6 +287,7 @@ impl Seat {
     }
 
     fn try_authorize(&mut self, request: &Request, now_ms: u64) -> Result<Verdict, Fault> {
+        // Whatever its breaker says: else a caller who makes it fail would shut the door for everybody.
         // A fresh instance for each request: nothing leaks from one caller to the next.
         let fresh = match self.ready.pop() {
             Some(policy) => Ok(policy),

@@ -64,6 +64,19 @@ impl Default for LogConfig {
     }
 }
 
+/// What became of a batch.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'a> {
+    /// What went out.
+    pub(super) decided: &'a Decided,
+    /// What the shadow said to the same.
+    pub(super) shadow: Option<&'a Said>,
+    /// How long what went out took.
+    pub(super) took_us: u64,
+    /// It went out after the deadline.
+    pub(super) late: bool,
+}
+
 /// The log of one kind.
 pub(super) struct Log {
     kind: Kind,
@@ -109,15 +122,13 @@ impl Log {
     }
 
     /// Logs what speaks for itself of a decided batch.
-    pub(super) fn append(
-        &mut self,
-        batch: &Batch,
-        keys: &[u64],
-        about: &About,
-        decided: &Decided,
-        took_us: u64,
-        late: bool,
-    ) {
+    pub(super) fn append(&mut self, batch: &Batch, keys: &[u64], about: &About, told: &Told<'_>) {
+        let Told {
+            decided,
+            shadow,
+            took_us,
+            late,
+        } = *told;
         if self.last.len() > ROWS_MAX {
             self.last.clear();
         }
@@ -140,7 +151,7 @@ impl Log {
                 };
                 self.push(shared.entry(at, output, &said, refusal));
             }
-            let Some(shadow) = &decided.shadow else {
+            let Some(shadow) = shadow else {
                 continue;
             };
             let other = shadow.rows.get(at * width..(at + 1) * width);

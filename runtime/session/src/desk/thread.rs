@@ -22,7 +22,7 @@ use tokio::sync::oneshot;
 use super::{
     About, Durations, Measures,
     files::Writer,
-    log::{Follow, Log, LogConfig},
+    log::{Follow, Log, LogConfig, Told},
 };
 
 /// What can be asked of the desk.
@@ -264,7 +264,14 @@ impl Place {
             let (row, fault, generation) = (refusal.row + 1, &refusal.fault, decided.generation);
             tracing::warn!(%kind, generation, rows, row, %fault, "a policy refused rows; the built-in answers them");
         }
-        self.log.append(batch, keys, about, &decided, took_us, late);
+        let shadow = self.slot.decide_beside(batch, keys, now_ms, &decided.rows);
+        let told = Told {
+            decided: &decided,
+            shadow: shadow.as_ref(),
+            took_us,
+            late,
+        };
+        self.log.append(batch, keys, about, &told);
     }
 }
 
