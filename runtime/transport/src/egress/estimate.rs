@@ -206,7 +206,11 @@ impl Estimate {
     fn carried_lately_bps(&self) -> Option<f64> {
         let from = self.window.len().checked_sub(RATE_PACKETS)?;
         let newest = self.window.back()?.0;
-        let since = self.window.get(from)?.0.min(newest.saturating_sub(RATE_SHORT));
+        let since = self
+            .window
+            .get(from)?
+            .0
+            .min(newest.saturating_sub(RATE_SHORT));
         let span = newest.saturating_sub(since);
         self.carried_bps(span)
     }
