@@ -65,9 +65,11 @@ impl<S: Send + Sync> FromRequest<S> for SdpFragment {
 /// The whole body, at most `max` bytes.
 pub(crate) async fn bounded(body: Body, max: usize) -> Result<Bytes, Problem> {
     to_bytes(body, max).await.map_err(|error| {
-        let inner = std::error::Error::source(&error);
-        if inner.is_some_and(|inner| inner.is::<http_body_util::LengthLimitError>()) {
+        let inner = || std::error::Error::source(&error);
+        if inner().is_some_and(|inner| inner.is::<http_body_util::LengthLimitError>()) {
             Problem::too_large(max)
+        } else if crate::listen::is_too_slow(&error) {
+            Problem::too_slow()
         } else {
             Problem::bad_body("the body ended early or could not be read")
         }
@@ -86,6 +88,16 @@ pub(crate) fn track(
         }
         .into()
     })
+}
+
+/// A body of JSON, at most 64 KiB.
+pub(crate) async fn json<T: serde::de::DeserializeOwned>(
+    request: Request,
+    example: &str,
+) -> Result<T, Problem> {
+    let body = bounded(request.into_body(), JSON_LEN_MAX).await?;
+    serde_json::from_slice(&body)
+        .map_err(|error| Problem::bad_body(format!("send {example}: {error}")))
 }
 
 type PathMap = std::collections::HashMap<String, String>;
@@ -127,5 +139,6 @@ fn has_type(headers: &HeaderMap, media_type: &str) -> bool {
         .is_some_and(|essence| essence.trim().eq_ignore_ascii_case(media_type))
 }
 
+const JSON_LEN_MAX: usize = 64 << 10;
 /// Real offers have 2 to 20 KiB; what rivals allow is the same (MediaMTX: 128 KiB).
 const SDP_LEN_MAX: usize = 128 << 10;

@@ -1,7 +1,9 @@
-//! What goes on every response: CORS, and the answer to OPTIONS.
+//! What goes on every response: CORS, security headers, and the answer to OPTIONS.
+
+use std::sync::Arc;
 
 use axum::{
-    extract::Request,
+    extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -9,9 +11,48 @@ use axum::{
 
 use crate::webrtc;
 
-/// Answers OPTIONS (RFC 9725 §4.2: CORS preflight and `Accept-Post`), and opens all responses to any origin: what
-/// is protected is protected by tokens, never by cookies, so that no origin gains by its user's browser.
-pub(crate) async fn open_to_all_origins(request: Request, next: Next) -> Response {
+/// What the operator chose.
+#[derive(Debug, Clone, Default)]
+pub struct Headers {
+    cors: Vec<HeaderValue>,
+    hsts: Option<HeaderValue>,
+}
+
+impl Headers {
+    /// Origins whose pages may read answers, `*` for all; and for how many seconds browsers are to come by HTTPS only. An
+    /// origin that cannot be one is left out: it would never ask.
+    pub fn new(cors: &[String], hsts_s: Option<u64>) -> Self {
+        let hsts = hsts_s.and_then(|seconds| format!("max-age={seconds}").try_into().ok());
+        Self {
+            cors: cors
+                .iter()
+                .filter_map(|origin| HeaderValue::try_from(origin).ok())
+                .collect(),
+            hsts,
+        }
+    }
+
+    /// Opens a response to the origin that asks, if it may read it. What is protected is protected by tokens, never by
+    /// cookies, so that no origin gains by its user's browser.
+    fn open(&self, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
+        if self.cors.iter().any(|origin| origin == "*") {
+            set(headers, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+            return;
+        }
+        headers.append(header::VARY, HeaderValue::from_static("Origin"));
+        if let Some(origin) = origin.filter(|origin| self.cors.contains(origin)) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        }
+    }
+}
+
+/// Answers OPTIONS (RFC 9725 §4.2: CORS preflight and `Accept-Post`), and puts on each response what all have.
+pub(crate) async fn on_all(
+    State(rules): State<Arc<Headers>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
     let mut response = if request.method() == Method::OPTIONS {
         let path = request.uri().path();
         let mut response = StatusCode::OK.into_response();
@@ -38,16 +79,27 @@ pub(crate) async fn open_to_all_origins(request: Request, next: Next) -> Respons
         next.run(request).await
     };
     let headers = response.headers_mut();
-    set(headers, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+    rules.open(origin, headers);
     set(
         headers,
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        "ETag, Link, Location, Retry-After, WWW-Authenticate",
+        "ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate",
     );
     set(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    // A token may stand in an address.
+    set(headers, header::REFERRER_POLICY, "no-referrer");
+    // What is no page is not to become one, nor a part of one.
+    if !headers.contains_key(header::CONTENT_SECURITY_POLICY) {
+        set(headers, header::CONTENT_SECURITY_POLICY, NO_PAGE);
+    }
+    if let Some(hsts) = &rules.hsts {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+    }
     response
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &'static str) {
     headers.insert(name, HeaderValue::from_static(value));
 }
+
+const NO_PAGE: &str = "default-src 'none'; frame-ancestors 'none'";

@@ -8,7 +8,7 @@ use axum::{
 
 use crate::{
     App, Caller, Problem,
-    caller::query_token,
+    caller::carried,
     extract::{self, Name},
     scope::Action,
 };
@@ -52,11 +52,6 @@ pub(crate) async fn file(
         (header::CACHE_CONTROL, "public, max-age=3600, immutable"),
     ];
     Ok((headers, media.bytes).into_response())
-}
-
-/// The token of the request, to be carried on into the URIs of a playlist.
-fn carried(uri: &Uri) -> Option<String> {
-    query_token(uri).map(|token| format!("token={token}"))
 }
 
 fn playlist(text: String) -> Response {

@@ -9,7 +9,7 @@ use lockgate_ports::SignalError;
 use lockgate_session::Error;
 use serde::Serialize;
 
-use crate::scope::Action;
+use crate::{Refusal, limits::Spent};
 
 /// An error as the caller sees it. What only the log may know is logged where this is made.
 #[derive(Debug, Clone, Serialize)]
@@ -23,6 +23,9 @@ pub struct Problem {
     status: StatusCode,
     /// This case in a sentence: what, where, and what to do.
     detail: String,
+    /// What a kind says besides.
+    #[serde(flatten)]
+    more: serde_json::Map<String, serde_json::Value>,
     #[serde(skip)]
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -47,6 +50,7 @@ impl Problem {
             title,
             status,
             detail: detail.into(),
+            more: serde_json::Map::new(),
             headers: Vec::new(),
         }
     }
@@ -55,6 +59,28 @@ impl Problem {
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: &'static str) -> Self {
         self.headers.push((name, HeaderValue::from_static(value)));
+        self
+    }
+
+    /// The same problem with another detail.
+    #[must_use]
+    pub(crate) fn about(mut self, detail: String) -> Self {
+        self.detail = detail;
+        self
+    }
+
+    /// The same problem with `Retry-After`.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.headers
+            .push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        self
+    }
+
+    /// The same problem with a further member (RFC 9457 §3.2).
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.more.insert(name.to_owned(), value.into());
         self
     }
 
@@ -91,39 +117,37 @@ impl Problem {
         )
     }
 
-    /// The credentials are good, but not for this.
-    pub fn scope_wanted(action: Action<'_>) -> Self {
-        let scope = match action {
-            Action::Publish(name) => format!("publish:{name}"),
-            Action::Play(name) => format!("play:{name}"),
-            Action::Admin => "admin".to_owned(),
-        };
-        let detail = format!("this needs a token with the scope {scope}");
-        Self::new(
-            StatusCode::FORBIDDEN,
-            "/problems/scope-wanted",
-            "The token does not allow this",
-            detail,
-        )
-        .with_header(
+    /// Somebody known may not do this.
+    fn forbidden(kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, kind, title, detail).with_header(
             header::WWW_AUTHENTICATE,
             r#"Bearer realm="lockgate", error="insufficient_scope""#,
         )
     }
 
-    /// The `auth` policy said no.
-    pub fn policy_denied() -> Self {
-        let detail = "the server's auth policy does not allow this";
+    /// A budget is spent (draft-ietf-httpapi-ratelimit-headers-10 §6).
+    pub fn too_many(spent: &Spent) -> Self {
+        let seconds = spent.seconds();
+        let detail = format!("that was one request too many; come again in {seconds} s");
         Self::new(
-            StatusCode::FORBIDDEN,
-            "/problems/denied",
-            "Not allowed",
+            StatusCode::TOO_MANY_REQUESTS,
+            "https://iana.org/assignments/http-problem-types#quota-exceeded",
+            "Request cannot be satisfied as assigned quota has been exceeded",
             detail,
         )
-        .with_header(
-            header::WWW_AUTHENTICATE,
-            r#"Bearer realm="lockgate", error="insufficient_scope""#,
+        .retry_after(seconds)
+        .with("violated-policies", vec![spent.name])
+    }
+
+    /// The body comes too slowly.
+    pub fn too_slow() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "/problems/too-slow",
+            "The body came too slowly",
+            "send the whole body at once",
         )
+        .with_header(header::CONNECTION, "close")
     }
 
     /// There is nothing at this path.
@@ -134,6 +158,17 @@ impl Problem {
             "/problems/not-found",
             "Not found",
             detail,
+        )
+    }
+
+    /// There is no such session.
+    pub fn no_session(session: &str) -> Self {
+        let session: String = session.chars().take(64).collect();
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "/problems/not-found",
+            "No such session",
+            format!("there is no session {session:?}; it may have ended by itself"),
         )
     }
 
@@ -199,6 +234,29 @@ impl Problem {
             "Internal error",
             detail,
         )
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let detail = refusal.to_string();
+        match refusal {
+            Refusal::Wanted => Self::token_wanted(),
+            Refusal::BadCredentials => Self::token_refused(),
+            Refusal::Scope(_) => Self::forbidden(
+                "/problems/scope-wanted",
+                "The token does not allow this",
+                detail,
+            ),
+            Refusal::Denied | Refusal::Silent => {
+                Self::forbidden("/problems/denied", "Not allowed", detail)
+            }
+            Refusal::Kicked => Self::forbidden("/problems/kicked", "Not allowed now", detail),
+            Refusal::TooMany(wait) => Self::too_many(&Spent {
+                name: "logins",
+                wait,
+            }),
+        }
     }
 }
 

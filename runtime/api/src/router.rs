@@ -6,13 +6,13 @@ use axum::{
     http::HeaderMap,
     middleware,
     response::IntoResponse,
-    routing::{get, post, put},
+    routing::{delete, get, post, put},
 };
 use lockgate_session::{Desk, Streams};
 
 use crate::{
-    Door, PolicyStore, Problem, decisions, drain, headers, hls, metrics, pages, policies, streams,
-    webrtc, whep, whep_events, whip,
+    Door, Headers, Limits, PolicyStore, Problem, decisions, drain, headers, hls, limits, listen,
+    metrics, pages, policies, revocations, streams, verify, webrtc, whep, whep_events, whip,
 };
 
 /// What handlers work on. Cheap to clone.
@@ -26,6 +26,12 @@ pub struct App {
     pub policies: std::sync::Arc<dyn PolicyStore>,
     /// Who may do what.
     pub door: std::sync::Arc<Door>,
+    /// How much anybody may ask for.
+    pub limits: std::sync::Arc<Limits>,
+    /// How long the body of a request may take, besides the time it takes at 16 KiB/s.
+    pub body_within: std::time::Duration,
+    /// What goes on every response.
+    pub headers: std::sync::Arc<Headers>,
     /// STUN and TURN servers handed to peers.
     pub ice_servers: std::sync::Arc<[crate::IceServer]>,
     /// Who may read `/metrics`.
@@ -34,6 +40,7 @@ pub struct App {
 
 /// The whole HTTP surface.
 pub fn router(app: App) -> Router {
+    let rules = std::sync::Arc::clone(&app.headers);
     let page = |name: &'static str| get(move |headers: HeaderMap| pages::page(name, headers));
     Router::new()
         .route("/", page("index"))
@@ -65,6 +72,18 @@ pub fn router(app: App) -> Router {
             get(streams::one).delete(streams::stop),
         )
         .route("/api/streams/{stream}/sessions", get(streams::sessions))
+        .route(
+            "/api/streams/{stream}/sessions/{session}",
+            delete(streams::kick_of),
+        )
+        .route("/api/streams/{stream}/verify", post(verify::verify))
+        .route("/api/stream/{stream}/verify", post(verify::verify))
+        .route("/api/sessions/{session}", delete(streams::kick))
+        .route(
+            "/api/revocations",
+            get(revocations::list).post(revocations::add),
+        )
+        .route("/api/revocations/{kind}/{id}", delete(revocations::remove))
         .route("/api/policies", get(policies::list))
         .route("/api/policies/{kind}", put(policies::swap))
         .route("/api/policies/{kind}/rollback", post(policies::rollback))
@@ -81,7 +100,12 @@ pub fn router(app: App) -> Router {
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(|_| {
             Problem::internal().into_response()
         }))
+        .layer(middleware::from_fn_with_state(app.clone(), limits::govern))
         .layer(middleware::from_fn(drain::refused_bodies))
-        .layer(middleware::from_fn(headers::open_to_all_origins))
+        .layer(middleware::from_fn_with_state(
+            app.body_within,
+            listen::paced_bodies,
+        ))
+        .layer(middleware::from_fn_with_state(rules, headers::on_all))
         .with_state(app)
 }

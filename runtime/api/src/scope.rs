@@ -44,8 +44,38 @@ pub enum Action<'a> {
     Publish(&'a BroadcastName),
     /// To watch this broadcast.
     Play(&'a BroadcastName),
+    /// To join this room.
+    Join(&'a BroadcastName),
     /// To see or change what the API shows of everyone.
     Admin,
+}
+
+impl<'a> Action<'a> {
+    /// The broadcast or room it is about.
+    pub fn name(self) -> Option<&'a BroadcastName> {
+        match self {
+            Self::Publish(name) | Self::Play(name) | Self::Join(name) => Some(name),
+            Self::Admin => None,
+        }
+    }
+
+    /// The scope that allows exactly this.
+    pub fn scope(self) -> String {
+        match self.name() {
+            Some(name) => format!("{}:{name}", self.word()),
+            None => self.word().to_owned(),
+        }
+    }
+
+    /// Its kind in one word, as scopes and policies have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Publish(_) => "publish",
+            Self::Play(_) => "play",
+            Self::Join(_) => "join",
+            Self::Admin => "admin",
+        }
+    }
 }
 
 impl Pattern {
@@ -71,11 +101,18 @@ impl Scopes {
             .map(Self)
     }
 
+    /// The same of a token that others may have made: words that are no scopes of ours allow nothing.
+    pub fn known(text: &str) -> Self {
+        let words = text.split_ascii_whitespace();
+        Self(words.filter_map(|word| word.parse().ok()).collect())
+    }
+
     /// Whether an action is allowed.
     pub fn allow(&self, action: Action<'_>) -> bool {
         self.0.iter().any(|scope| match (scope, action) {
             (Scope::Publish(pattern), Action::Publish(name))
-            | (Scope::Play(pattern), Action::Play(name)) => pattern.matches(name),
+            | (Scope::Play(pattern), Action::Play(name))
+            | (Scope::Join(pattern), Action::Join(name)) => pattern.matches(name),
             (Scope::Admin, _) => true,
             _ => false,
         })
@@ -151,6 +188,10 @@ mod tests {
         assert!(scopes.allow(Action::Play(&name("demo"))));
         assert!(!scopes.allow(Action::Play(&name("demo2"))));
         assert!(!scopes.allow(Action::Admin));
+        assert!(!scopes.allow(Action::Join(&name("demo"))));
+        let known = Scopes::known("openid join:demo profile play:../x");
+        assert_eq!(known.to_string(), "join:demo");
+        assert!(known.allow(Action::Join(&name("demo"))));
         assert!(
             Scopes::parse("admin")
                 .unwrap()

@@ -32,13 +32,14 @@ pub(crate) async fn subscribe(
     RawQuery(query): RawQuery,
     Sdp(offer): Sdp,
 ) -> Result<Response, Problem> {
-    let grant = app.door.admit(&caller, Action::Play(&name)).await?;
+    let entered = app.door.enter(&caller, Action::Play(&name)).await?;
     let saves_data = data_saver(query.as_deref())?;
     let joined = app
         .streams
-        .subscribe(&name, offer, grant.cap_kbps)
+        .subscribe(&name, offer, entered.grant.cap_kbps)
         .await
         .map_err(not_live_is_a_conflict)?;
+    app.door.stay(joined.session, entered);
     if saves_data {
         app.streams.save_data(&name, joined.session, true).await?;
     }

@@ -20,8 +20,9 @@ pub(crate) async fn publish(
     caller: Caller,
     Sdp(offer): Sdp,
 ) -> Result<Response, Problem> {
-    app.door.admit(&caller, Action::Publish(&name)).await?;
+    let entered = app.door.enter(&caller, Action::Publish(&name)).await?;
     let joined = app.streams.publish(name.clone(), offer).await?;
+    app.door.stay(joined.session, entered);
     let url = format!("/whip/{name}/{}", joined.session);
     Ok(webrtc::created(&app, &url, joined, &[]))
 }

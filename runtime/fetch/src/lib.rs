@@ -64,9 +64,30 @@ impl Fetcher {
         Ok(Self { client, origins })
     }
 
+    /// A fetcher for one URL that the operator wrote, and what else is at its origin.
+    pub fn of_url(url: &str) -> Result<Self, FetchError> {
+        Self::new(vec![Origin(parse(url)?)])
+    }
+
     /// Gets a URL of a listed origin. A redirect is an answer like any other and is not followed: where it leads to was
     /// not listed.
     pub async fn get(&self, url: &str) -> Result<Fetched, FetchError> {
+        self.send(self.client.get(self.listed(url)?)).await
+    }
+
+    /// Posts JSON to a URL of a listed origin, which has to answer within `within`. Nothing else is different.
+    pub async fn post(
+        &self,
+        url: &str,
+        json: Vec<u8>,
+        within: Duration,
+    ) -> Result<Fetched, FetchError> {
+        let request = self.client.post(self.listed(url)?);
+        let request = request.header("Content-Type", "application/json");
+        self.send(request.timeout(within).body(json)).await
+    }
+
+    fn listed(&self, url: &str) -> Result<Url, FetchError> {
         let url = parse(url)?;
         if !self
             .origins
@@ -75,8 +96,12 @@ impl Fetcher {
         {
             return Err(FetchError::Origin(url.origin().ascii_serialization()));
         }
+        Ok(url)
+    }
+
+    async fn send(&self, request: reqwest::RequestBuilder) -> Result<Fetched, FetchError> {
         let silent = |error: reqwest::Error| FetchError::Silent(chain(&error.without_url()));
-        let mut response = self.client.get(url).send().await.map_err(silent)?;
+        let mut response = request.send().await.map_err(silent)?;
         let status = response.status().as_u16();
         let mut body = Vec::new();
         while body.len() < BODY_LEN_MAX {

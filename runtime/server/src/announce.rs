@@ -10,6 +10,8 @@ use lockgate_media::BroadcastName;
 
 pub(crate) struct Announcement<'a> {
     pub(crate) http: SocketAddr,
+    /// Whether HTTP is HTTPS.
+    pub(crate) secure: bool,
     pub(crate) udp: SocketAddr,
     pub(crate) token: &'a str,
     pub(crate) broadcasts: &'a [BroadcastName],
@@ -18,7 +20,7 @@ pub(crate) struct Announcement<'a> {
 impl Announcement<'_> {
     /// For a person, on standard output.
     pub(crate) fn print(&self) -> io::Result<()> {
-        let base = base_url(self.http);
+        let base = self.base_url();
         let mut out = io::stdout().lock();
         writeln!(
             out,
@@ -45,7 +47,7 @@ impl Announcement<'_> {
     /// For a program: the file named by `LOCKGATE_READY_FILE` appears whole once the server is ready.
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
         let ready = serde_json::json!({
-            "http": base_url(self.http),
+            "http": self.base_url(),
             "udp": self.udp.to_string(),
             "token": self.token,
             "pid": std::process::id(),
@@ -54,13 +56,15 @@ impl Announcement<'_> {
         std::fs::write(&draft, ready.to_string())?;
         std::fs::rename(&draft, path)
     }
-}
 
-/// A URL that works on this machine: an unspecified address is reached by its loopback name.
-fn base_url(listen: SocketAddr) -> String {
-    match listen.ip() {
-        ip if ip.is_unspecified() => format!("http://localhost:{}", listen.port()),
-        IpAddr::V4(ip) => format!("http://{ip}:{}", listen.port()),
-        IpAddr::V6(ip) => format!("http://[{ip}]:{}", listen.port()),
+    /// A URL that works on this machine: an unspecified address is reached by its loopback name.
+    fn base_url(&self) -> String {
+        let scheme = if self.secure { "https" } else { "http" };
+        let port = self.http.port();
+        match self.http.ip() {
+            ip if ip.is_unspecified() => format!("{scheme}://localhost:{port}"),
+            IpAddr::V4(ip) => format!("{scheme}://{ip}:{port}"),
+            IpAddr::V6(ip) => format!("{scheme}://[{ip}]:{port}"),
+        }
     }
 }

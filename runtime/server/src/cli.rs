@@ -9,14 +9,13 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use lockgate_api::{Scope, Scopes, token};
 
 use crate::{
     Config, Server,
     check::{self, CheckCommand},
     config::Loader,
     policy::{self, PolicyCommand},
-    secret::secret,
+    tokens::{self, TokenCommand},
 };
 
 /// Live streaming whose decisions are scripts.
@@ -57,35 +56,13 @@ enum Command {
 }
 
 #[derive(Args)]
-struct ConfigArgs {
+pub(crate) struct ConfigArgs {
     /// The configuration file; `lockgate.toml` here if there is one.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Sets one key, such as `http.listen=127.0.0.1:3000`. May be given again.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-}
-
-#[derive(Subcommand)]
-enum TokenCommand {
-    /// Prints a new token.
-    Mint {
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// What it allows: publish:NAME, play:NAME, join:NAME (NAME may end in '*') or admin. May be given again.
-        #[arg(long, required = true, value_name = "SCOPE")]
-        scope: Vec<Scope>,
-        /// How long it is good: a number with s, m, h or d.
-        #[arg(long, default_value = "1h", value_name = "TIME", value_parser = duration)]
-        ttl: Duration,
-    },
-    /// Says what a token allows, and whether this server would take it.
-    Inspect {
-        #[command(flatten)]
-        config: ConfigArgs,
-        /// The token.
-        token: String,
-    },
 }
 
 /// Runs the command that the process was started with.
@@ -124,30 +101,17 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
                 set: Vec::new(),
             }
             .load()?;
-            config.auth.secret = config.auth.secret.map(|_| "(kept secret)".to_owned());
+            config.auth.redact();
             write!(out, "{}", toml::to_string_pretty(&config)?)?;
         }
-        Command::Token(TokenCommand::Mint { config, scope, ttl }) => {
-            let secret = secret(&config.load()?)?;
-            writeln!(
-                out,
-                "{}",
-                token::mint(&secret, &Scopes::new(scope), ttl, unix_now())?
-            )?;
-        }
-        Command::Token(TokenCommand::Inspect { config, token }) => {
-            let secret = secret(&config.load()?)?;
-            let claims = token::verify(&secret, &token)?;
-            let left = claims.exp.saturating_sub(unix_now());
-            writeln!(out, "good for {left} s more\nscope: {}", claims.scope)?;
-        }
+        Command::Token(command) => return tokens::execute(command),
     }
     Ok(ExitCode::SUCCESS)
 }
 
 impl ConfigArgs {
     /// `.env`, the file, the environment, `--set`: the later wins.
-    fn load(&self) -> anyhow::Result<Config> {
+    pub(crate) fn load(&self) -> anyhow::Result<Config> {
         let mut loader = Loader::default();
         let here = PathBuf::from("lockgate.toml");
         match &self.config {
@@ -179,7 +143,7 @@ pub(crate) fn unix_now() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let at = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());

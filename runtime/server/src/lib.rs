@@ -7,10 +7,12 @@ mod announce;
 mod check;
 pub mod cli;
 pub mod config;
+mod door;
 mod policies;
 mod policy;
 mod secret;
 mod server;
+mod tokens;
 
 pub use config::Config;
 pub use server::Server;

@@ -3,12 +3,11 @@
 use std::{num::NonZero, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use lockgate_api::{Account, App, Door, IceServer, Listener, Scope, Scopes, token};
-use lockgate_fetch::Fetcher;
+use lockgate_api::{Account, App, IceServer, Limits, Listener, Scope, Scopes, token};
 use lockgate_media::BroadcastName;
 use lockgate_ports::{
     Records,
-    task::Task,
+    task::{Task, own},
     transcoder::{Input, Settings},
 };
 use lockgate_session::{Container, Desk, HlsConfig, LadderConfig, SegmentConfig, Streams};
@@ -21,24 +20,24 @@ use crate::{
     announce::Announcement,
     cli::unix_now,
     config,
+    door::{self, Keys},
     policies::{self, Policies},
-    secret::secret,
 };
 
 /// A server that has bound its ports and started its sources.
 pub struct Server {
     listener: Listener,
     app: App,
-    _watch: Task,
+    _tasks: Vec<Task>,
 }
 
 impl Server {
     /// Puts the server together. Whatever fails, nothing is left behind.
     pub async fn start(config: Config, demo: bool) -> anyhow::Result<Self> {
-        let secret = secret(&config)?;
-        let fetcher = Fetcher::new(config.auth.ask.clone())?;
+        let keys = Keys::load(&config)?;
+        let (rules, keeper) = door::port(&config)?;
         // Ports first: a second server must fail before it starts a single worker.
-        let listener = Listener::bind(config.http.listen, config.http.connections_max)
+        let listener = Listener::bind(config.http.listen, rules)
             .await
             .context("change http.listen or PORT, or end the program that has the port")?;
         let transport = Transport::bind(lockgate_transport::Config {
@@ -66,7 +65,8 @@ impl Server {
         let folder = config.store.path.clone();
         let records: Arc<dyn Records> =
             Arc::new(tokio::task::spawn_blocking(move || Store::open(&folder)).await??);
-        let policies = Policies::start(&config, &desk, records).await?;
+        let policies = Policies::start(&config, &desk, Arc::clone(&records)).await?;
+        let door = door::door(&config, keys.verifier, desk.clone(), records)?;
         let streams = Streams::new(
             session_config(&config, demo),
             desk.clone(),
@@ -102,9 +102,11 @@ impl Server {
             .iter()
             .filter_map(|scope| scope.parse::<Scope>().ok())
             .collect();
-        let token = token::mint(&secret, &Scopes::new(all), TOKEN_TTL, unix_now())?;
+        let wish = door::wish(&config, Scopes::new(all), TOKEN_TTL);
+        let token = token::mint(&keys.signer, &wish, unix_now())?;
         let announcement = Announcement {
             http: listener.local_addr()?,
+            secure: config.http.is_secure(),
             udp,
             token: &token,
             broadcasts: &broadcasts,
@@ -117,24 +119,32 @@ impl Server {
                 .write(Path::new(&path))
                 .context("LOCKGATE_READY_FILE cannot be written")?;
         }
-        let door = Door::new(
-            secret,
-            Scopes::new(config.auth.anonymous.clone()),
-            desk.clone(),
-            fetcher,
-        );
+        let store = policies.store();
+        let door = Arc::new(door);
+        let mut tasks = vec![
+            policies.watch(),
+            own(Arc::clone(&door).watch(streams.clone())),
+        ];
+        tasks.extend(keeper.map(own));
+        tasks.extend(keys.published.map(|keys| own(keys.keep_fresh())));
         let ice_servers = config.webrtc.ice_servers.iter().map(ice_server).collect();
         Ok(Self {
             listener,
             app: App {
                 streams,
                 desk,
-                policies: policies.store(),
-                door: Arc::new(door),
+                policies: store,
+                door,
+                limits: Arc::new(Limits::new(
+                    config.rate_limit.settings(),
+                    config.rate_limit.proxies(),
+                )),
+                headers: Arc::new(door::headers(&config)),
+                body_within: config.http.timeouts.resolve().body,
                 ice_servers,
                 metrics: config.http.metrics,
             },
-            _watch: policies.watch(),
+            _tasks: tasks,
         })
     }
 

@@ -13,6 +13,7 @@ mod events;
 mod hls;
 mod id;
 mod info;
+mod sessions;
 mod stream;
 mod streams;
 mod viewer;

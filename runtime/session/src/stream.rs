@@ -93,6 +93,10 @@ impl Stream {
         }
     }
 
+    pub(crate) fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
     pub(crate) fn name(&self) -> &BroadcastName {
         self.broadcast.name()
     }

@@ -335,7 +335,7 @@ impl Streams {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn all(&self) -> Vec<Arc<Stream>> {
+    pub(crate) fn all(&self) -> Vec<Arc<Stream>> {
         let taken = |slot: &Slot| match slot {
             Slot::Taken(stream, _) => Some(Arc::clone(stream)),
             Slot::Reserved => None,

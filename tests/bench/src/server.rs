@@ -32,7 +32,8 @@ impl Server {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
-        let config = "[http]\nlisten = \"127.0.0.1:0\"\n[webrtc]\nudp_listen = \"127.0.0.1:0\"\n";
+        let config = "[http]\nlisten = \"127.0.0.1:0\"\n[webrtc]\nudp_listen = \"127.0.0.1:0\"\n\
+                      [rate_limit]\nrequests = 0\nadmin_requests = 0\njoins = 0\nsignals = 0\n";
         fs::write(at("bench.toml"), config)?;
         let mut child = process::command(process::server()?)
             .args(["serve", "--config", "bench.toml"])

@@ -20,6 +20,8 @@ const LOG_LINES_MAX = 400;
 const CONFIG = {
   http: { listen: "127.0.0.1:0" },
   webrtc: { udp_listen: "127.0.0.1:0" },
+  // Tests ask more often than anybody.
+  rate_limit: { requests: 0, admin_requests: 0, joins: 0, signals: 0 },
 };
 
 /**

@@ -53,6 +53,26 @@ impl Config {
             1.0,
             1e6,
         )?;
+        let timeouts = &self.http.timeouts;
+        let limits = &self.rate_limit;
+        let auth = &self.auth;
+        for (key, value, low, high) in [
+            ("http.timeouts.handshake_s", timeouts.handshake_s, 1, 600),
+            ("http.timeouts.header_s", timeouts.header_s, 1, 600),
+            ("http.timeouts.body_s", timeouts.body_s, 1, 600),
+            ("http.timeouts.write_s", timeouts.write_s, 1, 600),
+            ("http.timeouts.idle_s", timeouts.idle_s, 1, 86_400),
+            ("http.hsts_s", self.http.hsts_s, 0, 3_153_600_000),
+            ("rate_limit.window_s", limits.window_s, 1, 86_400),
+            ("auth.leeway_s", auth.leeway_s, 0, 600),
+            ("auth.jwks_refresh_s", auth.jwks_refresh_s, 1, 86_400),
+            ("auth.jwks_cooldown_s", auth.jwks_cooldown_s, 1, 3600),
+            ("auth.recheck_s", auth.recheck_s, 1, 3600),
+            ("auth.kick_s", auth.kick_s, 1, 86_400),
+            ("auth.http.deadline_ms", auth.http.deadline_ms, 1, 60_000),
+        ] {
+            within(key, value as f64, f64::from(low), high as f64)?;
+        }
         within(
             "webrtc.viewers_max",
             self.webrtc.viewers_max as f64,
@@ -94,13 +114,8 @@ impl Config {
                 ));
             }
         }
-        match &self.auth.secret {
-            Some(secret) if secret.len() < 32 => {
-                // RFC 7518 §3.2: a key for HS256 has at least 256 bits.
-                Err("auth.secret: it has fewer than 32 bytes; `openssl rand -base64 32` makes a good one".to_owned())
-            }
-            _ => Ok(()),
-        }
+        self.auth.check()?;
+        self.http.check()
     }
 
     /// What no file decides, the built-in does, and it knows its parameters.

@@ -1,18 +1,20 @@
 //! The configuration: every key with its type, default and limits. `examples/config/lockgate.toml` shows them all.
 
+mod auth;
 mod check;
+mod http;
 mod limits;
 mod load;
 mod log;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
-use lockgate_api::{MetricsAccess, Scope};
-use lockgate_fetch::Origin;
 use lockgate_media::{BroadcastName, Rung, ladder::default_rungs};
 use lockgate_policy::{Kind, host::Grants};
 use serde::{Deserialize, Serialize};
 
+pub use auth::{Auth, AuthHttp, AuthKey, AuthUser};
+pub use http::{AcmeOrders, Http, HttpTimeouts, RateLimit, TlsFiles, TlsMode};
 pub use limits::PolicyLimits;
 pub use load::{Error, Loader};
 pub use log::{PolicyLog, Record};
@@ -33,22 +35,12 @@ pub struct Config {
     pub hls: Hls,
     /// Who may do what.
     pub auth: Auth,
+    /// How much anybody may ask for.
+    pub rate_limit: RateLimit,
     /// The judgements.
     pub policies: Policies,
     /// Where the server keeps its own files.
     pub store: Store,
-}
-
-/// HTTP.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Http {
-    /// Address and TCP port of pages, signalling, HLS and API.
-    pub listen: SocketAddr,
-    /// Most connections at a time; further ones wait in the kernel's backlog.
-    pub connections_max: usize,
-    /// Who may read `/metrics`.
-    pub metrics: MetricsAccess,
 }
 
 /// WebRTC.
@@ -165,19 +157,6 @@ pub struct Hls {
     pub keep_alive_s: u64,
 }
 
-/// Who may do what.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Auth {
-    /// What tokens are signed with, at least 32 bytes; without it a random one is made and kept in the store.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
-    /// Scopes granted without a token.
-    pub anonymous: Vec<Scope>,
-    /// Origins whose URLs the `auth` policy may have asked, such as `https://id.example`.
-    pub ask: Vec<Origin>,
-}
-
 /// The judgements: the file that decides each kind, a Luau script or a Wasm component; the built-in where none is named.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -250,16 +229,6 @@ pub struct Store {
     pub path: PathBuf,
 }
 
-impl Default for Http {
-    fn default() -> Self {
-        Self {
-            listen: SocketAddr::from(([0, 0, 0, 0], 3000)),
-            connections_max: 10_000,
-            metrics: MetricsAccess::Token,
-        }
-    }
-}
-
 impl Default for Webrtc {
     fn default() -> Self {
         Self {
@@ -310,17 +279,6 @@ impl Default for Hls {
             segment_s: 2,
             window: 6,
             keep_alive_s: 30,
-        }
-    }
-}
-
-impl Default for Auth {
-    fn default() -> Self {
-        let play = "play:*".parse();
-        Self {
-            secret: None,
-            anonymous: play.into_iter().collect(),
-            ask: Vec::new(),
         }
     }
 }

@@ -1,7 +1,4 @@
-//! The door: who is asking, and may they.
-//!
-//! What `auth.anonymous` grants needs nobody's leave. For everything else there is either the token's scopes or, where the
-//! operator named one, the `auth` policy, which sees the token's claims and fails closed.
+//! The `auth` policy as a step of the chain: it sees the claims of the token and fails closed.
 
 use std::{
     collections::BTreeMap,
@@ -14,29 +11,18 @@ use lockgate_fetch::{FetchError, Fetcher};
 use lockgate_session::{Desk, auth};
 use moka::{Expiry, future::Cache};
 
-use crate::{
-    Caller, Problem,
-    scope::{Action, Scopes},
-    token::{self, Claims},
-};
+use crate::{Caller, scope::Action};
 
-/// Knows the secret, what everybody may do without a token, and whether a policy decides the rest.
-pub struct Door {
-    secret: Vec<u8>,
-    anonymous: Scopes,
-    policies: Desk,
+use super::{Grant, Refusal, Verdict, Who, seats::Seal};
+
+/// Asks the policy.
+pub(super) struct Policy {
+    desk: Desk,
     /// Asks the URLs that the policy wants to be asked.
     fetcher: Fetcher,
     /// What the policy said, for as long as it said it holds: a player costs one decision, not one a segment, and its
     /// first requests wait for the same one.
     said: Cache<Asked, Said>,
-}
-
-/// What comes with being let in.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Grant {
-    /// Most to be sent, in kbit/s.
-    pub cap_kbps: Option<u32>,
 }
 
 /// What the policy said, and for how long it holds.
@@ -51,79 +37,70 @@ struct Said {
 struct Asked {
     action: auth::Action,
     stream: String,
-    token: String,
+    seal: Seal,
     peer: Option<IpAddr>,
     /// Which policy was asked: another one is asked anew.
     generation: u64,
 }
 
-impl Door {
-    /// A door with its secret and the scopes granted without a token. Where the desk has an `auth` policy, that
-    /// decides the rest, with the help of what `fetcher` may ask.
-    pub fn new(secret: Vec<u8>, anonymous: Scopes, policies: Desk, fetcher: Fetcher) -> Self {
+impl Policy {
+    pub(super) fn new(desk: Desk, fetcher: Fetcher) -> Self {
         let said = Cache::builder()
             .max_capacity(SAID_MAX)
             .expire_after(AsItSaid)
             .build();
         Self {
-            secret,
-            anonymous,
-            policies,
+            desk,
             fetcher,
             said,
         }
     }
 
-    /// Lets a request through or says why not: 401 without a good token where one is needed, 403 with one that does
-    /// not allow the action. A bad token is refused even where none is needed, so that a mistake shows at once.
-    pub async fn admit(&self, caller: &Caller, action: Action<'_>) -> Result<Grant, Problem> {
-        let token = caller.token.as_deref();
-        let claims = token.map(|token| self.claims(token)).transpose()?;
-        if self.anonymous.allow(action) {
-            return Ok(Grant::default());
-        }
-        let generation = self.policies.auth_generation();
-        if generation > 0 {
-            let asked = Asked {
-                action: word(action),
-                stream: stream(action),
-                token: token.unwrap_or_default().to_owned(),
-                peer: caller.peer,
-                generation,
-            };
-            let said = self
-                .said
-                .get_with(asked.clone(), self.ask(&asked, claims))
-                .await;
-            return match said.verdict {
-                Ok(grant) => Ok(grant),
-                Err(StatusCode::UNAUTHORIZED) => Err(Problem::token_wanted()),
-                Err(_) => Err(Problem::policy_denied()),
-            };
-        }
-        let Some(claims) = claims else {
-            return Err(Problem::token_wanted());
-        };
-        let scopes = Scopes::parse(&claims.scope).map_err(|_| Problem::token_refused())?;
-        if scopes.allow(action) {
-            Ok(Grant::default())
-        } else {
-            Err(Problem::scope_wanted(action))
-        }
+    /// Which policy decides; 0 while none does.
+    pub(super) fn generation(&self) -> u64 {
+        self.desk.auth_generation()
     }
 
-    fn claims(&self, token: &str) -> Result<Claims, Problem> {
-        token::verify(&self.secret, token).map_err(|error| {
-            tracing::debug!(%error, "a token was refused");
-            Problem::token_refused()
-        })
+    /// Whether a policy decides.
+    pub(super) fn is_there(&self) -> bool {
+        self.generation() > 0
+    }
+
+    /// What the policy says.
+    pub(super) async fn ask(
+        &self,
+        caller: &Caller,
+        who: &Who,
+        action: Action<'_>,
+    ) -> Result<Verdict, Refusal> {
+        let asked = Asked {
+            action: word(action),
+            stream: action.name().map(ToString::to_string).unwrap_or_default(),
+            seal: Seal::of_credentials(caller),
+            peer: caller.peer,
+            generation: self.generation(),
+        };
+        let said = self
+            .said
+            .get_with(asked.clone(), self.put(&asked, who))
+            .await;
+        match said.verdict {
+            Ok(grant) => Ok(Verdict {
+                grant,
+                holds: said.holds,
+            }),
+            Err(StatusCode::UNAUTHORIZED) => Err(Refusal::Wanted),
+            Err(StatusCode::SERVICE_UNAVAILABLE) => Err(Refusal::Silent),
+            Err(_) => Err(Refusal::Denied),
+        }
     }
 
     /// Asks the policy, and the URL it wants to be asked. Whatever goes wrong means no.
-    async fn ask(&self, asked: &Asked, claims: Option<Claims>) -> Said {
-        let claims: BTreeMap<String, serde_json::Value> = claims
-            .and_then(|claims| serde_json::to_value(claims).ok())
-            .and_then(|claims| serde_json::from_value(claims).ok())
+    async fn put(&self, asked: &Asked, who: &Who) -> Said {
+        let claims: BTreeMap<String, serde_json::Value> = who
+            .claims
+            .as_ref()
+            .map(|claims| claims.all.clone())
             .unwrap_or_default();
         let mut request = auth::Request {
             action: asked.action,
@@ -135,13 +112,13 @@ impl Door {
                 .map_or(0, |since| since.as_secs()),
             answered: None,
         };
-        let mut verdict = self.policies.authorize(request.clone()).await;
+        let mut verdict = self.desk.authorize(request.clone()).await;
         if let Ok(auth::Verdict::Ask { url }) = &verdict {
             let Some(answered) = self.fetch(url).await else {
                 return Said::no(DENIED);
             };
             request.answered = Some(answered);
-            verdict = self.policies.authorize(request).await;
+            verdict = self.desk.authorize(request).await;
         }
         match verdict {
             Ok(auth::Verdict::Allow {
@@ -165,7 +142,10 @@ impl Door {
             }
             Err(error) => {
                 tracing::error!(%error, "the auth policy gave no verdict: denied");
-                Said::no(Duration::ZERO)
+                Said {
+                    verdict: Err(StatusCode::SERVICE_UNAVAILABLE),
+                    holds: Duration::ZERO,
+                }
             }
         }
     }
@@ -214,22 +194,8 @@ fn word(action: Action<'_>) -> auth::Action {
     match action {
         Action::Publish(_) => auth::Action::Publish,
         Action::Play(_) => auth::Action::Play,
+        Action::Join(_) => auth::Action::Join,
         Action::Admin => auth::Action::Admin,
-    }
-}
-
-fn stream(action: Action<'_>) -> String {
-    match action {
-        Action::Publish(name) | Action::Play(name) => name.to_string(),
-        Action::Admin => String::new(),
-    }
-}
-
-impl std::fmt::Debug for Door {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Door")
-            .field("anonymous", &self.anonymous)
-            .finish_non_exhaustive()
     }
 }
 

@@ -1,0 +1,240 @@
+//! Sessions of HLS and DASH players.
+//!
+//! A player makes many requests and says nowhere that they belong together; cookies do not reach players on other
+//! origins, and an id in each URI would keep caches from sharing. So a session is who asks for what: broadcast, token or
+//! user, address, and the name of the program. It ends when nothing is asked for any more.
+
+use std::{
+    hash::{BuildHasher as _, Hash, RandomState},
+    sync::{
+        Arc, LazyLock, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use lockgate_media::BroadcastName;
+use lockgate_session::SessionId;
+use moka::sync::Cache;
+use serde::Serialize;
+
+use crate::{Caller, caller::Protocol};
+
+use super::{Grant, Refusal, Verdict};
+
+/// Who asks for what, without what they showed for it: a keyed hash that nobody outside can aim at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Seal(u128);
+
+impl Seal {
+    pub(super) fn of(caller: &Caller, name: &BroadcastName) -> Self {
+        Self::of_all((
+            Some(name),
+            &caller.token,
+            &caller.login,
+            caller.peer,
+            &caller.agent,
+        ))
+    }
+
+    /// The same for whatever is asked for.
+    pub(super) fn of_credentials(caller: &Caller) -> Self {
+        let nothing: Option<&BroadcastName> = None;
+        Self::of_all((
+            nothing,
+            &caller.token,
+            &caller.login,
+            caller.peer,
+            &caller.agent,
+        ))
+    }
+
+    fn of_all(all: impl Hash) -> Self {
+        static KEYS: LazyLock<[RandomState; 2]> = LazyLock::new(Default::default);
+        let [high, low] = &*KEYS;
+        Self((u128::from(high.hash_one(&all)) << 64) | u128::from(low.hash_one(&all)))
+    }
+}
+
+/// All sessions.
+pub(super) struct Seats {
+    taken: Cache<Seal, Arc<Seat>>,
+    /// Who was sent out.
+    out: Cache<Seal, ()>,
+}
+
+/// A session.
+struct Seat {
+    id: SessionId,
+    stream: BroadcastName,
+    subject: Option<String>,
+    caller: Caller,
+    started_at_ms: u64,
+    requests: AtomicU64,
+    said: Mutex<Said>,
+}
+
+#[derive(Clone)]
+struct Said {
+    verdict: Verdict,
+    at: Instant,
+    epoch: (u64, u64),
+}
+
+/// A session of an HLS or DASH player, as the API shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct HlsSession {
+    /// Its id, to end it by.
+    pub id: SessionId,
+    /// `hls`.
+    pub protocol: Protocol,
+    /// The broadcast.
+    pub stream: BroadcastName,
+    /// Who watches, where that is known.
+    pub subject: Option<String>,
+    /// From which address.
+    pub address: Option<String>,
+    /// With which program.
+    pub agent: String,
+    /// Since when, in ms since 1970-01-01 UTC.
+    pub started_at_ms: u64,
+    /// Requests so far.
+    pub requests: u64,
+}
+
+impl Seats {
+    pub(super) fn new(kicked: Duration) -> Self {
+        Self {
+            taken: Cache::builder()
+                .max_capacity(SEATS_MAX)
+                .time_to_idle(IDLE)
+                .build(),
+            out: Cache::builder()
+                .max_capacity(SEATS_MAX)
+                .time_to_live(kicked)
+                .build(),
+        }
+    }
+
+    /// Refuses whoever was sent out.
+    pub(super) fn let_in(&self, seal: Seal) -> Result<(), Refusal> {
+        if self.out.contains_key(&seal) {
+            Err(Refusal::Kicked)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// What was granted, while that holds.
+    pub(super) fn take(&self, seal: Seal, epoch: (u64, u64)) -> Option<Grant> {
+        let seat = self.taken.get(&seal)?;
+        seat.requests.fetch_add(1, Ordering::Relaxed);
+        let said = seat.said();
+        let holds = said.epoch == epoch && said.at.elapsed() < said.verdict.holds;
+        holds.then(|| said.verdict.grant)
+    }
+
+    /// The same where nobody could be asked now: for a little longer.
+    pub(super) fn bear(&self, seal: Seal, epoch: (u64, u64)) -> Option<Grant> {
+        let said = self.taken.get(&seal)?.said();
+        let holds = said.verdict.holds.saturating_mul(GRACE);
+        (said.epoch == epoch && said.at.elapsed() < holds).then(|| said.verdict.grant)
+    }
+
+    /// Remembers a verdict, in the session that there is or in a new one.
+    pub(super) fn give(
+        &self,
+        seal: Seal,
+        caller: &Caller,
+        name: &BroadcastName,
+        subject: Option<String>,
+        verdict: Verdict,
+        epoch: (u64, u64),
+    ) {
+        let at = Instant::now();
+        let said = Said { verdict, at, epoch };
+        if let Some(seat) = self.taken.get(&seal) {
+            *seat.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
+            return;
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_millis());
+        let seat = Seat {
+            id: SessionId::random(),
+            stream: name.clone(),
+            subject,
+            caller: Caller {
+                token: None,
+                login: None,
+                ..caller.clone()
+            },
+            started_at_ms: u64::try_from(now).unwrap_or(u64::MAX),
+            requests: AtomicU64::new(1),
+            said: Mutex::new(said),
+        };
+        self.taken.insert(seal, Arc::new(seat));
+    }
+
+    /// Forgets a session.
+    pub(super) fn clear(&self, seal: Seal) {
+        self.taken.invalidate(&seal);
+    }
+
+    /// Ends a session and keeps it out for a while. Whether there was one.
+    pub(super) fn kick(&self, id: SessionId) -> bool {
+        let seal = self
+            .taken
+            .iter()
+            .find_map(|(seal, seat)| (seat.id == id).then_some(*seal));
+        if let Some(seal) = seal {
+            self.keep_out(seal);
+        }
+        seal.is_some()
+    }
+
+    /// Keeps somebody out for a while.
+    pub(super) fn keep_out(&self, seal: Seal) {
+        self.out.insert(seal, ());
+        self.taken.invalidate(&seal);
+    }
+
+    /// Those of a broadcast, or all, by their start.
+    pub(super) fn list(&self, name: Option<&BroadcastName>) -> Vec<HlsSession> {
+        let wanted = |seat: &Seat| name.is_none_or(|name| seat.stream == *name);
+        let mut listed: Vec<HlsSession> = self
+            .taken
+            .iter()
+            .filter(|(_, seat)| wanted(seat))
+            .map(|(_, seat)| seat.show())
+            .collect();
+        listed.sort_by_key(|session| (session.started_at_ms, session.id));
+        listed
+    }
+}
+
+impl Seat {
+    fn said(&self) -> Said {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.clone()
+    }
+
+    fn show(&self) -> HlsSession {
+        HlsSession {
+            id: self.id,
+            protocol: self.caller.protocol,
+            stream: self.stream.clone(),
+            subject: self.subject.clone(),
+            address: self.caller.peer.map(|peer| peer.to_string()),
+            agent: self.caller.agent.clone(),
+            started_at_ms: self.started_at_ms,
+            requests: self.requests.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Most sessions remembered: at some 500 bytes each, 50 MB. Beyond them the least used is forgotten and costs a verdict more.
+const SEATS_MAX: u64 = 100_000;
+/// A player that asks for nothing so long is gone.
+const IDLE: Duration = Duration::from_secs(60);
+/// So many times as long as it said does a verdict hold when there is nobody to ask for the next.
+const GRACE: u32 = 3;

@@ -1,0 +1,42 @@
+//! Sessions by their id alone, whatever they are of.
+
+use lockgate_media::BroadcastName;
+
+use crate::{
+    Error, SessionId, Streams,
+    stream::{Ended, Origin, Stream},
+};
+
+impl Streams {
+    /// The session of a broadcast's publisher, where that is a WebRTC peer.
+    pub fn publisher_of(&self, name: &BroadcastName) -> Result<Option<SessionId>, Error> {
+        Ok(match self.live(name)?.origin() {
+            Origin::Peer { id, .. } => Some(*id),
+            _ => None,
+        })
+    }
+
+    /// Whether a publisher or WebRTC viewer with this session is there.
+    pub fn has_session(&self, session: SessionId) -> bool {
+        self.all().iter().any(|stream| stream.has(session))
+    }
+
+    /// Ends the session of a publisher, and with it the broadcast, or of a WebRTC viewer. Returns the broadcast, or `None` if
+    /// there is no such session.
+    pub fn end_session(&self, session: SessionId) -> Option<BroadcastName> {
+        let stream = self.all().into_iter().find(|stream| stream.has(session))?;
+        if stream.publisher(session).is_ok() {
+            stream.end(Ended::Over);
+        } else if let Some(viewer) = stream.viewers().remove(&session) {
+            viewer.peer.close();
+        }
+        Some(stream.name().clone())
+    }
+}
+
+impl Stream {
+    fn has(&self, session: SessionId) -> bool {
+        !self.is_ended()
+            && (self.publisher(session).is_ok() || self.viewers().contains_key(&session))
+    }
+}
