@@ -35,8 +35,10 @@ pub struct Counters {
     pub forged: u64,
     /// Datagrams dropped because a peer did not keep up.
     pub overflowed: u64,
-    /// Datagrams the system would not take.
+    /// Datagrams that neither the system nor a connection would take.
     pub unsent: u64,
+    /// Connections closed because too many waited for a first check, or theirs was no good one.
+    pub refused: u64,
 }
 
 /// What all peers share.
@@ -87,6 +89,7 @@ struct Atomics {
     forged: AtomicU64,
     overflowed: AtomicU64,
     unsent: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// A peer's place at the mux; dropping it frees its ufrags and addresses.
@@ -190,6 +193,7 @@ impl Mux {
             forged: from.forged.load(Relaxed),
             overflowed: from.overflowed.load(Relaxed),
             unsent: from.unsent.load(Relaxed),
+            refused: from.refused.load(Relaxed),
         }
     }
 
@@ -285,6 +289,11 @@ impl Mux {
             self.transmit(via, message);
         }
         true
+    }
+
+    /// Counts a connection of somebody who is no peer.
+    pub(super) fn refused(&self) {
+        self.counters.refused.fetch_add(1, Relaxed);
     }
 
     /// Forgets a way that is closed.
