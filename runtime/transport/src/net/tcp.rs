@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    io::ErrorKind,
     net::{IpAddr, Ipv6Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -39,7 +40,8 @@ pub(crate) async fn accept(
                     connections.spawn(serve(Arc::clone(&mux), socket, remote, stranger, within));
                 }
                 None => {
-                    tracing::debug!(%remote, "too many connections wait for a check; one is closed")
+                    mux.refused();
+                    tracing::debug!(%remote, "too many connections wait for a check; one is closed");
                 }
             },
             Err(error) => {
@@ -74,13 +76,13 @@ async fn serve(
         let mut buffer = vec![0; DATAGRAM_MAX];
         // A connection becomes a peer's with its first frame, a check signed for a session, or it is nobody's.
         let first = tokio::time::timeout(within, read_frame(&mut reader, &mut buffer));
-        let Ok(len) = first
-            .await
-            .unwrap_or(Err(std::io::ErrorKind::TimedOut.into()))
-        else {
-            return;
-        };
-        if !mux.dispatch(&via, buffer.get(..len).unwrap_or_default()) {
+        let first = first.await.unwrap_or(Err(ErrorKind::TimedOut.into()));
+        let is_peer = first.is_ok_and(|len| {
+            let frame = buffer.get(..len).unwrap_or_default();
+            mux.dispatch(&via, frame)
+        });
+        if !is_peer {
+            mux.refused();
             return;
         }
         drop(stranger);
