@@ -53,6 +53,7 @@ impl Server {
             peers_max: config.webrtc.peers_max,
             connect_max: Duration::from_secs(config.webrtc.connect_s),
             silence_max: Duration::from_secs(config.webrtc.silence_s),
+            ..lockgate_transport::Config::default()
         })
         .await
         .context(

@@ -21,6 +21,8 @@ pub struct Config {
     pub public_addresses: Vec<IpAddr>,
     /// A STUN server, `host:port`, which is asked how this server looks from outside (RFC 8489).
     pub stun_server: Option<String>,
+    /// How often it is asked.
+    pub stun_every: Duration,
     /// Whether peers are told private addresses beside public ones. They always are where no public one is known.
     pub private_addresses: bool,
     /// Whether loopback addresses are told to peers too. They always are when nothing else is there to tell.
@@ -35,13 +37,15 @@ pub struct Config {
 }
 
 impl Default for Config {
-    /// All interfaces, port 8189, UDP and TCP, at most 10000 peers, 15 s to connect, 15 s of silence.
+    /// All interfaces, port 8189, UDP and TCP, at most 10000 peers, 15 s to connect, 15 s of silence. A STUN server is
+    /// asked every 25 s: many a NAT forgets a port that is silent for 30 s, though RFC 4787 §4.3 asks for 2 min.
     fn default() -> Self {
         Self {
             udp_listen: Listen::default(),
             tcp_listen: None,
             public_addresses: Vec::new(),
             stun_server: None,
+            stun_every: Duration::from_secs(25),
             private_addresses: false,
             advertise_loopback: false,
             peers_max: 10_000,

@@ -98,7 +98,9 @@ impl Keeper {
     /// Looks again, for ever.
     pub(crate) async fn run(mut self) {
         loop {
-            tokio::time::sleep(if self.silent { AGAIN } else { EVERY }).await;
+            let every = self.config.stun_every;
+            let pause = if self.silent { every.min(AGAIN) } else { every };
+            tokio::time::sleep(pause).await;
             self.ask().await;
             self.tell();
         }
@@ -164,7 +166,5 @@ impl Keeper {
 
 /// How long a start waits for the STUN server.
 const START_MAX: Duration = Duration::from_secs(2);
-/// How often to look. A NAT forgets a port that is silent for 30 s (RFC 4787 §4.3 allows no less than 2 min; many do).
-const EVERY: Duration = Duration::from_secs(25);
 /// How often to ask a STUN server that does not answer.
 const AGAIN: Duration = Duration::from_secs(5);
