@@ -236,14 +236,7 @@ fn group(renditions: &[Rendition], bounds: Bounds<'_>, tick: Tick) -> Group {
                 ("width", Some(f64::from(rung.width))),
                 ("height", Some(f64::from(rung.height))),
                 ("fps", rung.fps),
-                (
-                    "codec",
-                    Some(if rung.codec == VideoCodec::H264 {
-                        0.0
-                    } else {
-                        1.0
-                    }),
-                ),
+                ("codec", Some(f64::from(rung.codec.number()))),
                 (
                     "active",
                     Some(if rung.measured_kbps.is_some() {
