@@ -253,6 +253,10 @@ mod tests {
     use super::*;
     use crate::ingest::{Assembler, Coding, Event, Packet};
 
+    const SEQUENCE: [u8; 12] = [
+        0x0a, 0x0a, 0x00, 0x00, 0x00, 0x03, 0x2d, 0xff, 0xcf, 0xbf, 0x90, 0x04,
+    ];
+
     fn nal() -> impl Strategy<Value = Vec<u8>> {
         (prop_oneof![Just(1u8), Just(5), Just(6)], 1usize..6000).prop_map(|(kind, len)| {
             let mut nal = vec![0x60 | kind];
