@@ -28,6 +28,7 @@ for (const publisher of wanted) {
       const watch = async ([viewer, watch]) => [viewer, await watch(world).catch((error) => ({ error }))];
       const results = await Promise.all(Object.entries(VIEWERS).map(watch));
       cells.set(publisher, results);
+      for (const [viewer, { error }] of results) if (error) console.log(`${publisher} to ${viewer}: ${error.message}`);
       for (const [viewer, { error, frames, skew }] of results) {
         assert.ifError(error);
         assert.ok(frames > 0, `${viewer} decoded nothing`);

@@ -69,12 +69,14 @@ class Watch:
         self.edges = {"video": [], "audio": []}
         # Of each kind: a moment of the sender's clock in s, and the same moment in RTP timestamps.
         self.reports = {}
+        # Of each kind: what aiortc takes off the timestamps.
+        self.mappers = {}
 
     def at(self, kind, pts, rate):
         if kind not in self.reports:
             return None
         ntp, rtp = self.reports[kind]
-        step = (pts - rtp) & 0xFFFFFFFF
+        step = (pts + self.mappers[kind]._origin - rtp) & 0xFFFFFFFF
         return ntp + (step - (1 << 32 if step >> 31 else 0)) / rate
 
     async def video(self, track):
@@ -114,6 +116,7 @@ class Watch:
             await handle_rtcp(self, packet)
 
         async def rtp(self, packet, *rest, **named):
+            watch.mappers[self._track.kind] = self._RTCRtpReceiver__timestamp_mapper
             # The first byte of an Opus packet says how it is coded (RFC 6716 §3.1).
             if self._track.kind == "audio" and packet.payload:
                 watch.configs.add(packet.payload[0])
