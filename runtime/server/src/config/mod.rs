@@ -6,6 +6,7 @@ mod http;
 mod limits;
 mod load;
 mod log;
+mod webrtc;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -18,6 +19,7 @@ pub use http::{AcmeOrders, Http, HttpTimeouts, RateLimit, TlsFiles, TlsMode};
 pub use limits::PolicyLimits;
 pub use load::{Error, Loader};
 pub use log::{PolicyLog, Record};
+pub use webrtc::{IceServer, Listen, Webrtc};
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,46 +43,6 @@ pub struct Config {
     pub policies: Policies,
     /// Where the server keeps its own files.
     pub store: Store,
-}
-
-/// WebRTC.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Webrtc {
-    /// Address and UDP port of all media.
-    pub udp_listen: SocketAddr,
-    /// Addresses that peers reach this server at; empty means those of its interfaces.
-    pub public_addresses: Vec<std::net::IpAddr>,
-    /// STUN and TURN servers handed to peers.
-    pub ice_servers: Vec<IceServer>,
-    /// Most WebRTC viewers of one broadcast.
-    pub viewers_max: usize,
-    /// Most WebRTC peers at a time, publishers and viewers together.
-    pub peers_max: usize,
-    /// How long a peer may be silent before its session ends, in s, 1 to 30.
-    pub silence_s: u64,
-    /// Most that viewers are told to delay pictures on a link that needs it, in ms, 0 to 10000; 0 never tells them.
-    pub playout_delay_max_ms: u64,
-}
-
-/// A STUN or TURN server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IceServer {
-    /// `stun:…`, `turn:…` or `turns:…`.
-    pub url: String,
-    /// TURN user name; with a `secret`, what stands in it after its end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// TURN password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credential: Option<String>,
-    /// The secret shared with the TURN server, from which each peer gets a name and password of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
-    /// How long such a name is good for, in s, 60 to 604800; a day if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ttl_s: Option<u64>,
 }
 
 /// Where media comes from, besides publishers.
@@ -227,20 +189,6 @@ impl Default for Policies {
 pub struct Store {
     /// A folder; made if it is not there.
     pub path: PathBuf,
-}
-
-impl Default for Webrtc {
-    fn default() -> Self {
-        Self {
-            udp_listen: SocketAddr::from(([0, 0, 0, 0], 8189)),
-            public_addresses: Vec::new(),
-            ice_servers: Vec::new(),
-            viewers_max: 2000,
-            peers_max: 10_000,
-            silence_s: 15,
-            playout_delay_max_ms: 500,
-        }
-    }
 }
 
 impl Default for Ingest {
