@@ -14,6 +14,7 @@
 //! - `check`     `lockgate check` against our own server and one that is wrong
 //! - `tutorial`  the page `sdk/README.md`, command by command
 //! - `hostile`   a corpus of policies that mean ill, each played while somebody watches
+//! - `door`      tokens, users, the operator's service, sessions that are ended, limits, HTTPS, slow clients
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
 //!
 //! What a browser must see is in `tests/browser`.
@@ -23,6 +24,7 @@ mod bad_policies;
 mod check;
 mod decisions;
 mod demo;
+mod door;
 mod hostile;
 mod ice_rules;
 mod metrics;

@@ -44,14 +44,25 @@ impl Server {
         arguments: &[&str],
         files: &[(&str, &str)],
     ) -> Self {
+        let config = format!("{HTTP}{WEBRTC}{config}");
+        Self::start_as(&config, arguments, files).await
+    }
+
+    /// The same with a configuration that goes on with keys of `[http]`.
+    pub(crate) async fn start_secure(
+        config: &str,
+        arguments: &[&str],
+        files: &[(&str, &str)],
+    ) -> Self {
+        let config = format!("{WEBRTC}{HTTP}{config}");
+        Self::start_as(&config, arguments, files).await
+    }
+
+    async fn start_as(config: &str, arguments: &[&str], files: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        for (name, text) in files {
+        for (name, text) in [("lockgate.toml", config)].iter().chain(files) {
             fs::write(folder.path().join(name), text).expect("a file is written");
         }
-        let at = |name: &str| folder.path().join(name);
-        let ports = "[http]\nlisten = \"127.0.0.1:0\"\n[webrtc]\nudp_listen = \"127.0.0.1:0\"\n";
-        fs::write(at("lockgate.toml"), format!("{ports}{config}"))
-            .expect("the configuration is written");
         let (child, http) = Self::launch(folder.path(), arguments).await;
         Self {
             http,
@@ -246,6 +257,9 @@ impl Drop for Server {
         }
     }
 }
+
+const HTTP: &str = "[http]\nlisten = \"127.0.0.1:0\"\n";
+const WEBRTC: &str = "[webrtc]\nudp_listen = \"127.0.0.1:0\"\n";
 
 /// Tests ask more often than anybody. Those of the limits set their own.
 const UNLIMITED: [&str; 5] = [

@@ -1,24 +1,64 @@
 //! Where a request comes from, when somebody stands between.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr, str::FromStr};
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 /// Proxies whose word counts: what they say of an address is believed, and what others say is not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Proxies(Vec<IpNet>);
+pub struct Proxies(Vec<Network>);
+
+/// A network, or a single address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Network(IpNet);
+
+/// A text that is no network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no network; write an address, or a prefix as in 10.0.0.0/8")]
+pub struct NoNetwork(String);
+
+impl FromStr for Network {
+    type Err = NoNetwork;
+
+    fn from_str(text: &str) -> Result<Self, NoNetwork> {
+        let network = text.parse().or_else(|_| text.parse().map(IpAddr::into));
+        network.map(Self).map_err(|_| NoNetwork(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Network {
+    type Error = NoNetwork;
+
+    fn try_from(text: String) -> Result<Self, NoNetwork> {
+        text.parse()
+    }
+}
+
+impl From<Network> for String {
+    fn from(network: Network) -> Self {
+        network.to_string()
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl Proxies {
     /// These networks.
-    pub fn new(networks: Vec<IpNet>) -> Self {
+    pub fn new(networks: Vec<Network>) -> Self {
         Self(networks)
     }
 
     /// Whether an address is one of theirs.
     pub fn trust(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        self.0.iter().any(|network| network.contains(&address))
+        self.0.iter().any(|network| network.0.contains(&address))
     }
 
     /// The address of the client: that of the connection or, behind trusted proxies, the last one in `X-Forwarded-For` that

@@ -70,7 +70,8 @@ async fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
     Some((metadata.modified().ok()?, metadata.len()))
 }
 
-fn read(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
+/// Reads a certificate and its key, and holds one against the other.
+pub(super) fn read(certificate: &Path, key: &Path) -> Result<Arc<CertifiedKey>, TlsError> {
     let wrong = |path: &Path, what: String| TlsError::File {
         path: path.to_owned(),
         what,

@@ -8,9 +8,9 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use lockgate_ports::BoxFuture;
 use rustls::{
-    ServerConfig,
+    ConfigBuilder, ServerConfig,
     crypto::{CryptoProvider, aws_lc_rs},
-    server::{Acceptor, ResolvesServerCert},
+    server::{Acceptor, ClientHello, ResolvesServerCert, WantsServerCert},
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
@@ -81,21 +81,19 @@ impl Tls {
                 Ok((Self::with(files)?, None))
             }
             Source::Acme(acme) => {
-                let (resolver, challenge, keeper) = acme.start()?;
-                let mut tls = Self::with(resolver)?;
-                tls.challenge = Some(challenge);
+                let (certified, keeper) = acme.start();
+                let resolver: Arc<dyn ResolvesServerCert> = certified;
+                let mut tls = Self::with(Arc::clone(&resolver))?;
+                let mut challenge = base()?.with_cert_resolver(resolver);
+                challenge.alpn_protocols = vec![ACME_TLS.to_vec()];
+                tls.challenge = Some(Arc::new(challenge));
                 Ok((tls, Some(keeper)))
             }
         }
     }
 
     fn with(resolver: Arc<dyn ResolvesServerCert>) -> Result<Self, TlsError> {
-        let failed = |error: rustls::Error| TlsError::Make(error.to_string());
-        let mut serving = ServerConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .map_err(failed)?
-            .with_no_client_auth()
-            .with_cert_resolver(resolver);
+        let mut serving = base()?.with_cert_resolver(resolver);
         serving.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         serving.ticketer = aws_lc_rs::Ticketer::new().map_err(failed)?;
         Ok(Self {
@@ -111,7 +109,7 @@ impl Tls {
     {
         let begun = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
         if let Some(challenge) = &self.challenge
-            && rustls_acme::is_tls_alpn_challenge(&begun.client_hello())
+            && is_challenge(&begun.client_hello())
         {
             let mut stream = begun.into_stream(Arc::clone(challenge)).await?;
             tokio::io::AsyncWriteExt::shutdown(&mut stream).await?;
@@ -120,6 +118,26 @@ impl Tls {
         begun.into_stream(Arc::clone(&self.serving)).await.map(Some)
     }
 }
+
+fn base() -> Result<ConfigBuilder<ServerConfig, WantsServerCert>, TlsError> {
+    let builder = ServerConfig::builder_with_provider(provider());
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?;
+    Ok(builder.with_no_client_auth())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
+fn failed(error: rustls::Error) -> TlsError {
+    TlsError::Make(error.to_string())
+}
+
+/// Whether an ACME server looks whether a name is ours: it offers nothing but this protocol (RFC 8737 §4).
+fn is_challenge(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|offered| offered.eq([ACME_TLS]))
+}
+
+const ACME_TLS: &[u8] = b"acme-tls/1";
 
 /// The one crypto provider.
 fn provider() -> Arc<CryptoProvider> {

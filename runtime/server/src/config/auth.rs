@@ -1,6 +1,9 @@
 //! `[auth]`.
 
-use std::{collections::HashSet, path::PathBuf};
+use std::{
+    collections::{BTreeSet, HashSet},
+    path::PathBuf,
+};
 
 use lockgate_api::{Scope, door::Step, token::Algorithm};
 use lockgate_fetch::Origin;
@@ -90,7 +93,7 @@ pub struct AuthHttp {
 impl Auth {
     /// What the types cannot say.
     pub(super) fn check(&self) -> Result<(), String> {
-        let mut steps = HashSet::new();
+        let mut steps = BTreeSet::new();
         if let Some(step) = self.chain.iter().find(|step| !steps.insert(**step)) {
             return Err(format!("auth.chain: {step:?} is there twice"));
         }

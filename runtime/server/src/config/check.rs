@@ -62,7 +62,7 @@ impl Config {
             ("http.timeouts.body_s", timeouts.body_s, 1, 600),
             ("http.timeouts.write_s", timeouts.write_s, 1, 600),
             ("http.timeouts.idle_s", timeouts.idle_s, 1, 86_400),
-            ("http.hsts_s", self.http.hsts_s, 0, 3_153_600_000),
+            ("http.hsts_s", self.http.hsts_s, 0, 2_000_000_000),
             ("rate_limit.window_s", limits.window_s, 1, 86_400),
             ("auth.leeway_s", auth.leeway_s, 0, 600),
             ("auth.jwks_refresh_s", auth.jwks_refresh_s, 1, 86_400),

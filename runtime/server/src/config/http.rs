@@ -2,8 +2,11 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use ipnet::IpNet;
-use lockgate_api::{MetricsAccess, Proxies, limits::Settings, listen::Timeouts};
+use lockgate_api::{
+    MetricsAccess, Proxies,
+    limits::{Network, Settings},
+    listen::Timeouts,
+};
 use serde::{Deserialize, Serialize};
 
 /// HTTP.
@@ -111,7 +114,7 @@ pub struct RateLimit {
     /// Wrong tokens and passwords from an address in a window, before no more are looked at.
     pub failed_logins: u32,
     /// Networks of proxies that are believed when they say whom they speak for.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: Vec<Network>,
 }
 
 impl HttpTimeouts {

@@ -8,7 +8,7 @@ mod load;
 mod log;
 mod webrtc;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use lockgate_media::{BroadcastName, Rung, ladder::default_rungs};
 use lockgate_policy::{Kind, host::Grants};
