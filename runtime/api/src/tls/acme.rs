@@ -229,7 +229,9 @@ impl Certified {
         let key = KeyPair::generate()?;
         let made = params.self_signed(&key)?;
         let private = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-        let shown = CertifiedKey::from_der(vec![made.der().clone()], private, &provider())?;
+        // `from_der` would look whether they belong together, and refuse an extension that only ACME servers know.
+        let private = provider().key_provider.load_private_key(private)?;
+        let shown = CertifiedKey::new(vec![made.der().clone()], private);
         let mut challenges = self
             .challenges
             .write()
