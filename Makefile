@@ -8,7 +8,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 FIXTURES := target/fixtures
 BUILD_PACKAGES := clang libclang-dev pkg-config libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libswresample-dev
-TEST_PACKAGES := ffmpeg chromium curl coturn
+TEST_PACKAGES := ffmpeg chromium curl coturn iproute2 nftables
 WASM := wasm32-unknown-unknown
 # Panic messages name source files: without the folders of whoever built them.
 NAMELESS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --remap-path-prefix=$(CURDIR)=/lockgate

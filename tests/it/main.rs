@@ -10,6 +10,7 @@
 //! - `bad_policies`  policy files that are wrong, not granted or badly configured
 //! - `decisions` the decision log: followed, in files, asked again, the disk gone
 //! - `whip_rules` · `whep_rules` · `ice_rules`  RFC 9725, the WHEP draft and ICE, one test for each rule
+//! - `network`   which addresses peers are told: both families, TCP, STUN
 //! - `turn`      names for TURN, taken by coturn
 //! - `check`     `lockgate check` against our own server and one that is wrong
 //! - `tutorial`  the page `sdk/README.md`, command by command
@@ -26,6 +27,7 @@ mod demo;
 mod hostile;
 mod ice_rules;
 mod metrics;
+mod network;
 mod policies;
 mod publish;
 mod refused;

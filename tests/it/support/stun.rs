@@ -4,7 +4,14 @@ use std::{net::SocketAddr, time::Duration};
 
 use hmac::{Hmac, Mac as _};
 use sha1::Sha1;
-use tokio::net::UdpSocket;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpStream, UdpSocket,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::Mutex,
+};
 
 /// Credentials of an SDP or a fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +37,28 @@ impl Ice {
     }
 }
 
+/// Where an SDP says that its sender can be reached: protocol and address of each candidate.
+pub(crate) fn candidates(sdp: &str) -> Vec<(String, SocketAddr)> {
+    sdp.lines()
+        .filter_map(|line| line.strip_prefix("a=candidate:"))
+        .map(|line| {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let ip = fields[4].parse().expect("the candidate has an address");
+            let port = fields[5].parse().expect("the candidate has a port");
+            (fields[2].to_owned(), SocketAddr::new(ip, port))
+        })
+        .collect()
+}
+
+/// How a peer comes to the server.
+enum Wire {
+    Udp(UdpSocket),
+    Tcp(Mutex<OwnedReadHalf>, Mutex<OwnedWriteHalf>),
+}
+
 /// A socket that checks one server.
 pub(crate) struct IcePeer {
-    socket: UdpSocket,
+    wire: Wire,
     ours: Ice,
     number: u64,
 }
@@ -73,20 +99,36 @@ fn kind_of(datagram: &[u8]) -> u16 {
 }
 
 impl IcePeer {
-    /// A new socket of a peer with these credentials.
+    /// A new socket of a peer with these credentials, for the first candidate of an answer.
     pub(crate) async fn new(answer: &str, ours: Ice) -> Self {
-        let candidate = answer
-            .lines()
-            .find(|line| line.starts_with("a=candidate:"))
-            .expect("the server has a candidate");
-        let fields: Vec<&str> = candidate.split(' ').collect();
-        let server: SocketAddr = format!("{}:{}", fields[4], fields[5])
-            .parse()
-            .expect("the candidate has an address");
-        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        let candidates = candidates(answer);
+        let (protocol, server) = candidates.first().expect("the server has a candidate");
+        assert_eq!(protocol, "udp");
+        Self::at(*server, ours).await
+    }
+
+    /// The same for an address.
+    pub(crate) async fn at(server: SocketAddr, ours: Ice) -> Self {
+        let any = if server.is_ipv4() {
+            "127.0.0.1:0"
+        } else {
+            "[::1]:0"
+        };
+        let socket = UdpSocket::bind(any).await.expect("a socket");
         socket.connect(server).await.expect("UDP connects at once");
         Self {
-            socket,
+            wire: Wire::Udp(socket),
+            ours,
+            number: 0,
+        }
+    }
+
+    /// The same by TCP.
+    pub(crate) async fn connect(server: SocketAddr, ours: Ice) -> Self {
+        let stream = TcpStream::connect(server).await.expect("it listens");
+        let (reader, writer) = stream.into_split();
+        Self {
+            wire: Wire::Tcp(Mutex::new(reader), Mutex::new(writer)),
             ours,
             number: 0,
         }
@@ -124,18 +166,41 @@ impl IcePeer {
     }
 
     pub(crate) async fn raw(&self, datagram: &[u8]) {
-        self.socket.send(datagram).await.expect("loopback takes it");
+        match &self.wire {
+            Wire::Udp(socket) => {
+                socket.send(datagram).await.expect("loopback takes it");
+            }
+            Wire::Tcp(_, writer) => {
+                // RFC 4571 §2.
+                let len = u16::try_from(datagram.len()).expect("a short one");
+                let frame = [&len.to_be_bytes(), datagram].concat();
+                let mut writer = writer.lock().await;
+                writer.write_all(&frame).await.expect("it is connected");
+            }
+        }
     }
 
     /// The next datagram.
     pub(crate) async fn receive(&self) -> Vec<u8> {
-        let mut buffer = [0; 2000];
-        let read = tokio::time::timeout(Duration::from_secs(10), self.socket.recv(&mut buffer));
-        let len = read
-            .await
-            .expect("something comes in time")
-            .expect("the socket works");
-        buffer[..len].to_vec()
+        let read = async {
+            match &self.wire {
+                Wire::Udp(socket) => {
+                    let mut buffer = [0; 2000];
+                    let len = socket.recv(&mut buffer).await.expect("the socket works");
+                    buffer[..len].to_vec()
+                }
+                Wire::Tcp(reader, _) => {
+                    let mut reader = reader.lock().await;
+                    let len = reader.read_u16().await.expect("a frame comes");
+                    let mut datagram = vec![0; usize::from(len)];
+                    let whole = reader.read_exact(&mut datagram).await;
+                    whole.expect("it comes whole");
+                    datagram
+                }
+            }
+        };
+        let read = tokio::time::timeout(Duration::from_secs(10), read);
+        read.await.expect("something comes in time")
     }
 
     /// Waits for the answer to a check; checks of the server are answered meanwhile. All that is not STUN is returned.
