@@ -50,6 +50,17 @@ pub(crate) fn candidates(sdp: &str) -> Vec<(String, SocketAddr)> {
         .collect()
 }
 
+/// A check as a peer makes it, of anybody by anybody.
+pub(crate) fn check(username: &str, password: &str) -> Vec<u8> {
+    let priority = 1_000_000u32.to_be_bytes();
+    let attributes: [(u16, &[u8]); 3] = [
+        (USERNAME, username.as_bytes()),
+        (PRIORITY, &priority),
+        (USE_CANDIDATE, &[]),
+    ];
+    message(REQUEST, [3; 12], &attributes, password)
+}
+
 /// How a peer comes to the server.
 enum Wire {
     Udp(UdpSocket),
@@ -225,6 +236,35 @@ impl IcePeer {
         id.copy_from_slice(&request[8..20]);
         self.raw(&message(SUCCESS, id, &[], &self.ours.password))
             .await;
+    }
+
+    /// Nominates this path and waits until both sides have checked it.
+    pub(crate) async fn paired(&mut self, theirs: &Ice) {
+        let id = self.send(theirs, true).await;
+        self.answered(id).await;
+        // The server checks right after its answer.
+        let check = self.receive().await;
+        assert_eq!(kind_of(&check), REQUEST);
+        self.answer(&check).await;
+    }
+
+    /// Sends DTLS, again and again as it is meant to be, until DTLS comes back.
+    pub(crate) async fn until_dtls(&self, datagram: &[u8]) -> Vec<u8> {
+        for _ in 0..20 {
+            self.raw(datagram).await;
+            let wait = tokio::time::timeout(Duration::from_millis(500), async {
+                loop {
+                    let came = self.receive().await;
+                    if came[0] == 22 {
+                        return came;
+                    }
+                }
+            });
+            if let Ok(came) = wait.await {
+                return came;
+            }
+        }
+        panic!("DTLS is not answered");
     }
 
     /// Nominates this path and waits until the server uses it: the first thing it sends there that is not STUN.
