@@ -48,6 +48,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
     ("tests-tidy", &[]),
     ("tests-hostile", &[]),
+    ("tests-fuzz", &[]),
     ("tests-peer", &["media"]),
     (
         "tests-bench",

@@ -4,6 +4,8 @@
 //! among simulcast layers, and the task in `task.rs` carries packets between them and the hub.
 
 mod assembler;
+#[cfg(test)]
+mod fuzz;
 mod h264;
 mod keyframes;
 mod layers;
