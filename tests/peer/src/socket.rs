@@ -73,7 +73,7 @@ impl Tricks {
         }
         self.longest.fetch_max(datagram.len(), Relaxed);
         let every = self.loses_every.load(Relaxed);
-        every == 0 || count % every != 0
+        every == 0 || !count.is_multiple_of(every)
     }
 }
 
