@@ -5,6 +5,7 @@
 //! so many seconds of new ones. What breaks a target is written to `target/fuzz/` and belongs into `tests/fuzz/corpus/`
 //! once it is mended.
 #![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "what a test was given is said where it fails")]
 
 mod mutate;
 
@@ -34,13 +35,13 @@ pub fn run(name: &str, few: u32, mut target: impl FnMut(&[u8])) {
         Some(seconds) => {
             let seed = rand::random();
             println!("{name}: {seconds} s with the seed {seed}");
-            (seed, Some(now() + Duration::from_secs(seconds)))
+            (seed, Some(Instant::now() + Duration::from_secs(seconds)))
         }
         None => (0, None),
     };
     let mut rng = StdRng::seed_from_u64(seed);
     let mut count = 0;
-    while end.map_or(count < few, |end| now() < end) {
+    while end.map_or(count < few, |end| Instant::now() < end) {
         let (_, base) = &corpus[rng.random_range(0..corpus.len())];
         let (_, other) = &corpus[rng.random_range(0..corpus.len())];
         let input = mutate::mutate(base, other, &mut rng);
@@ -91,10 +92,6 @@ fn hash(input: &[u8]) -> u64 {
     })
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a limit for the whole run; no target sees it"
-)]
-fn now() -> Instant {
+fn Instant::now() -> Instant {
     Instant::now()
 }
