@@ -205,7 +205,7 @@ impl Core {
         let (connection, mut events) = self.open(&offer, Purpose::View).await?;
         let base = rand::random();
         // The library makes the name of the media stream the canonical name in the SDP.
-        let cname = random(16);
+        let cname = random(CNAME_LEN);
         let mut video_leg = None;
         if let Some(first) = offer.video.first() {
             let rtx = first.rtx.map(|_| rand::random());
@@ -364,3 +364,6 @@ fn kinds(offer: &Offer) -> Vec<VideoCodec> {
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 /// How long a connection may take to its first check.
 const STRANGER_MAX: Duration = Duration::from_secs(10);
+/// So long that a description of the source (RFC 3550 §6.5) ends without padding: the library writes the number of padded
+/// octets into the last of them, where zeros belong, and readers that look refuse the whole report.
+const CNAME_LEN: usize = 17;

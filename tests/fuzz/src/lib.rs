@@ -5,7 +5,10 @@
 //! so many seconds of new ones. What breaks a target is written to `target/fuzz/` and belongs into `tests/fuzz/corpus/`
 //! once it is mended.
 #![forbid(unsafe_code)]
-#![expect(clippy::print_stdout, reason = "what a test was given is said where it fails")]
+#![expect(
+    clippy::print_stdout,
+    reason = "what a test was given is said where it fails"
+)]
 
 mod mutate;
 
@@ -90,8 +93,4 @@ fn hash(input: &[u8]) -> u64 {
     input.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
-}
-
-fn Instant::now() -> Instant {
-    Instant::now()
 }

@@ -21,9 +21,11 @@ fn rtp() {
         let Some((kind, mut rest)) = data.split_first() else {
             return;
         };
-        let coding = match kind % 3 {
+        let coding = match kind % 5 {
             0 => Coding::Video(VideoCodec::H264),
             1 => Coding::Video(VideoCodec::Vp8),
+            3 => Coding::Video(VideoCodec::Vp9),
+            4 => Coding::Video(VideoCodec::Av1),
             _ => Coding::Opus,
         };
         let mut assembler = Assembler::new(coding);

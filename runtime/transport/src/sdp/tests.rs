@@ -70,6 +70,29 @@ fn offers_of_real_publishers_are_taken() {
 }
 
 #[test]
+fn only_the_profiles_that_everyone_decodes_are_taken() {
+    let offered = |name: &str, fmtp: &str| {
+        let offer = OBS.replace("H264/", &format!("{name}/")).replace(
+            "a=fmtp:96 profile-level-id=42e01f;packetization-mode=1;level-asymmetry-allowed=1\r\n",
+            fmtp,
+        );
+        publish(&offer).map(|offer| offer.video[0].codec).ok()
+    };
+    assert_eq!(offered("VP9", ""), Some(VideoCodec::Vp9));
+    assert_eq!(
+        offered("VP9", "a=fmtp:96 profile-id=0\r\n"),
+        Some(VideoCodec::Vp9)
+    );
+    assert_eq!(offered("VP9", "a=fmtp:96 profile-id=2\r\n"), None);
+    assert_eq!(offered("AV1", ""), Some(VideoCodec::Av1));
+    assert_eq!(
+        offered("AV1", "a=fmtp:96 level-idx=5;profile=0;tier=0\r\n"),
+        Some(VideoCodec::Av1)
+    );
+    assert_eq!(offered("AV1", "a=fmtp:96 profile=1\r\n"), None);
+}
+
+#[test]
 fn a_publisher_keeps_its_order_of_codecs() {
     let kinds = |offer: Offer| {
         offer
@@ -92,7 +115,14 @@ fn a_viewers_codecs_are_one_each_and_h264_first() {
         .iter()
         .map(|codec| (codec.codec, codec.payload_type))
         .collect();
-    assert_eq!(codecs, [(VideoCodec::H264, 108), (VideoCodec::Vp8, 96)]);
+    assert_eq!(
+        codecs,
+        [
+            (VideoCodec::H264, 108),
+            (VideoCodec::Vp8, 96),
+            (VideoCodec::Av1, 45)
+        ]
+    );
 }
 
 #[test]
@@ -154,9 +184,9 @@ fn what_cannot_be_used_is_refused_with_its_reason() {
         "unsupported: the audio section is sendonly; a viewer's sections must receive",
     );
     refused(
-        &OBS.replace("H264/", "AV1/"),
+        &OBS.replace("H264/", "H265/"),
         Publish,
-        "unsupported: no usable video codec: the offer has AV1; supported is H.264 (baseline, main or high) and VP8",
+        "unsupported: no usable video codec: the offer has H265; supported is H.264 (baseline, main or high), VP8, VP9 (profile 0) and AV1 (main profile)",
     );
     refused(
         &OBS.replace("opus/", "PCMU/"),
@@ -211,7 +241,8 @@ fn h264_without_fragments_is_for_publishers_only() {
     let mode_0 = |offer: &str| {
         offer
             .replace("packetization-mode=1", "packetization-mode=0")
-            .replace("VP8/", "VP9/")
+            .replace("VP8/", "H265/")
+            .replace("AV1/", "H266/")
     };
     assert!(matches!(
         Offer::check(&mode_0(VIEWER), Purpose::View),
