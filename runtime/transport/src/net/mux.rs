@@ -325,16 +325,55 @@ impl Mux {
         });
     }
 
-    /// Sends one datagram, or drops and counts it: a full socket must never hold one peer up for another.
+    /// How many datagrams the system takes as one run.
+    pub(crate) fn segments_max(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    /// Sends a run of datagrams to a peer: each of `segment` bytes, but for the last, which may be shorter.
+    pub(crate) fn send_run(&self, slot: &Slot, run: &[u8], segment: usize) {
+        let Some((destination, src_ip)) = slot.destination() else {
+            let count = run.len().div_ceil(segment.max(1)) as u64;
+            self.counters.unsent.fetch_add(count, Relaxed);
+            return;
+        };
+        self.transmit(&Transmit {
+            destination,
+            ecn: None,
+            contents: run,
+            segment_size: Some(segment).filter(|segment| *segment < run.len()),
+            src_ip,
+        });
+    }
+
+    /// Sends one datagram or a run, or drops and counts it: a full socket must never hold one peer up for another.
     fn transmit(&self, transmit: &Transmit<'_>) {
+        let segment = transmit.segment_size.unwrap_or(transmit.contents.len());
+        let count = transmit.contents.len().div_ceil(segment.max(1)) as u64;
         let sent = self.socket.try_io(Interest::WRITABLE, || {
             self.state
                 .try_send(UdpSockRef::from(&self.socket), transmit)
         });
         match sent {
-            Ok(()) => self.counters.sent.fetch_add(1, Relaxed),
-            Err(_) => self.counters.unsent.fetch_add(1, Relaxed),
-        };
+            Ok(()) => {
+                self.counters.sent.fetch_add(count, Relaxed);
+            }
+            // An interface that cannot cut runs up says so when it is asked to (and is not asked again).
+            Err(error) if count > 1 && error.kind() != io::ErrorKind::WouldBlock => {
+                for datagram in transmit.contents.chunks(segment.max(1)) {
+                    self.transmit(&Transmit {
+                        destination: transmit.destination,
+                        ecn: transmit.ecn,
+                        contents: datagram,
+                        segment_size: None,
+                        src_ip: transmit.src_ip,
+                    });
+                }
+            }
+            Err(_) => {
+                self.counters.unsent.fetch_add(count, Relaxed);
+            }
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
