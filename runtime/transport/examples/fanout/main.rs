@@ -15,7 +15,7 @@
     clippy::print_stdout,
     clippy::print_stderr,
     clippy::unwrap_used,
-    missing_docs,
+    clippy::let_underscore_must_use,
     reason = "printing is what this program is for, and its children are its own"
 )]
 

@@ -330,24 +330,44 @@ impl Mux {
         self.state.max_gso_segments()
     }
 
-    /// Sends a run of datagrams to a peer: each of `segment` bytes, but for the last, which may be shorter.
-    pub(crate) fn send_run(&self, slot: &Slot, run: &[u8], segment: usize) {
+    /// Sends a run of datagrams to a peer: each of `segment` bytes, but for the last, which may be shorter. False if
+    /// the socket has no room, and nothing was sent.
+    #[must_use]
+    pub(crate) fn send_run(&self, slot: &Slot, run: &[u8], segment: usize) -> bool {
         let Some((destination, src_ip)) = slot.destination() else {
-            let count = run.len().div_ceil(segment.max(1)) as u64;
-            self.counters.unsent.fetch_add(count, Relaxed);
-            return;
+            self.dropped(run.len().div_ceil(segment.max(1)));
+            return true;
         };
-        self.transmit(&Transmit {
+        self.try_transmit(&Transmit {
             destination,
             ecn: None,
             contents: run,
             segment_size: Some(segment).filter(|segment| *segment < run.len()),
             src_ip,
-        });
+        })
+    }
+
+    /// Waits until the socket may have room.
+    pub(crate) async fn writable(&self) {
+        // An error of the socket shows when it is sent to.
+        drop(self.socket.writable().await);
+    }
+
+    /// So many datagrams were not sent.
+    pub(crate) fn dropped(&self, count: usize) {
+        self.counters.unsent.fetch_add(count as u64, Relaxed);
     }
 
     /// Sends one datagram or a run, or drops and counts it: a full socket must never hold one peer up for another.
     fn transmit(&self, transmit: &Transmit<'_>) {
+        if !self.try_transmit(transmit) {
+            let segment = transmit.segment_size.unwrap_or(transmit.contents.len());
+            self.dropped(transmit.contents.len().div_ceil(segment.max(1)));
+        }
+    }
+
+    /// As [`Self::transmit`]; false if the socket has no room for it.
+    fn try_transmit(&self, transmit: &Transmit<'_>) -> bool {
         let segment = transmit.segment_size.unwrap_or(transmit.contents.len());
         let count = transmit.contents.len().div_ceil(segment.max(1)) as u64;
         let sent = self.socket.try_io(Interest::WRITABLE, || {
@@ -359,7 +379,8 @@ impl Mux {
                 self.counters.sent.fetch_add(count, Relaxed);
             }
             // An interface that cannot cut runs up says so when it is asked to (and is not asked again).
-            Err(error) if count > 1 && error.kind() != io::ErrorKind::WouldBlock => {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(_) if count > 1 => {
                 for datagram in transmit.contents.chunks(segment.max(1)) {
                     self.transmit(&Transmit {
                         destination: transmit.destination,
@@ -374,6 +395,7 @@ impl Mux {
                 self.counters.unsent.fetch_add(count, Relaxed);
             }
         }
+        true
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -78,6 +78,7 @@ pub(crate) struct Dtls {
     /// The peer showed a certificate that its offer does not name.
     refused: Arc<AtomicBool>,
     over: bool,
+    deadline: Option<Instant>,
 }
 
 impl Dtls {
@@ -114,6 +115,7 @@ impl Dtls {
             config: is_client.then_some(config),
             refused,
             over: false,
+            deadline: None,
         })
     }
 
@@ -159,24 +161,27 @@ impl Dtls {
         self.refused.load(Relaxed)
     }
 
-    /// What is to be sent.
+    /// What is to be sent, after each of the other calls.
     pub(crate) fn poll(&mut self) -> Option<BytesMut> {
-        self.endpoint
-            .poll_transmit()
-            .map(|transmit| transmit.message)
+        let transmit = self.endpoint.poll_transmit();
+        if transmit.is_none() {
+            self.deadline = self.endpoint.poll_timeout(&PEER);
+        }
+        transmit.map(|transmit| transmit.message)
     }
 
     /// Sends again what was not answered, where that is due.
     pub(crate) fn timeout(&mut self, now: Instant) {
-        if self.deadline().is_some_and(|due| due <= now)
+        if self.deadline.is_some_and(|due| due <= now)
             && let Err(error) = self.endpoint.handle_timeout(PEER, now)
         {
             tracing::debug!(%error, "DTLS of a viewer");
         }
     }
 
+    /// When [`Self::timeout`] has something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.endpoint.poll_timeout(&PEER)
+        self.deadline
     }
 
     /// Says goodbye.

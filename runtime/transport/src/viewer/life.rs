@@ -208,7 +208,8 @@ impl Viewer {
     fn shake(&mut self) {
         let Registration { mux, slot } = &self.registration;
         while let Some(datagram) = self.dtls.poll() {
-            mux.send_run(slot, &datagram, datagram.len());
+            // What is lost of a handshake is sent again.
+            let _sent = mux.send_run(slot, &datagram, datagram.len());
         }
     }
 
@@ -243,8 +244,10 @@ impl Viewer {
 
     /// Does what is due; why it is over, if it is.
     pub(super) fn due(&mut self, now: Instant, run: &mut Run) -> Option<CloseReason> {
-        self.dtls.timeout(now);
-        self.shake();
+        if self.dtls.deadline().is_some_and(|due| due <= now) {
+            self.dtls.timeout(now);
+            self.shake();
+        }
         match &mut self.stage {
             Stage::Joining(_) => (self.patience <= now).then_some(CloseReason::NeverConnected),
             Stage::Watching(watching) => {

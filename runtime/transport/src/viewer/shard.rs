@@ -120,7 +120,12 @@ impl Shard {
             while let Ok(arrival) = arrivals.try_recv() {
                 self.seat(arrival);
             }
-            if self.work() {
+            let busy = self.work();
+            if self.run.is_late() {
+                self.run.catch_up().await;
+                continue;
+            }
+            if busy {
                 // Others have their turn too: the socket is read, requests are answered.
                 tokio::task::yield_now().await;
                 continue;

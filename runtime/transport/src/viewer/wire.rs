@@ -1,5 +1,7 @@
 //! Packets on their way out: written, encrypted, and gathered into runs that one system call sends.
 
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
 use bytes::Bytes;
 
 use super::srtp::{Order, Srtp};
@@ -7,13 +9,23 @@ use crate::net::{Mux, Slot};
 
 /// Datagrams to one peer that leave together: all of one size, but for the last, which may be smaller. That is what
 /// the kernel can cut up by itself (generic segmentation offload).
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Run {
     bytes: Vec<u8>,
     segment: usize,
     count: usize,
     /// The last one is smaller.
     full: bool,
+    /// What the socket had no room for, oldest first.
+    late: VecDeque<Late>,
+}
+
+/// A run that waits for room.
+struct Late {
+    mux: Arc<Mux>,
+    slot: Arc<Slot>,
+    bytes: Vec<u8>,
+    segment: usize,
 }
 
 impl Run {
@@ -24,6 +36,29 @@ impl Run {
                 && len <= self.segment
                 && self.count < most
                 && self.bytes.len() + len <= RUN_MAX)
+    }
+
+    /// Whether something waits for room at the socket.
+    pub(crate) fn is_late(&self) -> bool {
+        !self.late.is_empty()
+    }
+
+    /// Sends what waits, as the socket gets room. All of a shard waits for that together: there is one socket.
+    pub(crate) async fn catch_up(&mut self) {
+        while let Some(late) = self.late.front() {
+            if late.mux.send_run(&late.slot, &late.bytes, late.segment) {
+                self.late.pop_front();
+            } else if tokio::time::timeout(LATE_MAX, late.mux.writable())
+                .await
+                .is_err()
+            {
+                tracing::debug!(runs = self.late.len(), "the socket has no room: dropped");
+                for late in self.late.drain(..) {
+                    late.mux
+                        .dropped(late.bytes.len().div_ceil(late.segment.max(1)));
+                }
+            }
+        }
     }
 
     /// One of so many bytes was appended.
@@ -40,8 +75,8 @@ impl Run {
 pub(crate) struct Wire<'a> {
     pub(crate) srtp: &'a mut Srtp,
     pub(crate) run: &'a mut Run,
-    pub(crate) mux: &'a Mux,
-    pub(crate) slot: &'a Slot,
+    pub(crate) mux: &'a Arc<Mux>,
+    pub(crate) slot: &'a Arc<Slot>,
 }
 
 /// An RTP header (RFC 3550 §5.1) with the extensions of one byte (RFC 8285 §4.2) that we send.
@@ -130,16 +165,27 @@ impl Wire<'_> {
     /// RTCP leaves at once.
     pub(crate) fn rtcp(&mut self, packets: &[u8]) {
         match self.srtp.seal_rtcp(packets) {
-            Ok(datagram) => self.mux.send_run(self.slot, &datagram, datagram.len()),
+            // There is little of it, and it is said again.
+            Ok(datagram) => {
+                let _sent = self.mux.send_run(self.slot, &datagram, datagram.len());
+            }
             Err(error) => tracing::debug!(%error, "RTCP to a viewer cannot be encrypted"),
         }
     }
 
     /// Sends what has gathered.
     pub(crate) fn flush(&mut self) {
-        if self.run.count > 0 {
-            self.mux
-                .send_run(self.slot, &self.run.bytes, self.run.segment);
+        let run = &mut *self.run;
+        // In order: behind what waits already.
+        if run.count > 0
+            && (run.is_late() || !self.mux.send_run(self.slot, &run.bytes, run.segment))
+        {
+            run.late.push_back(Late {
+                mux: Arc::clone(self.mux),
+                slot: Arc::clone(self.slot),
+                bytes: std::mem::take(&mut run.bytes),
+                segment: run.segment,
+            });
         }
         self.run.bytes.clear();
         (self.run.count, self.run.segment, self.run.full) = (0, 0, false);
@@ -151,6 +197,8 @@ const RTP_HEADER: usize = 12;
 const HEAD_MAX: usize = RTP_HEADER + 12;
 /// What one call takes: an IP packet with its headers has 65535 bytes at most.
 const RUN_MAX: usize = 64_000;
+/// A socket that has no room for so long is not slow but stuck.
+const LATE_MAX: Duration = Duration::from_millis(50);
 
 #[cfg(test)]
 mod tests {

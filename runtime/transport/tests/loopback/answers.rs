@@ -226,12 +226,10 @@ async fn a_viewer_of_h264_is_answered() {
     a=msid:STREAM audio
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM audio
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:audio
     a=sendonly
     a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
     a=end-of-candidates
-    m=video 9 UDP/TLS/RTP/SAVPF 108 96 97 109
+    m=video 9 UDP/TLS/RTP/SAVPF 108 96 109 97
     c=IN IP4 0.0.0.0
     a=setup:active
     a=mid:1
@@ -240,32 +238,28 @@ async fn a_viewer_of_h264_is_answered() {
     a=rtcp-mux
     a=rtcp-mux-only
     a=rtcp-rsize
-    a=rtpmap:96 VP8/90000
-    a=rtcp-fb:96 ccm fir
-    a=rtcp-fb:96 nack
-    a=rtcp-fb:96 nack pli
-    a=rtcp-fb:96 transport-cc
     a=rtpmap:108 H264/90000
     a=fmtp:108 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f
     a=rtcp-fb:108 ccm fir
     a=rtcp-fb:108 nack
     a=rtcp-fb:108 nack pli
     a=rtcp-fb:108 transport-cc
-    a=rtpmap:97 rtx/90000
-    a=fmtp:97 apt=96
+    a=rtpmap:96 VP8/90000
+    a=rtcp-fb:96 ccm fir
+    a=rtcp-fb:96 nack
+    a=rtcp-fb:96 nack pli
+    a=rtcp-fb:96 transport-cc
     a=rtpmap:109 rtx/90000
     a=fmtp:109 apt=108
+    a=rtpmap:97 rtx/90000
+    a=fmtp:97 apt=96
     a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
     a=msid:STREAM video
     a=ssrc-group:FID SSRC SSRC
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM video
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:video
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM video
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:video
     a=sendonly
     ");
 }
@@ -301,12 +295,10 @@ async fn a_viewer_of_vp8_is_answered() {
     a=msid:STREAM audio
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM audio
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:audio
     a=sendonly
     a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
     a=end-of-candidates
-    m=video 9 UDP/TLS/RTP/SAVPF 108 96 97 109
+    m=video 9 UDP/TLS/RTP/SAVPF 108 96 109 97
     c=IN IP4 0.0.0.0
     a=setup:active
     a=mid:1
@@ -315,32 +307,28 @@ async fn a_viewer_of_vp8_is_answered() {
     a=rtcp-mux
     a=rtcp-mux-only
     a=rtcp-rsize
-    a=rtpmap:96 VP8/90000
-    a=rtcp-fb:96 ccm fir
-    a=rtcp-fb:96 nack
-    a=rtcp-fb:96 nack pli
-    a=rtcp-fb:96 transport-cc
     a=rtpmap:108 H264/90000
     a=fmtp:108 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f
     a=rtcp-fb:108 ccm fir
     a=rtcp-fb:108 nack
     a=rtcp-fb:108 nack pli
     a=rtcp-fb:108 transport-cc
-    a=rtpmap:97 rtx/90000
-    a=fmtp:97 apt=96
+    a=rtpmap:96 VP8/90000
+    a=rtcp-fb:96 ccm fir
+    a=rtcp-fb:96 nack
+    a=rtcp-fb:96 nack pli
+    a=rtcp-fb:96 transport-cc
     a=rtpmap:109 rtx/90000
     a=fmtp:109 apt=108
+    a=rtpmap:97 rtx/90000
+    a=fmtp:97 apt=96
     a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
     a=msid:STREAM video
     a=ssrc-group:FID SSRC SSRC
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM video
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:video
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM video
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:video
     a=sendonly
     ");
 }

@@ -25,3 +25,5 @@ mod squeeze;
 mod units;
 #[cfg(test)]
 mod view;
+#[cfg(test)]
+mod viewers;
