@@ -1,4 +1,4 @@
-//! WebRTC for the house: WHIP publishers in, WHEP viewers out, over one UDP port.
+//! WebRTC for the house: WHIP publishers in, WHEP viewers out, over one port.
 //!
 //! This crate implements [`lockgate_ports::Signaller`] on the `webrtc` crate and is the only one that names it; no
 //! type of that crate leaves here. A publisher's RTP becomes access units in the hub ([`ingest`]), and what a viewer
@@ -22,6 +22,6 @@ mod sdp;
 mod transport;
 mod viewer;
 
-pub use config::{BindError, Config};
+pub use config::{BindError, Config, Listen, Wire};
 pub use net::Counters;
 pub use transport::Transport;

@@ -1,6 +1,6 @@
 //! The answer to a viewer's offer, written by us from its first line to its last.
 
-use std::{fmt::Write as _, io::Cursor, net::IpAddr};
+use std::{fmt::Write as _, io::Cursor};
 
 use lockgate_ports::SignalError;
 use rtc::{
@@ -13,16 +13,18 @@ use super::{
     codecs::rtpmap,
     offer::Offer,
 };
-use crate::{egress::PLAYOUT_DELAY, net::Credentials};
+use crate::{
+    egress::PLAYOUT_DELAY,
+    net::{Candidate, Credentials},
+};
 
 /// Our half of what is negotiated.
 pub(crate) struct Ours<'a> {
     pub(crate) ice: &'a Credentials,
     /// The value of `a=fingerprint`.
     pub(crate) fingerprint: &'a str,
-    /// Our addresses, best first, with the port of the shared socket.
-    pub(crate) addresses: &'a [IpAddr],
-    pub(crate) port: u16,
+    /// Where the viewer reaches us.
+    pub(crate) candidates: &'a [Candidate],
     /// The canonical name (RFC 7022 §4.2), and that of the media stream: a browser plays what is in one stream in
     /// sync (RFC 8830 §2).
     pub(crate) cname: &'a str,
@@ -110,7 +112,7 @@ pub(crate) fn agree(sdp: &str, offer: &Offer, ours: &Ours<'_>) -> Result<Agreed,
         }
         // All sections share one transport, that of the first (RFC 9143 §7.1.2).
         if !std::mem::replace(&mut transport_is_said, true) {
-            write_candidates(&mut out, ours.addresses, ours.port);
+            write_candidates(&mut out, ours.candidates);
         }
     }
     agreed.answer = out;

@@ -48,7 +48,7 @@ impl Run {
         while let Some(late) = self.late.front() {
             if late.mux.send_run(&late.slot, &late.bytes, late.segment) {
                 self.late.pop_front();
-            } else if tokio::time::timeout(LATE_MAX, late.mux.writable())
+            } else if tokio::time::timeout(LATE_MAX, late.mux.writable(&late.slot))
                 .await
                 .is_err()
             {

@@ -10,9 +10,7 @@ use lockgate_ports::{
     task::{Task, own},
 };
 use lockgate_transport::{Config, Transport};
-use rtc::{
-    peer_connection::transport::RTCDtlsTransportState, rtp_transceiver::rtp_sender::RtpCodecKind,
-};
+use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use tokio::{
     net::UdpSocket,
     sync::{mpsc, watch},
@@ -132,17 +130,14 @@ async fn viewers_say_goodbye_and_are_said_goodbye_to() {
         .await
         .unwrap();
 
-    let (client, accepted) = joined(&transport, &broadcast).await;
+    let mut relay = relay(transport.local_addr()).await;
+    let (client, accepted) = joined_through(&relay, &transport, &broadcast).await;
+    assert_eq!(*relay.alerts.borrow(), 0);
     drop(accepted);
-    within(async {
-        let transceivers = client.pc.get_transceivers().await;
-        let receiver = transceivers[0].receiver().await.unwrap().unwrap();
-        let dtls = receiver.transport().await.unwrap().unwrap();
-        while dtls.state().await.unwrap() != RTCDtlsTransportState::Closed {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    within(relay.alerts.wait_for(|alerts| *alerts > 0))
+        .await
+        .unwrap();
+    drop(client);
     within(empty(&transport)).await;
 }
 
@@ -195,12 +190,21 @@ async fn thirty_viewers_in_a_row_leave_nothing_behind() {
 }
 
 /// A relay before the transport, through which anything can be said in the name of its client.
-async fn relay(transport: SocketAddr) -> (SocketAddr, mpsc::Sender<Vec<u8>>, Task) {
+struct Relay {
+    address: SocketAddr,
+    forge: mpsc::Sender<Vec<u8>>,
+    /// How many DTLS alerts (RFC 6347 §4.1) the transport has sent.
+    alerts: watch::Receiver<u32>,
+    _task: Task,
+}
+
+async fn relay(transport: SocketAddr) -> Relay {
     let outside = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let inside = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     inside.connect(transport).await.unwrap();
     let address = outside.local_addr().unwrap();
-    let (sender, mut forged) = mpsc::channel::<Vec<u8>>(16);
+    let (forge, mut forged) = mpsc::channel::<Vec<u8>>(16);
+    let (counts, alerts) = watch::channel(0);
     let task = own(async move {
         let (mut there, mut back) = ([0; 2000], [0; 2000]);
         let mut client = None;
@@ -214,6 +218,7 @@ async fn relay(transport: SocketAddr) -> (SocketAddr, mpsc::Sender<Vec<u8>>, Tas
                     inside.send(&there[..len]).await.unwrap();
                 }
                 Ok(len) = inside.recv(&mut back) => {
+                    counts.send_modify(|alerts| *alerts += u32::from(back[0] == 21));
                     if let Some(client) = client {
                         outside.send_to(&back[..len], client).await.unwrap();
                     }
@@ -221,7 +226,27 @@ async fn relay(transport: SocketAddr) -> (SocketAddr, mpsc::Sender<Vec<u8>>, Tas
             }
         }
     });
-    (address, sender, task)
+    Relay {
+        address,
+        forge,
+        alerts,
+        _task: task,
+    }
+}
+
+async fn joined_through(
+    relay: &Relay,
+    transport: &Transport,
+    broadcast: &Broadcast,
+) -> (Client, Accepted) {
+    let (mut client, offer) = offered().await;
+    let accepted = transport.subscribe(offer, feed(broadcast)).await.unwrap();
+    let there = format!("udp 2130706431 127.0.0.1 {}", transport.local_addr().port());
+    let here = format!("udp 2130706431 127.0.0.1 {}", relay.address.port());
+    assert!(accepted.answer.contains(&there));
+    client.answer(&accepted.answer.replace(&there, &here)).await;
+    client.connected().await;
+    (client, accepted)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,15 +259,8 @@ async fn i06_what_is_forged_in_a_viewers_name_is_dropped_and_nothing_else_happen
         0,
         0,
     );
-    let (relay, forge, _relaying) = relay(transport.local_addr()).await;
-    let (mut client, offer) = offered().await;
-    let accepted = transport.subscribe(offer, feed(&broadcast)).await.unwrap();
-    let answer = accepted.answer.replace(
-        &format!(" {} typ host", transport.local_addr().port()),
-        &format!(" {} typ host", relay.port()),
-    );
-    client.answer(&answer).await;
-    client.connected().await;
+    let relay = relay(transport.local_addr()).await;
+    let (mut client, accepted) = joined_through(&relay, &transport, &broadcast).await;
     let track = within(client.tracks.recv()).await.unwrap();
     // Records of the first epoch, as anyone can write them: a fatal alert, an end, another hello; and half ones.
     let record = |kind: u8, body: &[u8]| {
@@ -271,7 +289,7 @@ async fn i06_what_is_forged_in_a_viewers_name_is_dropped_and_nothing_else_happen
         }
     }
     for forgery in forgeries.iter().cycle().take(5 * forgeries.len()) {
-        forge.send(forgery.clone()).await.unwrap();
+        relay.forge.send(forgery.clone()).await.unwrap();
         let next = async {
             while !matches!(
                 track.poll().await.unwrap(),
