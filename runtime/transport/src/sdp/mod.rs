@@ -9,9 +9,11 @@ mod offer;
 mod restart;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub(crate) use answer::{Answer, finished};
 pub(crate) use codecs::OfferedCodec;
 pub(crate) use fragment::Fragment;
 pub(crate) use offer::{Offer, Purpose};
 pub(crate) use restart::{Section, restarted};
+pub(crate) use view::{Fingerprint, Ours, agree};
