@@ -6,6 +6,7 @@
 //! [`whep::Viewers`].
 #![forbid(unsafe_code)]
 
+mod crowd;
 mod engine;
 mod histogram;
 mod media;
@@ -13,9 +14,11 @@ mod peer;
 mod process;
 mod report;
 mod sdp;
+mod synthetic;
 mod tally;
 mod target;
 pub mod whep;
+pub mod whip;
 
 use std::net::IpAddr;
 

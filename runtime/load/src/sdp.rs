@@ -31,7 +31,7 @@ impl Offer<'_> {
             self.section(&mut out, "audio", "0", "111", AUDIO);
         }
         match self.sends {
-            Some(_) => self.section(&mut out, "video", "1", "102 103", SENT),
+            Some(_) => self.section(&mut out, "video", "1", "102", SENT),
             None => self.section(
                 &mut out,
                 "video",
@@ -53,7 +53,7 @@ impl Offer<'_> {
         *out += &format!(
             "m={kind} 9 UDP/TLS/RTP/SAVPF {formats}\r\nc=IN IP4 0.0.0.0\r\na=rtcp:9 IN IP4 0.0.0.0\r\n\
              a=ice-ufrag:{ufrag}\r\na=ice-pwd:{password}\r\na=ice-options:trickle\r\na=fingerprint:{}\r\n\
-             a=setup:actpass\r\na=mid:{mid}\r\na=extmap:{MID} urn:ietf:params:rtp-hdrext:sdes:mid\r\n\
+             a=setup:actpass\r\na=mid:{mid}\r\na=extmap:{MID} {MID_URI}\r\n\
              a=extmap:{TRANSPORT} {TRANSPORT_URI}\r\na={direction}\r\na=rtcp-mux\r\na=rtcp-mux-only\r\na=rtcp-rsize\r\n",
             self.fingerprint
         );
@@ -104,6 +104,8 @@ pub(crate) struct Answer {
     pub(crate) sections: Vec<Section>,
     /// The number of the extension for transport-wide numbers, if the server takes it.
     pub(crate) transport: Option<u8>,
+    /// The same of the extension that names the section.
+    pub(crate) mid: Option<u8>,
 }
 
 impl Answer {
@@ -141,13 +143,13 @@ impl Answer {
         if !sections.iter().any(|section| !section.formats.is_empty()) {
             return Err("it takes none of the codecs that were offered".to_owned());
         }
-        let transport = sdp.lines().find_map(|line| {
-            let (id, uri) = line.strip_prefix("a=extmap:")?.split_once(' ')?;
-            let id = id.split('/').next()?;
-            uri.trim()
-                .starts_with(TRANSPORT_URI)
-                .then(|| id.parse().ok())?
-        });
+        let extension = |wanted: &str| {
+            sdp.lines().find_map(|line| {
+                let (id, uri) = line.strip_prefix("a=extmap:")?.split_once(' ')?;
+                let id = id.split('/').next()?;
+                uri.trim().starts_with(wanted).then(|| id.parse().ok())?
+            })
+        };
         Ok(Self {
             remote: Remote {
                 ice: Credentials {
@@ -162,7 +164,8 @@ impl Answer {
                 candidates: candidates(sdp)?,
             },
             sections,
-            transport,
+            transport: extension(TRANSPORT_URI),
+            mid: extension(MID_URI),
         })
     }
 
@@ -170,15 +173,6 @@ impl Answer {
     pub(crate) fn has_video(&self) -> bool {
         let mut sections = self.sections.iter();
         sections.any(|section| section.is_video && !section.formats.is_empty())
-    }
-
-    /// What a payload type carries, and the section it belongs to.
-    pub(crate) fn format(&self, payload_type: u8) -> Option<(&Section, Format)> {
-        self.sections.iter().find_map(|section| {
-            let mut formats = section.formats.iter();
-            let (_, format) = formats.find(|(number, _)| *number == payload_type)?;
-            Some((section, *format))
-        })
     }
 
     /// The payload type of a format.
@@ -275,15 +269,15 @@ fn candidates(sdp: &str) -> Result<Vec<SocketAddr>, String> {
 
 /// The header extensions that we offer.
 const MID: u8 = 4;
-pub(crate) const TRANSPORT: u8 = 3;
+const TRANSPORT: u8 = 3;
+const MID_URI: &str = "urn:ietf:params:rtp-hdrext:sdes:mid";
 const TRANSPORT_URI: &str =
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 const AUDIO: &str = "a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\n\
                      a=fmtp:111 minptime=10;useinbandfec=1\r\n";
 const SENT: &str = "a=rtpmap:102 H264/90000\r\na=rtcp-fb:102 nack\r\na=rtcp-fb:102 nack pli\r\n\
     a=rtcp-fb:102 ccm fir\r\na=rtcp-fb:102 transport-cc\r\n\
-    a=fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n\
-    a=rtpmap:103 rtx/90000\r\na=fmtp:103 apt=102\r\n";
+    a=fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n";
 const RECEIVED: &str = "a=rtpmap:102 H264/90000\r\na=rtcp-fb:102 nack\r\na=rtcp-fb:102 nack pli\r\n\
     a=rtcp-fb:102 ccm fir\r\na=rtcp-fb:102 transport-cc\r\n\
     a=fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n\
@@ -329,10 +323,10 @@ mod tests {
             .map(ToString::to_string)
             .collect();
         assert_eq!(ports, ["10.0.0.2:8189", "10.0.0.1:8189"]);
-        let (section, format) = answer.format(102).unwrap();
-        assert!(section.has_nack && section.has_pli && section.is_video);
-        assert_eq!(format, Format::Video(Codec::H264));
-        assert_eq!(answer.format(103).unwrap().1, Format::Repair);
+        let video = &answer.sections[1];
+        assert!(video.has_nack && video.has_pli && video.is_video);
+        let formats = [(102, Format::Video(Codec::H264)), (103, Format::Repair)];
+        assert_eq!(video.formats, formats);
         assert_eq!(answer.payload_type(Format::Audio), Some(111));
     }
 

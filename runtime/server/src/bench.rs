@@ -83,11 +83,11 @@ async fn whep(args: WhepArgs) -> anyhow::Result<ExitCode> {
     load.check()?;
     let target = Target::new(&args.url, load.token.clone(), load.insecure)?;
     let config = whep::Config {
-        clients: load.clients,
         ramp_per_s: load.ramp,
         threads: args.threads,
         decrypt_one_in: args.decrypt_one_in,
         audio: !args.no_audio,
+        ..whep::Config::default()
     };
     let interrupt = Interrupt::new();
     let stop = || interrupt.came();

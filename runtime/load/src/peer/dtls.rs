@@ -30,16 +30,16 @@ use super::{Out, Setup};
 /// What all clients of a process share: how to encrypt, and who they are. A certificate for each would prove nothing more
 /// to a server, and cost a key each.
 #[derive(Clone)]
-pub struct Identity {
+pub(crate) struct Identity {
     pub(super) provider: Arc<dyn RTCCryptoProvider>,
     certificate: Certificate,
     /// `sha-256` and the certificate's digest, as `a=fingerprint` has it.
-    pub fingerprint: String,
+    pub(crate) fingerprint: String,
 }
 
 impl Identity {
     /// A new one.
-    pub fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         let provider = default_provider().map_err(|error| error.to_string())?;
         let crypto = provider.crypto();
         let made = Certificate::generate_self_signed(vec!["lockgate-load".to_owned()], crypto);

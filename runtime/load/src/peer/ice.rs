@@ -15,16 +15,16 @@ use super::{
 
 /// A username fragment and its password (RFC 8445 §5.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Credentials {
+pub(crate) struct Credentials {
     /// 4 to 256 letters, digits, `+` and `/`.
-    pub ufrag: String,
+    pub(crate) ufrag: String,
     /// 22 to 256 of the same.
-    pub password: String,
+    pub(crate) password: String,
 }
 
 impl Credentials {
     /// New ones.
-    pub fn random() -> Self {
+    pub(crate) fn random() -> Self {
         use rand::distr::{Alphanumeric, SampleString as _};
         let random = |len| Alphanumeric.sample_string(&mut rand::rng(), len);
         Self {

@@ -14,14 +14,14 @@ use std::{
 use bytes::BytesMut;
 
 use self::dtls::{Dtls, Heard, Keys};
-pub use self::{dtls::Identity, ice::Credentials};
+pub(crate) use self::{dtls::Identity, ice::Credentials};
 
 /// Datagrams to be sent, each with where it goes.
 pub(crate) type Out = Vec<(SocketAddr, Vec<u8>)>;
 
 /// Our part in the DTLS handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Setup {
+pub(crate) enum Setup {
     /// We begin it: the answer says `a=setup:passive`.
     Client,
     /// We wait: the answer says `a=setup:active`.
@@ -30,22 +30,22 @@ pub enum Setup {
 
 /// What an answer says of the other side's transport.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remote {
+pub(crate) struct Remote {
     /// Its ICE credentials.
-    pub ice: Credentials,
+    pub(crate) ice: Credentials,
     /// `a=ice-lite`.
-    pub is_lite: bool,
+    pub(crate) is_lite: bool,
     /// `a=fingerprint`: `sha-256` and a digest.
-    pub fingerprint: String,
+    pub(crate) fingerprint: String,
     /// Our part.
-    pub setup: Setup,
+    pub(crate) setup: Setup,
     /// Its UDP candidates, best first.
-    pub candidates: Vec<SocketAddr>,
+    pub(crate) candidates: Vec<SocketAddr>,
 }
 
 /// Why a transport is over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Over {
+pub(crate) enum Over {
     /// No candidate answered, or the one that did went silent.
     #[error("no ICE candidate of the server answers")]
     NoPath,

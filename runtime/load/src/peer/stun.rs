@@ -32,11 +32,6 @@ pub(super) enum Said {
     Error(TransactionId),
 }
 
-/// Whether a datagram is STUN and not DTLS or SRTP (RFC 7983 §7: the first byte is 0 to 3).
-pub(super) fn is_stun(datagram: &[u8]) -> bool {
-    datagram.first().is_some_and(|first| *first <= 3)
-}
-
 /// Reads a datagram; `None` if it is not STUN or not signed as it must be.
 pub(super) fn read(
     datagram: &[u8],

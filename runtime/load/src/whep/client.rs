@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    crowd::Answered,
     engine::{Machine, Sink},
     media::{
         keyframe::Codec,
@@ -15,8 +16,8 @@ use crate::{
         stream::{Place, Stream},
         twcc::Arrivals,
     },
-    peer::{Credentials, Identity, Input, Out, Over, Peer},
-    sdp::{Answer, Format},
+    peer::{Identity, Input, Out, Over, Peer},
+    sdp::Format,
     tally::Tally,
 };
 
@@ -75,15 +76,14 @@ struct Spot {
 }
 
 impl Client {
-    /// A viewer whose offer was answered; `posted` is when it was sent.
-    pub(crate) fn new(
-        now: Instant,
-        identity: &Identity,
-        ours: Credentials,
-        answer: &Answer,
-        posted: Instant,
-        decrypts: bool,
-    ) -> Self {
+    /// A viewer whose offer was answered.
+    pub(crate) fn new(identity: &Identity, answered: Answered, decrypts: bool) -> Self {
+        let Answered {
+            ice,
+            answer,
+            posted,
+        } = answered;
+        let now = Instant::now();
         let formats = answer.sections.iter().flat_map(|section| {
             section.formats.iter().map(|(number, format)| {
                 let known = Known {
@@ -96,7 +96,7 @@ impl Client {
         });
         let video = answer.sections.iter().find(|section| section.is_video);
         Self {
-            peer: Peer::new(now, identity, ours, answer.remote.clone()),
+            peer: Peer::new(now, identity, ice, answer.remote.clone()),
             ours: rand::random(),
             formats: formats.collect(),
             transport: answer.transport,

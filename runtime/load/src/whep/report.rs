@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use super::Viewers;
 use crate::{
+    crowd::Crowd,
     histogram::Spread,
     process::Usage,
     report::{Clients, Own, Table, spread},
@@ -71,7 +71,7 @@ pub struct Packets {
 
 impl Report {
     pub(super) fn new(
-        viewers: &Viewers,
+        crowd: &Crowd,
         before: &Tally,
         after: Tally,
         usage: &Usage,
@@ -93,7 +93,7 @@ impl Report {
             missing_pct: percent(counts.missing),
             lost_pct: percent(counts.lost),
         };
-        let mut failures = viewers.refused.clone();
+        let mut failures = crowd.refused.clone();
         for (why, count) in after.failures {
             *failures.entry(why).or_default() += count;
         }
@@ -109,8 +109,8 @@ impl Report {
             lists.each_mut().map(|list| Spread::of(list));
         Self {
             clients: Clients {
-                asked: viewers.asked,
-                answered: viewers.sessions.len(),
+                asked: crowd.asked,
+                answered: crowd.sessions.len(),
                 connected,
                 joined,
                 failed: failures.values().sum(),
@@ -125,13 +125,7 @@ impl Report {
             mbit_per_s: rate(is.bytes, was.bytes) * 8.0 / 1e6,
             packets_per_s: rate(is.packets, was.packets),
             frames_per_s: rate(is.frames, was.frames) / joined.max(1) as f64,
-            own: Own::new(
-                seconds,
-                cpu_s,
-                viewers.before.rss_kb,
-                now.rss_kb,
-                viewers.asked,
-            ),
+            own: Own::new(seconds, cpu_s, crowd.before.rss_kb, now.rss_kb, crowd.asked),
             srtp: is.profiles,
             failures,
         }
