@@ -9,6 +9,7 @@
 mod crowd;
 mod engine;
 mod histogram;
+pub mod hls;
 mod media;
 mod peer;
 mod process;
