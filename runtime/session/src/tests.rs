@@ -30,6 +30,8 @@ use crate::{
     Config, Desk, Error, HlsConfig, LadderConfig, SegmentConfig, Streams, desk::LogConfig,
 };
 
+mod layers;
+
 /// A peer whose link and state the test sets.
 struct FakePeer {
     state: watch::Sender<PeerState>,
