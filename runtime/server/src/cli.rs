@@ -13,6 +13,7 @@ use lockgate_api::{Scope, Scopes, token};
 
 use crate::{
     Config, Server,
+    bench::{self, BenchCommand},
     check::{self, CheckCommand},
     config::Loader,
     policy::{self, PolicyCommand},
@@ -48,6 +49,9 @@ enum Command {
     /// Checks whether a server, ours or not, keeps the rules of a protocol.
     #[command(subcommand)]
     Check(CheckCommand),
+    /// Loads a server, ours or not, with many light clients.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Checks, measures and plays policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -116,6 +120,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
                 server.run().await
             })?;
         }
+        Command::Bench(command) => return bench::execute(command),
         Command::Check(command) => return check::execute(command),
         Command::Policy(command) => return policy::execute(command),
         Command::CheckConfig { file } => {
@@ -179,7 +184,7 @@ pub(crate) fn unix_now() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let at = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());
