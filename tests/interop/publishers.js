@@ -3,8 +3,6 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
-import wrtc from "@roamhq/wrtc";
-
 import { publishCanvas } from "../browser/lib/canvas.js";
 import { until } from "../browser/lib/until.js";
 import { lavfi } from "./clip.js";
@@ -51,6 +49,8 @@ async function publishByFfmpeg({ server, name }) {
 }
 
 async function publishByWrtc({ server, name }) {
+  // Loaded only where it is used: its threads outlive everything else.
+  const { default: wrtc } = await import("@roamhq/wrtc");
   const pc = new wrtc.RTCPeerConnection({ bundlePolicy: "max-bundle" });
   const { RTCAudioSource, RTCVideoSource } = wrtc.nonstandard;
   const [audio, video] = [new RTCAudioSource(), new RTCVideoSource()];
