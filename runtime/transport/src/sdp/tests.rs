@@ -3,7 +3,10 @@ use lockgate_ports::SignalError;
 use proptest::prelude::*;
 
 use super::*;
-use crate::net::Credentials;
+use crate::{
+    config::Wire,
+    net::{Candidate, Credentials},
+};
 
 const OBS: &str = include_str!("../../tests/offers/obs.sdp");
 const FFMPEG: &str = include_str!("../../tests/offers/ffmpeg.sdp");
@@ -13,11 +16,18 @@ fn publish(sdp: &str) -> Result<Offer, SignalError> {
     Offer::check(sdp, Purpose::Publish)
 }
 
-fn tell(sdp: &str, addresses: &[std::net::IpAddr]) -> String {
+fn candidate(wire: Wire, rank: u16, address: &str) -> Candidate {
+    Candidate {
+        address: address.parse().unwrap(),
+        wire,
+        rank,
+    }
+}
+
+fn tell(sdp: &str, candidates: &[Candidate]) -> String {
     finished(&Answer {
         sdp,
-        addresses,
-        port: 8189,
+        candidates,
         video: &[102],
         reduced_size: false,
     })
@@ -245,22 +255,24 @@ fn h264_without_fragments_is_for_publishers_only() {
 fn candidates_stand_once_and_are_ours() {
     let answer = "v=0\r\nm=audio 9 x\r\na=mid:0\r\na=candidate:1 1 udp 2 10.1.1.1 4000 typ host\r\n\
         a=end-of-candidates\r\nm=video 9 x 96 102 97\r\na=rtcp-rsize\r\na=mid:1\r\na=candidate:1 2 udp 2 10.1.1.1 4000 typ host\r\n";
-    let addresses = [
-        "203.0.113.7".parse().unwrap(),
-        "2001:db8::7".parse().unwrap(),
+    let candidates = [
+        candidate(Wire::Udp, 1, "203.0.113.7:8189"),
+        candidate(Wire::Udp, 0, "[2001:db8::7]:8189"),
+        candidate(Wire::Tcp, 1, "203.0.113.7:443"),
     ];
-    insta::assert_snapshot!(tell(answer, &addresses), @r"
+    insta::assert_snapshot!(tell(answer, &candidates), @r"
     v=0
     m=audio 9 x
     a=mid:0
-    a=candidate:1 1 udp 2130706431 203.0.113.7 8189 typ host
-    a=candidate:2 1 udp 2130706175 2001:db8::7 8189 typ host
+    a=candidate:1 1 udp 2130706175 203.0.113.7 8189 typ host
+    a=candidate:2 1 udp 2130706431 2001:db8::7 8189 typ host
+    a=candidate:3 1 tcp 1520434943 203.0.113.7 443 typ host tcptype passive
     a=end-of-candidates
     m=video 9 x 102 96 97
     a=mid:1
     ");
     let single = "v=0\r\nm=audio 9 x\r\n";
-    assert!(tell(single, &addresses[..1]).ends_with("typ host\r\na=end-of-candidates\r\n"));
+    assert!(tell(single, &candidates[..1]).ends_with("typ host\r\na=end-of-candidates\r\n"));
 }
 
 #[test]
@@ -319,8 +331,8 @@ fn a_restart_is_answered_with_our_half_alone() {
         ufrag: "ours".to_owned(),
         password: "secret".to_owned(),
     };
-    let addresses = ["203.0.113.7".parse().unwrap()];
-    insta::assert_snapshot!(restarted(&section, &ours, &addresses, 8189), @r"
+    let candidates = [candidate(Wire::Udp, 0, "203.0.113.7:8189")];
+    insta::assert_snapshot!(restarted(&section, &ours, &candidates), @r"
     a=ice-lite
     a=ice-options:trickle ice2
     a=group:BUNDLE 0 1
@@ -361,6 +373,6 @@ proptest! {
         drop(Offer::check(&text, Purpose::Publish));
         drop(Offer::check(&text, Purpose::View));
         drop(Fragment::parse(&text));
-        let _ = tell(&text, &["192.0.2.1".parse().unwrap()]);
+        let _ = tell(&text, &[candidate(Wire::Udp, 0, "192.0.2.1:1")]);
     }
 }

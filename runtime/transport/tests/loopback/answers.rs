@@ -91,6 +91,7 @@ async fn obs_is_answered() {
     a=fmtp:111 minptime=10;maxaveragebitrate=96000;stereo=1;sprop-stereo=1;useinbandfec=1
     a=recvonly
     a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
+    a=candidate:2 1 tcp 1520435199 127.0.0.1 PORT typ host tcptype passive
     a=end-of-candidates
     m=video 9 UDP/TLS/RTP/SAVPF 96
     c=IN IP4 0.0.0.0
@@ -133,6 +134,7 @@ async fn ffmpeg_is_answered() {
     a=rtpmap:111 opus/48000/2
     a=recvonly
     a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
+    a=candidate:2 1 tcp 1520435199 127.0.0.1 PORT typ host tcptype passive
     a=end-of-candidates
     m=video 9 UDP/TLS/RTP/SAVPF 106
     c=IN IP4 0.0.0.0
@@ -192,6 +194,7 @@ async fn a_simulcast_publisher_is_answered() {
     a=simulcast:recv q;h;f
     a=recvonly
     a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
+    a=candidate:2 1 tcp 1520435199 127.0.0.1 PORT typ host tcptype passive
     a=end-of-candidates
     ");
 }
@@ -256,6 +259,7 @@ async fn a_viewer_of_h264_is_answered() {
     a=ssrc:SSRC label:audio
     a=sendonly
     a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
+    a=candidate:2 1 tcp 1520435199 127.0.0.1 PORT typ host tcptype passive
     a=end-of-candidates
     m=video 9 UDP/TLS/RTP/SAVPF 108 96 45 97 109 46
     c=IN IP4 0.0.0.0
@@ -339,6 +343,7 @@ async fn a_viewer_of_vp8_is_answered() {
     a=ssrc:SSRC label:audio
     a=sendonly
     a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
+    a=candidate:2 1 tcp 1520435199 127.0.0.1 PORT typ host tcptype passive
     a=end-of-candidates
     m=video 9 UDP/TLS/RTP/SAVPF 108 96 45 97 109 46
     c=IN IP4 0.0.0.0
