@@ -3,11 +3,11 @@
 /**
  * Publishes from a page of the server: white and a tone for the first fifth of each second, black and silence else.
  *
- * @param {{ name: string, token: string, codec?: string, encoding?: object, width?: number, height?: number }} options
+ * @param {{ name: string, token: string, codec?: string, encodings?: object[], noise?: boolean, width?: number, height?: number }} options
  */
 export function publishCanvas(page, { width = 320, height = 240, fps = 30, ...options }) {
   return page.evaluate(
-    async ({ name, token, codec, encoding, width, height, fps }) => {
+    async ({ name, token, codec, encodings, noise, width, height, fps }) => {
       const sound = new AudioContext({ sampleRate: 48000 });
       const gain = new GainNode(sound, { gain: 0 });
       const tone = new OscillatorNode(sound, { frequency: 1000 });
@@ -18,6 +18,9 @@ export function publishCanvas(page, { width = 320, height = 240, fps = 30, ...op
       const canvas = Object.assign(document.createElement("canvas"), { width, height });
       const drawing = canvas.getContext("2d");
       let drawn = 0;
+      // As much as an encoder is allowed to spend on it.
+      const grain = Object.assign(document.createElement("canvas"), { width: 80, height: 60 });
+      const grains = new ImageData(80, 60);
       setInterval(() => {
         // The sound is planned ahead and so exact; the picture is drawn when its time has come.
         for (; next < sound.currentTime + 2; next += 1) {
@@ -26,6 +29,11 @@ export function publishCanvas(page, { width = 320, height = 240, fps = 30, ...op
         }
         drawing.fillStyle = sound.currentTime % 1 < 0.2 ? "white" : "black";
         drawing.fillRect(0, 0, width, height);
+        if (noise) {
+          new Uint32Array(grains.data.buffer).forEach((_, at, all) => (all[at] = 0xff000000 | (Math.random() * 0xffffff)));
+          grain.getContext("2d").putImageData(grains, 0, 0);
+          drawing.drawImage(grain, 0, 0, width, height);
+        }
         // Something that moves: an encoder leaves out pictures that are all the same.
         drawing.fillStyle = "gray";
         drawing.fillRect((drawn += 3) % width, height - 20, 20, 20);
@@ -34,7 +42,7 @@ export function publishCanvas(page, { width = 320, height = 240, fps = 30, ...op
       const stream = new MediaStream([...canvas.captureStream(fps).getTracks(), ...out.stream.getTracks()]);
       for (const track of stream.getTracks()) {
         const isVideo = track.kind === "video";
-        const sendEncodings = isVideo && encoding ? [encoding] : undefined;
+        const sendEncodings = isVideo ? encodings : undefined;
         const transceiver = pc.addTransceiver(track, { direction: "sendonly", streams: [stream], sendEncodings });
         if (isVideo && codec) {
           const { codecs } = RTCRtpSender.getCapabilities("video");

@@ -221,7 +221,7 @@ fn select(
 /// Whether a picture is sent to a viewer that is to get `fps` a second at most.
 fn is_kept(thin: &mut Thin, fps: Option<u32>, picture: &Picture) -> bool {
     let discardable = fps.is_some() && is_discardable(picture.codec, &picture.unit);
-    thin.keep(fps, picture.unit.pts_90k, discardable)
+    thin.keep(fps, &picture.unit, discardable)
 }
 
 fn announce(playing: &watch::Sender<Option<TrackId>>, now: Option<&TrackId>) {
