@@ -13,6 +13,8 @@ mod events;
 mod hls;
 mod id;
 mod info;
+mod ladder;
+mod load;
 mod stream;
 mod streams;
 mod viewer;
@@ -27,11 +29,13 @@ pub use events::{Event, EventKind, Events, Layer};
 pub use hls::{Hls, HlsConfig, MediaFile};
 pub use id::SessionId;
 pub use info::{StreamInfo, TrackInfo, ViewerInfo};
+pub use ladder::{LadderConfig, Load, Planned, Planning};
+pub use load::LoadInfo;
 pub use lockgate_hls::{Config as SegmentConfig, Container};
 pub use lockgate_policy::{
     Artifact, Kind, LoadError, auth,
     breaker::BreakerState,
     slot::{Counters, Level, Total},
 };
-pub use streams::{Config, HlsOf, Joined, LadderConfig, Streams};
+pub use streams::{Config, HlsOf, Joined, Streams};
 pub use viewer::{Judged, Verdict};

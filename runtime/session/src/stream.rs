@@ -29,6 +29,8 @@ use crate::{
     desk::{About, Desk, DeskError, named},
     effect,
     events::Outlook,
+    ladder::Planning,
+    load::Keeper,
     viewer::Viewer,
 };
 
@@ -36,6 +38,7 @@ pub(crate) struct Stream {
     pub(crate) broadcast: Broadcast,
     pub(crate) hls: Hls,
     origin: Origin,
+    keeper: Keeper,
     /// Taken out at the end, which stops it.
     ladder: Mutex<Option<Arc<dyn Transcode>>>,
     viewers: Mutex<HashMap<SessionId, Arc<Viewer>>>,
@@ -73,7 +76,7 @@ impl Stream {
         broadcast: Broadcast,
         hls: Hls,
         origin: Origin,
-        ladder: Arc<dyn Transcode>,
+        (ladder, planning): (Arc<dyn Transcode>, Planning),
         desk: Desk,
         playout_delay_max: Duration,
     ) -> Self {
@@ -81,6 +84,7 @@ impl Stream {
             broadcast,
             hls,
             origin,
+            keeper: Keeper::new(planning),
             ladder: Mutex::new(Some(ladder)),
             viewers: Mutex::default(),
             renditions: Mutex::default(),
@@ -136,6 +140,7 @@ impl Stream {
         let mut ended = self.ended.subscribe();
         let mut cause = Cause::Tick;
         loop {
+            self.bear_load().await;
             self.step(cause).await;
             cause = Cause::Tick;
             let stepped = Instant::now();
@@ -155,6 +160,17 @@ impl Stream {
             }
         }
         self.end(Ended::Over);
+    }
+
+    /// Lets the ladder shed what it cannot encode in time, or bring it back.
+    async fn bear_load(&self) {
+        let ladder = self.ladder().clone();
+        let Some(ladder) = ladder else { return };
+        let status = ladder.status().borrow().clone();
+        let viewers = self.viewers().len();
+        self.keeper
+            .tend(&status, &self.broadcast, viewers, &*ladder)
+            .await;
     }
 
     /// Ends everything at once: viewers, publisher, playlists. Idempotent.
@@ -189,6 +205,7 @@ impl Stream {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .measure(&tracks, Instant::now());
+        let renditions = self.keeper.offered(renditions);
         let viewers: Vec<Arc<Viewer>> = {
             let mut viewers = self.viewers();
             viewers
@@ -338,6 +355,7 @@ impl Stream {
                 .ladder()
                 .as_ref()
                 .map(|ladder| ladder.status().borrow().clone()),
+            load: self.keeper.info(),
             ingest,
         }
     }

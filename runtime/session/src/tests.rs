@@ -123,10 +123,13 @@ impl Signaller for FakeSignaller {
 struct FakeTranscoder {
     running: Arc<AtomicUsize>,
     statuses: Arc<Mutex<Vec<watch::Sender<Status>>>>,
+    /// What was last shed.
+    shed: watch::Sender<Vec<TrackId>>,
 }
 
 struct FakeLadder {
     status: watch::Sender<Status>,
+    shed: watch::Sender<Vec<TrackId>>,
     _producers: Vec<Producer>,
     running: Arc<AtomicUsize>,
 }
@@ -163,6 +166,7 @@ impl Transcoder for FakeTranscoder {
         self.statuses.lock().unwrap().push(status.clone());
         Ok(Arc::new(FakeLadder {
             status,
+            shed: self.shed.clone(),
             _producers: producers,
             running: Arc::clone(&self.running),
         }))
@@ -172,6 +176,10 @@ impl Transcoder for FakeTranscoder {
 impl Transcode for FakeLadder {
     fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
+    }
+
+    fn shed(&self, rungs: Vec<TrackId>) {
+        self.shed.send_replace(rungs);
     }
 }
 

@@ -159,7 +159,9 @@ impl Player {
                 if mapped.jumped {
                     self.pipeline.realign_audio();
                 }
-                if let Some(audio) = &mut self.audio {
+                if let Some(audio) = &mut self.audio
+                    && self.pipeline.wants_sound()
+                {
                     let pipeline = &mut self.pipeline;
                     audio.packet(&packet, &mut |frame, pts| pipeline.audio(frame, pts));
                 }

@@ -26,6 +26,8 @@ use crate::{
 pub(crate) struct Asked {
     /// Somebody reads it.
     pub(crate) wanted: AtomicBool,
+    /// Not encoded, whoever wants it.
+    pub(crate) shed: AtomicBool,
     /// A keyframe is to come at once.
     pub(crate) keyframe: AtomicBool,
     /// Frames it was given or should have been given.
@@ -247,7 +249,9 @@ impl Ladder {
 
 impl Lane {
     fn is_active(&self, on_demand: bool) -> bool {
-        !on_demand || self.cuts < 2 || self.asked.wanted.load(Ordering::Relaxed)
+        let is_shed = self.asked.shed.load(Ordering::Relaxed);
+        let wanted = !on_demand || self.cuts < 2 || self.asked.wanted.load(Ordering::Relaxed);
+        wanted && !is_shed
     }
 
     fn judge(&mut self, pts_90k: i64, is_cut: bool, on_demand: bool) -> Verdict {

@@ -62,7 +62,9 @@ impl Transcoder for Ladders {
         let first = Worker::spawn(&self.config)
             .map_err(|error| TranscodeError::Spawn(error.to_string()))?;
         let status = Arc::new(watch::Sender::new(Status::default()));
+        let shed = watch::Sender::new(Vec::new());
         let supervisor = Supervisor {
+            shed: shed.subscribe(),
             config: self.config.clone(),
             job,
             tracks: Tracks::new(broadcast.clone()),
@@ -71,6 +73,7 @@ impl Transcoder for Ladders {
         };
         Ok(Arc::new(Running {
             status,
+            shed,
             _task: task::own(supervisor.run(first)),
         }))
     }
@@ -79,11 +82,16 @@ impl Transcoder for Ladders {
 /// A ladder under way. Dropping it ends the task, which takes the worker and the tracks with it.
 struct Running {
     status: Arc<watch::Sender<Status>>,
+    shed: watch::Sender<Vec<TrackId>>,
     _task: Task,
 }
 
 impl Transcode for Running {
     fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
+    }
+
+    fn shed(&self, rungs: Vec<TrackId>) {
+        self.shed.send_replace(rungs);
     }
 }

@@ -123,7 +123,7 @@ fn read(
                 Frame::Control(message) => {
                     switchboard.apply(&message);
                     // Never full of these: there are a handful in a worker's life, and units leave room for them.
-                    if !matches!(message, ToWorker::Enable { .. } | ToWorker::Keyframe { .. }) {
+                    if !matches!(message, ToWorker::Enable { .. } | ToWorker::Shed { .. } | ToWorker::Keyframe { .. }) {
                         to_media.send(Inbound::Control(message)).ok();
                     }
                 }
