@@ -78,6 +78,9 @@ pub struct Settings {
     pub aac_bps: u32,
     /// URL protocols that FFmpeg may use (its `protocol_whitelist`).
     pub protocols: Vec<String>,
+    /// What FFmpeg may connect to besides the host in the source's own URL: `public`, `private`, names, addresses and
+    /// networks such as `10.0.0.0/8`.
+    pub hosts: Vec<String>,
 }
 
 /// What a source turned out to be.

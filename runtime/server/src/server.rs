@@ -178,6 +178,7 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
             opus_bps: config.ladder.opus_kbps * 1000,
             aac_bps: config.ladder.aac_kbps * 1000,
             protocols: config.ingest.protocols.clone(),
+            hosts: config.ingest.hosts.clone(),
         },
         hls: HlsConfig {
             segments: SegmentConfig {

@@ -106,7 +106,11 @@ impl Keeper {
         let (Some(source), Some(plan)) = (&status.source, &status.plan) else {
             return false;
         };
-        let readers = |rung: &Rung| broadcast.track(&rung.name).is_some_and(|it| it.readers() > 0);
+        let readers = |rung: &Rung| {
+            broadcast
+                .track(&rung.name)
+                .is_some_and(|it| it.readers() > 0)
+        };
         let (action, load) = {
             let mut inner = self.inner();
             if inner.leaving.is_some_and(|until| now >= until) {
@@ -203,7 +207,10 @@ impl Keeper {
     ) -> Level {
         let before = self.inner().levels.last().map(|level| level.shed.clone());
         let before = before.unwrap_or_default();
-        let mut cpu_budget = load.cpu_used.unwrap_or(load.cpu_budget).min(load.cpu_budget);
+        let mut cpu_budget = load
+            .cpu_used
+            .unwrap_or(load.cpu_budget)
+            .min(load.cpu_budget);
         for _ in 0..ASKS_MAX {
             cpu_budget *= STEP;
             let asked = Load {

@@ -216,6 +216,7 @@ fn house() -> House {
             opus_bps: 96_000,
             aac_bps: 128_000,
             protocols: Vec::new(),
+            hosts: Vec::new(),
         },
         hls: HlsConfig {
             segments: SegmentConfig::default(),

@@ -29,6 +29,7 @@ mod encoder;
 mod file;
 mod font;
 mod grid;
+mod guard;
 mod ladder;
 mod meter;
 mod open;
@@ -42,4 +43,5 @@ mod sound;
 mod timeline;
 pub mod worker;
 
+pub use guard::reach::{Host, NoHost};
 pub use ladders::{Config, Ladders};

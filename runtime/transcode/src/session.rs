@@ -22,6 +22,10 @@ use tokio::{
 use crate::{
     demand,
     feed::{self, Sends},
+    guard::{
+        gate::{self, Refusals},
+        reach::{Reach, is_local},
+    },
     tracks::Tracks,
     wire::{self, Frame, Frames, Start, Stats, ToParent, ToWorker, TrackNo, Work},
     worker_process::{self, Worker},
@@ -57,6 +61,12 @@ pub(crate) struct Session<'a> {
 pub(crate) async fn run(mut worker: Worker, session: Session<'_>, peer: Option<Sends>) -> End {
     let name = session.broadcast.name().clone();
     let stderr = worker.stderr.take();
+    let refusals = match watch(&mut worker, &session) {
+        Ok(refusals) => refusals,
+        Err(error) => {
+            return End::Broken(format!("the gate of the network cannot be put up: {error}"));
+        }
+    };
     let (to_worker, to_write) = mpsc::channel(TO_WORKER_LEN);
     let needs_keyframe = Notify::new();
     let start = wire::control(&ToWorker::Start(Start {
@@ -101,8 +111,25 @@ pub(crate) async fn run(mut worker: Worker, session: Session<'_>, peer: Option<S
         End::Broken(text) if text.is_empty() => {
             End::Broken(format!("the transcode worker died: {how}"))
         }
+        End::Broken(text) => End::Broken(match refusals.last() {
+            Some(refused) => format!("{text} ({refused})"),
+            None => text,
+        }),
         end => end,
     }
+}
+
+/// Watches the connections of a worker whose source is on the network.
+fn watch(worker: &mut Worker, session: &Session<'_>) -> std::io::Result<Refusals> {
+    let refusals = Refusals::default();
+    if let (Input::Url { url, .. }, Some(gate), Some(pid)) =
+        (&session.job.input, worker.gate.take(), worker.id())
+        && !is_local(url)
+    {
+        let reach = Reach::new(&session.job.settings.hosts, url);
+        gate::watch(gate, pid, reach, refusals.clone())?;
+    }
+    Ok(refusals)
 }
 
 /// Logs until the worker closes its standard error, which it does only by ending; the socket tells that better.
@@ -281,7 +308,11 @@ impl Listener<'_> {
         let demands = self.session.tracks.demands();
         let wanted: Vec<bool> = demands
             .iter()
-            .map(|demand| demand.as_ref().is_some_and(|demand| demand.borrow().readers > 0))
+            .map(|demand| {
+                demand
+                    .as_ref()
+                    .is_some_and(|demand| demand.borrow().readers > 0)
+            })
             .collect();
         let origin = self.session.broadcast.origin();
         let after = self.session.tracks.newest_90k().map_or(0, |last| last + 1);

@@ -97,6 +97,8 @@ pub struct IceServer {
 pub struct Ingest {
     /// URL protocols that FFmpeg may use.
     pub protocols: Vec<String>,
+    /// What FFmpeg may connect to besides the hosts in the URLs of sources.
+    pub hosts: Vec<String>,
     /// Files and URLs served as broadcasts.
     pub source: Vec<Source>,
 }
@@ -281,6 +283,7 @@ impl Default for Ingest {
         ];
         Self {
             protocols: protocols.map(str::to_owned).to_vec(),
+            hosts: vec!["public".to_owned()],
             source: Vec::new(),
         }
     }
