@@ -7,6 +7,8 @@ mod announce;
 mod check;
 pub mod cli;
 pub mod config;
+mod doctor;
+mod package;
 mod policies;
 mod policy;
 mod secret;

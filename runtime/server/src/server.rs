@@ -6,11 +6,7 @@ use anyhow::Context as _;
 use lockgate_api::{Account, App, Door, IceServer, Listener, Scope, Scopes, token};
 use lockgate_fetch::Fetcher;
 use lockgate_media::BroadcastName;
-use lockgate_ports::{
-    Records,
-    task::Task,
-    transcoder::{Input, Settings},
-};
+use lockgate_ports::{Records, task::Task, transcoder::Input};
 use lockgate_session::{Container, Desk, HlsConfig, LadderConfig, SegmentConfig, Streams};
 use lockgate_store::Store;
 use lockgate_transport::Transport;
@@ -152,9 +148,11 @@ impl Server {
             desk.end_follows();
             streams.shut_down();
         };
+        let recorded = self.app.streams.clone();
         self.listener
             .serve(lockgate_api::router(self.app), stop)
             .await;
+        recorded.recorded().await;
         Ok(())
     }
 }
@@ -170,16 +168,7 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
             passthrough: config.ladder.passthrough,
             cpu_budget: config.ladder.cpu_budget * cores as f64,
         },
-        encode: Settings {
-            encoder: config.ladder.encoder.clone(),
-            preset: config.ladder.preset.clone(),
-            gop_s: config.hls.segment_s,
-            on_demand,
-            opus_bps: config.ladder.opus_kbps * 1000,
-            aac_bps: config.ladder.aac_kbps * 1000,
-            protocols: config.ingest.protocols.clone(),
-            hosts: config.ingest.hosts.clone(),
-        },
+        encode: config::encode_settings(config, on_demand),
         hls: HlsConfig {
             segments: SegmentConfig {
                 container: match config.hls.container {
@@ -192,6 +181,7 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
             on_demand,
             keep_alive: Duration::from_secs(config.hls.keep_alive_s),
         },
+        record: config.record.session(),
         viewers_max: config.webrtc.viewers_max,
         playout_delay_max: Duration::from_millis(config.webrtc.playout_delay_max_ms),
         linger: Duration::from_secs(30),

@@ -15,6 +15,7 @@ mod id;
 mod info;
 mod ladder;
 mod load;
+mod record;
 mod stream;
 mod streams;
 mod viewer;
@@ -37,5 +38,6 @@ pub use lockgate_policy::{
     breaker::BreakerState,
     slot::{Counters, Level, Total},
 };
+pub use record::{RecordConfig, RecordInfo, RecordState, Recording};
 pub use streams::{Config, HlsOf, Joined, Streams};
 pub use viewer::{Judged, Verdict};

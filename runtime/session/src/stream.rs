@@ -31,6 +31,7 @@ use crate::{
     events::Outlook,
     ladder::Planning,
     load::Keeper,
+    record::Recordings,
     viewer::Viewer,
 };
 
@@ -39,6 +40,8 @@ pub(crate) struct Stream {
     pub(crate) hls: Hls,
     origin: Origin,
     keeper: Keeper,
+    /// Taken out when the server goes down, to be waited for.
+    pub(crate) recordings: Mutex<Option<Recordings>>,
     /// Taken out at the end, which stops it.
     ladder: Mutex<Option<Arc<dyn Transcode>>>,
     viewers: Mutex<HashMap<SessionId, Arc<Viewer>>>,
@@ -85,6 +88,7 @@ impl Stream {
             hls,
             origin,
             keeper: Keeper::new(planning),
+            recordings: Mutex::default(),
             ladder: Mutex::new(Some(ladder)),
             viewers: Mutex::default(),
             renditions: Mutex::default(),
@@ -195,6 +199,12 @@ impl Stream {
 
     fn ladder(&self) -> MutexGuard<'_, Option<Arc<dyn Transcode>>> {
         self.ladder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn recordings(&self) -> MutexGuard<'_, Option<Recordings>> {
+        self.recordings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Decides for every viewer, and forgets those that are gone. Where the policies are late, all stay as they are.
@@ -356,6 +366,7 @@ impl Stream {
                 .as_ref()
                 .map(|ladder| ladder.status().borrow().clone()),
             load: self.keeper.info(),
+            recording: self.recordings().as_ref().map(Recordings::info),
             ingest,
         }
     }

@@ -20,6 +20,7 @@ use crate::{
     Error, Hls, HlsConfig, SessionId, StreamInfo, ViewerInfo,
     desk::Desk,
     ladder::{LadderConfig, Planning},
+    record::{self, RecordConfig, Recording, Recordings},
     stream::{Ended, Origin, Stream},
     viewer::{Verdict, Viewer},
 };
@@ -39,6 +40,8 @@ pub struct Config {
     pub encode: Settings,
     /// HLS.
     pub hls: HlsConfig,
+    /// What is recorded.
+    pub record: RecordConfig,
     /// Most WebRTC viewers of one broadcast.
     pub viewers_max: usize,
     /// Most that pictures are delayed at WebRTC viewers so that less is lost; zero never delays them.
@@ -64,6 +67,9 @@ struct Inner {
     signaller: Arc<dyn Signaller>,
     transcoder: Arc<dyn Transcoder>,
     live: Mutex<Live>,
+    /// Recordings of broadcasts that the server has ended, to be waited for.
+    closing: Mutex<Vec<Recordings>>,
+    _keep: Option<Task>,
 }
 
 #[derive(Default)]
@@ -92,6 +98,8 @@ impl Streams {
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
+                _keep: record::keep(config.record.clone()),
+                closing: Mutex::default(),
                 config,
                 desk,
                 signaller,
@@ -309,8 +317,40 @@ impl Streams {
         self.lock().closing = true;
         for stream in self.all() {
             stream.end(Ended::ServerStops);
+            if let Some(recordings) = stream.recordings().take() {
+                self.closing().push(recordings);
+            }
         }
         self.lock().streams.clear();
+    }
+
+    /// Waits until what was recorded of the broadcasts that were shut down is whole on the disk.
+    pub async fn recorded(&self) {
+        let closing = std::mem::take(&mut *self.closing());
+        for mut recordings in closing {
+            recordings.closed().await;
+        }
+    }
+
+    /// The files of recordings, oldest first.
+    pub async fn recordings(&self) -> Result<Vec<Recording>, Error> {
+        let folder = self.inner.config.record.folder.clone();
+        let listed = tokio::task::spawn_blocking(move || record::list(&folder)).await;
+        listed
+            .map_err(|error| Error::Disk(error.to_string()))?
+            .map_err(|error| Error::Disk(error.to_string()))
+    }
+
+    /// The path of a file of a recording by the names that [`Self::recordings`] gives it.
+    pub fn recording(&self, name: &BroadcastName, file: &str) -> Option<std::path::PathBuf> {
+        record::find(&self.inner.config.record.folder, name, file)
+    }
+
+    fn closing(&self) -> MutexGuard<'_, Vec<Recordings>> {
+        self.inner
+            .closing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, Live> {
@@ -388,14 +428,17 @@ impl Streams {
     ) -> Arc<Stream> {
         let hls = Hls::start(broadcast.clone(), self.inner.config.hls);
         let planning = self.planning(broadcast.name(), matches!(origin, Origin::Peer { .. }));
-        Arc::new(Stream::new(
+        let recordings = Recordings::start(&self.inner.config.record, &broadcast);
+        let stream = Arc::new(Stream::new(
             broadcast,
             hls,
             origin,
             (ladder, planning),
             self.inner.desk.clone(),
             self.inner.config.playout_delay_max,
-        ))
+        ));
+        *stream.recordings() = recordings;
+        stream
     }
 
     /// Tends a stream to its end, leaves its last playlists for a while, then forgets it.

@@ -30,6 +30,8 @@ use crate::{
     Config, Desk, Error, HlsConfig, LadderConfig, SegmentConfig, Streams, desk::LogConfig,
 };
 
+mod load;
+
 /// A peer whose link and state the test sets.
 struct FakePeer {
     state: watch::Sender<PeerState>,
@@ -191,6 +193,7 @@ impl Drop for FakeLadder {
 
 struct House {
     streams: Streams,
+    shed: watch::Sender<Vec<TrackId>>,
     signaller: Arc<FakeSignaller>,
     running: Arc<AtomicUsize>,
     statuses: Arc<Mutex<Vec<watch::Sender<Status>>>>,
@@ -201,6 +204,7 @@ fn house() -> House {
     let transcoder = FakeTranscoder::default();
     let running = Arc::clone(&transcoder.running);
     let statuses = Arc::clone(&transcoder.statuses);
+    let shed = transcoder.shed.clone();
     let config = Config {
         ladder: LadderConfig {
             rungs: default_rungs(),
@@ -223,6 +227,7 @@ fn house() -> House {
             on_demand: true,
             keep_alive: Duration::from_secs(30),
         },
+        record: crate::RecordConfig::default(),
         viewers_max: 2,
         playout_delay_max: Duration::from_millis(500),
         linger: Duration::from_millis(200),
@@ -242,6 +247,7 @@ fn house() -> House {
     );
     House {
         streams,
+        shed,
         signaller,
         running,
         statuses,

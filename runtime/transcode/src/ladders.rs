@@ -43,6 +43,10 @@ impl Ladders {
     pub fn new(config: Config) -> Self {
         Self { config }
     }
+
+    pub(crate) fn spawn(&self) -> std::io::Result<Worker> {
+        Worker::spawn(&self.config)
+    }
 }
 
 impl Transcoder for Ladders {

@@ -123,6 +123,12 @@ impl Opened {
         self.input.format().name().to_owned()
     }
 
+    /// How long it lasts in s, where it says.
+    pub(crate) fn duration_s(&self) -> Option<f64> {
+        let duration = self.input.duration();
+        (duration > 0).then(|| duration as f64 / f64::from(ffmpeg_next::ffi::AV_TIME_BASE))
+    }
+
     /// The bitrate of the whole source in bit/s, where it says.
     pub(crate) fn bitrate_bps(&self) -> Option<u64> {
         u64::try_from(self.input.bit_rate())

@@ -11,7 +11,7 @@ use lockgate_broadcast::{
     track::{Demand, Start as From},
 };
 use lockgate_media::TrackId;
-use lockgate_ports::transcoder::{Input, Job, Plan, SourceInfo, State, Status};
+use lockgate_ports::transcoder::{Input, Job, Plan, Settings, SourceInfo, State, Status};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{Notify, mpsc, watch},
@@ -61,7 +61,7 @@ pub(crate) struct Session<'a> {
 pub(crate) async fn run(mut worker: Worker, session: Session<'_>, peer: Option<Sends>) -> End {
     let name = session.broadcast.name().clone();
     let stderr = worker.stderr.take();
-    let refusals = match watch(&mut worker, &session) {
+    let refusals = match watch(&mut worker, &session.job.input, &session.job.settings) {
         Ok(refusals) => refusals,
         Err(error) => {
             return End::Broken(format!("the gate of the network cannot be put up: {error}"));
@@ -120,13 +120,17 @@ pub(crate) async fn run(mut worker: Worker, session: Session<'_>, peer: Option<S
 }
 
 /// Watches the connections of a worker whose source is on the network.
-fn watch(worker: &mut Worker, session: &Session<'_>) -> std::io::Result<Refusals> {
+pub(crate) fn watch(
+    worker: &mut Worker,
+    input: &Input,
+    settings: &Settings,
+) -> std::io::Result<Refusals> {
     let refusals = Refusals::default();
     if let (Input::Url { url, .. }, Some(gate), Some(pid)) =
-        (&session.job.input, worker.gate.take(), worker.id())
+        (input, worker.gate.take(), worker.id())
         && !is_local(url)
     {
-        let reach = Reach::new(&session.job.settings.hosts, url);
+        let reach = Reach::new(&settings.hosts, url);
         gate::watch(gate, pid, reach, refusals.clone())?;
     }
     Ok(refusals)

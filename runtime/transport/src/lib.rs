@@ -21,5 +21,5 @@ mod sdp;
 mod transport;
 
 pub use config::{BindError, Config};
-pub use net::Counters;
+pub use net::{Counters, advertised};
 pub use transport::Transport;

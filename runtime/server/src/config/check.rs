@@ -77,6 +77,7 @@ impl Config {
             0.0,
             10_000.0,
         )?;
+        self.record.check()?;
         for host in &self.ingest.hosts {
             host.parse::<lockgate_transcode::Host>()
                 .map_err(|error| format!("ingest.hosts: {error}"))?;

@@ -4,6 +4,7 @@ mod check;
 mod limits;
 mod load;
 mod log;
+mod record;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -11,11 +12,13 @@ use lockgate_api::{MetricsAccess, Scope};
 use lockgate_fetch::Origin;
 use lockgate_media::{BroadcastName, Rung, ladder::default_rungs};
 use lockgate_policy::{Kind, host::Grants};
+use lockgate_ports::transcoder::Settings;
 use serde::{Deserialize, Serialize};
 
 pub use limits::PolicyLimits;
 pub use load::{Error, Loader};
-pub use log::{PolicyLog, Record};
+pub use log::{PolicyLog, Record as LogRecord};
+pub use record::Record;
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -31,6 +34,8 @@ pub struct Config {
     pub ladder: Ladder,
     /// HLS.
     pub hls: Hls,
+    /// What is recorded.
+    pub record: Record,
     /// Who may do what.
     pub auth: Auth,
     /// The judgements.
@@ -212,6 +217,20 @@ pub struct Policies {
     /// What a kind's policy may take, where that is not the default.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub limits: BTreeMap<Kind, PolicyLimits>,
+}
+
+/// How to encode, as the transcoder takes it.
+pub(crate) fn encode_settings(config: &Config, on_demand: bool) -> Settings {
+    Settings {
+        encoder: config.ladder.encoder.clone(),
+        preset: config.ladder.preset.clone(),
+        gop_s: config.hls.segment_s,
+        on_demand,
+        opus_bps: config.ladder.opus_kbps * 1000,
+        aac_bps: config.ladder.aac_kbps * 1000,
+        protocols: config.ingest.protocols.clone(),
+        hosts: config.ingest.hosts.clone(),
+    }
 }
 
 impl Policies {

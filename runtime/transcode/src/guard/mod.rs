@@ -9,3 +9,6 @@
 pub(crate) mod gate;
 pub(crate) mod reach;
 pub(crate) mod walls;
+
+#[cfg(test)]
+mod tests;

@@ -201,7 +201,7 @@ fn plain(ip: IpAddr) -> IpAddr {
 }
 
 /// Whether an address is of the public Internet (the IANA special-purpose registries, RFC 6890).
-fn is_public(ip: IpAddr) -> bool {
+pub fn is_public(ip: IpAddr) -> bool {
     let special = match ip {
         IpAddr::V4(_) => &SPECIAL_V4[..],
         IpAddr::V6(_) => &SPECIAL_V6[..],

@@ -35,11 +35,21 @@ pub(crate) fn put_up(
     gate: BorrowedFd<'_>,
     degraded: &mut dyn FnMut(String),
 ) -> Result<(), String> {
+    limits(&settings.encoder).unwrap_or_else(|error| degraded(format!("no limits: {error}")));
+    confine(input, settings, gate, degraded)
+}
+
+/// The walls that stand around a thread and those that it starts, not around the whole process.
+pub(super) fn confine(
+    input: &Input,
+    settings: &Settings,
+    gate: BorrowedFd<'_>,
+    degraded: &mut dyn FnMut(String),
+) -> Result<(), String> {
     let remote = match input {
         Input::Url { url, .. } if !is_local(url) => Some(Reach::new(&settings.hosts, url)),
         _ => None,
     };
-    limits(&settings.encoder).unwrap_or_else(|error| degraded(format!("no limits: {error}")));
     drop_capabilities().unwrap_or_else(|error| degraded(format!("capabilities stay: {error}")));
     match files(input, &settings.encoder) {
         Ok(RulesetStatus::NotEnforced) => degraded(
@@ -78,6 +88,24 @@ pub(crate) fn put_up(
             Ok(())
         }
     }
+}
+
+/// What this kernel has of the walls, in words for an operator: what is missing.
+pub fn kernel() -> Vec<&'static str> {
+    let mut missing = Vec::new();
+    let landlock = Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(ABI::V1))
+        .and_then(|rules| rules.create());
+    if landlock.is_err() {
+        missing.push("Landlock (Linux 5.13): a worker may read what the server may");
+    }
+    if libseccomp::get_api() < 6 {
+        missing.push(
+            "seccomp notifications (Linux 5.5): sources on the network need ingest.hosts = [\"public\", \"private\"]",
+        );
+    }
+    missing
 }
 
 /// No file is written, no core is dumped, and memory has an end where drivers do not map the moon.

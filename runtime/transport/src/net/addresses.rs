@@ -7,7 +7,7 @@ use rtc::shared::ifaces::ifaces;
 use crate::config::Config;
 
 /// The addresses for the candidates of an answer, best first, never empty.
-pub(crate) fn advertised(config: &Config, local: SocketAddr) -> Vec<IpAddr> {
+pub fn advertised(config: &Config, local: SocketAddr) -> Vec<IpAddr> {
     let interfaces = match ifaces() {
         Ok(list) => list
             .into_iter()

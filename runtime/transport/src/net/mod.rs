@@ -8,6 +8,7 @@ mod slot;
 mod stun;
 
 pub(crate) use addresses::advertised;
+pub use addresses::advertised;
 pub(crate) use ice::Credentials;
 pub use mux::Counters;
 pub(crate) use mux::{Mux, Registration};
