@@ -72,6 +72,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("rtc", &["transport", "tests-peer"]),
     ("ffmpeg-next", &["transcode"]),
     ("ffmpeg-sys-next", &["transcode"]),
+    ("landlock", &["transcode"]),
+    ("libseccomp", &["transcode"]),
     ("wasmtime", &["policy-wasm"]),
     ("mlua", &["policy-luau"]),
     ("reqwest", &["fetch"]),
