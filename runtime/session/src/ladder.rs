@@ -39,6 +39,18 @@ pub struct Load {
     pub active: Vec<TrackId>,
 }
 
+impl Load {
+    /// Whether it is so much another that the policy is asked anew: other rungs are encoded, viewers came or left, or a
+    /// quarter of the budget is spent more or less.
+    pub(crate) fn differs(&self, other: &Self) -> bool {
+        let spent = |load: &Self| load.cpu_used.unwrap_or(0.0);
+        let viewers = |load: &Self| load.viewers.unwrap_or(0).checked_ilog2();
+        self.active != other.active
+            || viewers(self) != viewers(other)
+            || (spent(self) - spent(other)).abs() > self.cpu_budget / 4.0
+    }
+}
+
 /// What the `ladder` policy answered.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Planned {

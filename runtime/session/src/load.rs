@@ -2,7 +2,8 @@
 //!
 //! Live is never delayed: what an encoder is too slow for is left out, and that share is what is watched here. The
 //! `ladder` policy is asked again with a smaller CPU budget until its answer sheds something; a policy that keeps
-//! everything whatever the budget is overruled from the top. [`Governor`] decides when, and reads no clock.
+//! everything whatever the budget is overruled from the top. [`Governor`] decides when, and reads no clock. Between bad
+//! times the policy is asked when the load changes, and may shed by itself.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -51,7 +52,11 @@ struct Inner {
     cpu_used: Option<f64>,
     /// What was shed at each level, the last one being in force.
     levels: Vec<Level>,
-    /// Rungs that viewers are moved away from, until when.
+    /// What the policy sheds by itself, and why.
+    wish: Option<(Vec<TrackId>, String)>,
+    /// When and about which load it was asked last.
+    asked: Option<(Instant, Load)>,
+    /// Viewers are moving until then; what is shed is encoded so long.
     leaving: Option<Instant>,
 }
 
@@ -76,10 +81,8 @@ impl Keeper {
 
     /// Leaves out what is shed: viewers move to the next rung while theirs is still encoded for a moment.
     pub(crate) fn offered(&self, mut renditions: Vec<Rendition>) -> Vec<Rendition> {
-        let inner = self.inner();
-        if let Some(level) = inner.levels.last() {
-            renditions.retain(|rendition| !level.shed.contains(&rendition.id));
-        }
+        let shed = self.inner().shed();
+        renditions.retain(|rendition| !shed.contains(&rendition.id));
         renditions
     }
 
@@ -89,8 +92,11 @@ impl Keeper {
         LoadInfo {
             cpu_used: inner.cpu_used,
             cpu_budget: level.map_or(self.planning.ladder.cpu_budget, |level| level.cpu_budget),
-            shed: level.map(|level| level.shed.clone()).unwrap_or_default(),
-            reason: level.map(|level| level.reason.clone()),
+            shed: inner.shed(),
+            reason: level
+                .map(|level| &level.reason)
+                .or(inner.wish.as_ref().map(|(_, reason)| reason))
+                .cloned(),
         }
     }
 
@@ -115,16 +121,14 @@ impl Keeper {
             let mut inner = self.inner();
             if inner.leaving.is_some_and(|until| now >= until) {
                 inner.leaving = None;
-                let shed = inner.levels.last().map(|level| level.shed.clone());
-                ladder.shed(shed.unwrap_or_default());
+                ladder.shed(inner.shed());
             }
             if status.state != State::Running {
                 inner.cpu = None;
                 return false;
             }
             inner.measure(now, status.cpu_s);
-            let shed = inner.levels.last().map(|level| level.shed.clone());
-            let shed = shed.unwrap_or_default();
+            let shed = inner.shed();
             let encoded = |rung: &&Rung| {
                 !shed.contains(&rung.name) && (!self.planning.on_demand || readers(rung))
             };
@@ -156,7 +160,7 @@ impl Keeper {
             (action, load)
         };
         match action {
-            Action::Hold => false,
+            Action::Hold => self.ask(source, &plan.rungs, plan.passthrough, load).await,
             Action::Shed => {
                 let level = self.shed(source, &plan.rungs, load).await;
                 tracing::warn!(
@@ -176,8 +180,7 @@ impl Keeper {
                 let mut inner = self.inner();
                 inner.levels.pop();
                 inner.leaving = None;
-                let shed = inner.levels.last().map(|level| level.shed.clone());
-                let shed = shed.unwrap_or_default();
+                let shed = inner.shed();
                 tracing::info!(
                     broadcast = %self.planning.name,
                     shed = ?shed.iter().map(TrackId::as_str).collect::<Vec<_>>(),
@@ -197,6 +200,57 @@ impl Keeper {
                 || (!self.planning.from_peer && status.speed < SPEED_MIN))
     }
 
+    /// Asks the policy where the load is another than it was asked about. True if what it sheds has changed.
+    async fn ask(
+        &self,
+        source: &lockgate_ports::transcoder::SourceInfo,
+        rungs: &[Rung],
+        has_source: bool,
+        load: Load,
+    ) -> bool {
+        let now = Instant::now();
+        {
+            let mut inner = self.inner();
+            let is_new = match &inner.asked {
+                None => load.cpu_used.is_some(),
+                Some((at, about)) => {
+                    now.saturating_duration_since(*at) >= ASK_EVERY && about.differs(&load)
+                }
+            };
+            if !is_new {
+                return false;
+            }
+            inner.asked = Some((now, load.clone()));
+        }
+        let Ok(planned) = self.planning.ask_again(source, &load).await else {
+            return false;
+        };
+        let kept = |rung: &&Rung| planned.plan.rungs.iter().any(|keep| keep.name == rung.name);
+        let shed: Vec<TrackId> = rungs
+            .iter()
+            .filter(|rung| !kept(rung))
+            .map(|rung| rung.name.clone())
+            .collect();
+        if shed.len() == rungs.len() && !has_source {
+            return false;
+        }
+        let mut inner = self.inner();
+        let wish = (!shed.is_empty()).then_some((shed, planned.reason));
+        let before = inner.wish.as_ref().map(|(shed, _)| shed);
+        if before == wish.as_ref().map(|(shed, _)| shed) {
+            return false;
+        }
+        tracing::info!(
+            broadcast = %self.planning.name,
+            shed = ?wish.as_ref().map(|(shed, _)| shed),
+            reason = wish.as_ref().map(|(_, reason)| reason.as_str()),
+            "the ladder policy sheds otherwise under this load"
+        );
+        inner.wish = wish;
+        inner.leaving = Some(now + LEAVE_WITHIN);
+        true
+    }
+
     /// What to shed next: as the policy says with less and less to spend, and else the best that is being encoded with
     /// all above it.
     async fn shed(
@@ -205,8 +259,7 @@ impl Keeper {
         rungs: &[Rung],
         load: Load,
     ) -> Level {
-        let before = self.inner().levels.last().map(|level| level.shed.clone());
-        let before = before.unwrap_or_default();
+        let before = self.inner().shed();
         let mut cpu_budget = load
             .cpu_used
             .unwrap_or(load.cpu_budget)
@@ -247,6 +300,19 @@ impl Keeper {
 }
 
 impl Inner {
+    /// All that is shed, best first.
+    fn shed(&self) -> Vec<TrackId> {
+        let level = self.levels.last().map(|level| &level.shed);
+        let wish = self.wish.as_ref().map(|(shed, _)| shed);
+        let mut all: Vec<TrackId> = Vec::new();
+        for id in level.into_iter().chain(wish).flatten() {
+            if !all.contains(id) {
+                all.push(id.clone());
+            }
+        }
+        all
+    }
+
     fn measure(&mut self, now: Instant, cpu_s: f64) {
         let Some((then, before_s)) = self.cpu else {
             self.cpu = Some((now, cpu_s));
@@ -330,6 +396,8 @@ const PROVEN: Duration = Duration::from_secs(60);
 const LEAVE_WITHIN: Duration = Duration::from_secs(2);
 /// CPU time is measured over at least so long.
 const MEASURE_OVER: Duration = Duration::from_secs(3);
+/// The policy is asked about a changed load no more often than this.
+const ASK_EVERY: Duration = Duration::from_secs(10);
 /// The budget told to the policy shrinks to this share of what it was, at most so often.
 const STEP: f64 = 0.7;
 const ASKS_MAX: usize = 10;

@@ -79,7 +79,10 @@ async fn resting(server: &Server) -> anyhow::Result<u32> {
         }) {
             return Ok(u32::try_from(worker)?);
         }
-        ensure!(Instant::now() < deadline, "the ladder does not rest: {ladder}");
+        ensure!(
+            Instant::now() < deadline,
+            "the ladder does not rest: {ladder}"
+        );
     }
 }
 

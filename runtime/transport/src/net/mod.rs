@@ -7,7 +7,6 @@ mod runtime;
 mod slot;
 mod stun;
 
-pub(crate) use addresses::advertised;
 pub use addresses::advertised;
 pub(crate) use ice::Credentials;
 pub use mux::Counters;
