@@ -130,17 +130,18 @@ async fn a_killed_run_goes_on_where_it_was_and_nothing_tells() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let film = film(folder.path(), 24);
     // Slow enough to be caught in the act.
-    let slow = ["--rungs", "480p30,360p30", "--set", "ladder.preset=slower"];
+    let slow = ["--rungs", "480p30,360p30", "--set", "ladder.preset=fast"];
     let mut first = package(folder.path(), &film, &slow)
         .spawn()
         .expect("the binary runs");
     let part = folder.path().join("out.part");
-    until("four segments", Duration::from_secs(60), || async {
+    until("four segments", Duration::from_secs(60), || {
         let ended = first.try_wait().expect("it can be waited for");
         assert!(ended.is_none(), "it was faster than the test");
         let lines = fs::read_to_string(part.join("unfinished.jsonl")).unwrap_or_default();
         let whole = |track: &str| lines.lines().filter(|line| line.contains(track)).count();
-        (whole("\"480p30\",\"number") >= 4 && whole("\"aac\",\"number") >= 4).then_some(())
+        let enough = whole("\"480p30\",\"number") >= 4 && whole("\"aac\",\"number") >= 4;
+        async move { enough.then_some(()) }
     })
     .await;
     first.kill().expect("it runs");

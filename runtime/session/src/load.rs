@@ -222,6 +222,11 @@ impl Keeper {
             }
             inner.asked = Some((now, load.clone()));
         }
+        // What was told to it in bad times is another matter.
+        let load = Load {
+            cpu_budget: self.planning.ladder.cpu_budget,
+            ..load
+        };
         let Ok(planned) = self.planning.ask_again(source, &load).await else {
             return false;
         };
@@ -399,8 +404,8 @@ const MEASURE_OVER: Duration = Duration::from_secs(3);
 /// The policy is asked about a changed load no more often than this.
 const ASK_EVERY: Duration = Duration::from_secs(10);
 /// The budget told to the policy shrinks to this share of what it was, at most so often.
-const STEP: f64 = 0.7;
-const ASKS_MAX: usize = 10;
+const STEP: f64 = 0.85;
+const ASKS_MAX: usize = 24;
 
 #[cfg(test)]
 mod tests {
