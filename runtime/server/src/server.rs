@@ -37,18 +37,15 @@ impl Server {
         let listener = Listener::bind(config.http.listen, config.http.connections_max)
             .await
             .context("change http.listen or PORT, or end the program that has the port")?;
-        let transport = Transport::bind(lockgate_transport::Config {
-            udp_listen: config.webrtc.udp_listen,
-            public_addresses: config.webrtc.public_addresses.clone(),
-            // Who looks at a demo mostly sits at this machine, with a network or without.
-            advertise_loopback: demo,
-            peers_max: config.webrtc.peers_max,
-            silence_max: Duration::from_secs(config.webrtc.silence_s),
-            ..lockgate_transport::Config::default()
-        })
+        let transport = Transport::bind(transport_config(&config, demo))
         .await
-        .context("change webrtc.udp_listen, or end the program that has the port")?;
-        let udp = transport.local_addr();
+        .context(
+            "change webrtc.udp_listen (and webrtc.tcp_listen, if it is set), or end the program that has the port",
+        )?;
+        let (udp, tcp) = (
+            transport.udp_addresses().to_vec(),
+            transport.tcp_addresses().to_vec(),
+        );
         let workers = lockgate_transcode::Config::this_program()
             .context("the program file cannot be found")?;
         let transcoder = lockgate_transcode::Ladders::new(workers);
@@ -101,7 +98,8 @@ impl Server {
         let token = token::mint(&secret, &Scopes::new(all), TOKEN_TTL, unix_now())?;
         let announcement = Announcement {
             http: listener.local_addr()?,
-            udp,
+            udp: &udp,
+            tcp: &tcp,
             token: &token,
             broadcasts: &broadcasts,
         };
@@ -154,6 +152,24 @@ impl Server {
             .await;
         recorded.recorded().await;
         Ok(())
+    }
+}
+
+/// How the transport listens and what it tells peers.
+pub(crate) fn transport_config(config: &Config, demo: bool) -> lockgate_transport::Config {
+    lockgate_transport::Config {
+        udp_listen: config.webrtc.udp_listen.addresses().to_vec().into(),
+        tcp_listen: (config.webrtc.tcp_listen.as_ref())
+            .map(|listen| listen.addresses().to_vec().into()),
+        public_addresses: config.webrtc.public_addresses.clone(),
+        stun_server: config.webrtc.stun_server.clone(),
+        private_addresses: config.webrtc.private_addresses,
+        // Who looks at a demo mostly sits at this machine, with a network or without.
+        advertise_loopback: demo,
+        peers_max: config.webrtc.peers_max,
+        connect_max: Duration::from_secs(config.webrtc.connect_s),
+        silence_max: Duration::from_secs(config.webrtc.silence_s),
+        ..lockgate_transport::Config::default()
     }
 }
 

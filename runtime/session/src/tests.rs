@@ -30,6 +30,7 @@ use crate::{
     Config, Desk, Error, HlsConfig, LadderConfig, SegmentConfig, Streams, desk::LogConfig,
 };
 
+mod layers;
 mod load;
 
 /// A peer whose link and state the test sets.

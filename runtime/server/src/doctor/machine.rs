@@ -11,7 +11,7 @@ use lockgate_store::Store;
 use lockgate_transcode::inspect::{ENCODERS, ffmpeg_version, has_encoder, try_encoder};
 
 use super::{Finding, Level};
-use crate::Config;
+use crate::{Config, server::transport_config};
 
 pub(super) fn look(config: &Config, findings: &mut Vec<Finding>) {
     encoders(config, findings);
@@ -88,13 +88,21 @@ fn encoders(config: &Config, findings: &mut Vec<Finding>) {
 fn ports(config: &Config, findings: &mut Vec<Finding>) {
     let http = TcpListener::bind(config.http.listen).map(drop);
     findings.push(port("http.listen", "TCP", config.http.listen, http));
-    let udp = UdpSocket::bind(config.webrtc.udp_listen).map(drop);
-    findings.push(port(
-        "webrtc.udp_listen",
-        "UDP",
-        config.webrtc.udp_listen,
-        udp,
-    ));
+    let listen = &config.webrtc.udp_listen;
+    for at in listen.addresses() {
+        let udp = UdpSocket::bind(at).map(drop);
+        findings.push(port("webrtc.udp_listen", "UDP", *at, udp));
+    }
+    for at in config
+        .webrtc
+        .tcp_listen
+        .as_ref()
+        .unwrap_or(listen)
+        .addresses()
+    {
+        let tcp = TcpListener::bind(at).map(drop);
+        findings.push(port("webrtc.tcp_listen", "TCP", *at, tcp));
+    }
 }
 
 fn port(key: &str, kind: &str, at: SocketAddr, bound: io::Result<()>) -> Finding {
@@ -116,14 +124,7 @@ fn port(key: &str, kind: &str, at: SocketAddr, bound: io::Result<()>) -> Finding
 }
 
 fn candidates(config: &Config, findings: &mut Vec<Finding>) {
-    let told = lockgate_transport::advertised(
-        &lockgate_transport::Config {
-            udp_listen: config.webrtc.udp_listen,
-            public_addresses: config.webrtc.public_addresses.clone(),
-            ..lockgate_transport::Config::default()
-        },
-        config.webrtc.udp_listen,
-    );
+    let told = lockgate_transport::advertised(&transport_config(config, false));
     let list: Vec<String> = told.iter().map(IpAddr::to_string).collect();
     let list = list.join(", ");
     let relayed = config
@@ -135,7 +136,8 @@ fn candidates(config: &Config, findings: &mut Vec<Finding>) {
         .iter()
         .any(|address| lockgate_transcode::is_public(*address))
     {
-        let port = config.webrtc.udp_listen.port();
+        let port = config.webrtc.udp_listen.addresses().first();
+        let port = port.map_or(0, SocketAddr::port);
         findings.push(Finding::fine(
             "candidates",
             format!("peers are told {list}; UDP {port} has to be open to the outside"),
@@ -144,7 +146,12 @@ fn candidates(config: &Config, findings: &mut Vec<Finding>) {
         findings.push(Finding::warning(
             "candidates",
             format!("peers are told {list}: only this machine gets pictures over WebRTC"),
-            "set webrtc.udp_listen to 0.0.0.0:8189, or webrtc.public_addresses to where peers reach this machine",
+            "set webrtc.udp_listen to all interfaces, or webrtc.public_addresses to where peers reach this machine",
+        ));
+    } else if config.webrtc.stun_server.is_some() {
+        findings.push(Finding::fine(
+            "candidates",
+            format!("peers are told {list}, and what webrtc.stun_server says"),
         ));
     } else if relayed {
         findings.push(Finding::fine(
@@ -155,7 +162,7 @@ fn candidates(config: &Config, findings: &mut Vec<Finding>) {
         findings.push(Finding::warning(
             "candidates",
             format!("peers are told {list}: nobody outside of this network gets pictures over WebRTC"),
-            "behind NAT, forward the UDP port and set webrtc.public_addresses to the public address",
+            "behind NAT, forward the UDP port and set webrtc.public_addresses or webrtc.stun_server",
         ));
     }
 }
