@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 FIXTURES := target/fixtures
-BUILD_PACKAGES := clang libclang-dev pkg-config libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libswresample-dev
+BUILD_PACKAGES := clang libclang-dev pkg-config libseccomp-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libswresample-dev
 TEST_PACKAGES := ffmpeg chromium curl coturn iproute2 nftables python3-venv
 WASM := wasm32-unknown-unknown
 # Panic messages name source files: without the folders of whoever built them.

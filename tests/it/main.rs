@@ -4,6 +4,9 @@
 //! - `source`    files: looped, passed through, missing, broken
 //! - `publish`   FFmpeg's WHIP muxer publishes; names are taken and given back
 //! - `worker`    a worker that is killed
+//! - `load`      a ladder that is too much for its machine, and one that nobody watches
+//! - `record`    recordings: a crash, a full disk, the list
+//! - `package`   `lockgate package` and `lockgate doctor`
 //! - `policies`  scripts that decide: swapped by file and by API, broken, hostile, rolled back
 //! - `author`    case files: held, failed, wrong
 //! - `metrics`   what Prometheus collects: its grammar, who may read it, counters through a swap
@@ -30,11 +33,14 @@ mod demo;
 mod flood;
 mod hostile;
 mod ice_rules;
+mod load;
 mod metrics;
 mod network;
 mod peer_rules;
+mod package;
 mod policies;
 mod publish;
+mod record;
 mod refused;
 mod source;
 mod support;

@@ -76,6 +76,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("rtc", &["load", "transport", "tests-peer"]),
     ("ffmpeg-next", &["transcode"]),
     ("ffmpeg-sys-next", &["transcode"]),
+    ("landlock", &["transcode"]),
+    ("libseccomp", &["transcode"]),
     ("wasmtime", &["policy-wasm"]),
     ("mlua", &["policy-luau"]),
     ("reqwest", &["fetch"]),

@@ -17,6 +17,7 @@ mod tcp;
 mod via;
 
 pub(crate) use addresses::Candidate;
+pub use announced::advertised;
 pub(crate) use announced::{Announced, Keeper};
 pub(crate) use ice::Credentials;
 pub use mux::Counters;
