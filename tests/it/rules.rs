@@ -1,7 +1,7 @@
 //! The rules of WHIP, WHEP, ICE, DTLS and RTP that are kept, and where each is tested: by HTTP and UDP alone, against the
 //! running binary.
 //!
-//! P1 leaves an endpoint the choice between an answer and a counter-offer (406, draft-ietf-wish-whep §4.3): ours answers,
+//! P1 leaves an endpoint the choice between an answer and a counter-offer (406, draft-ietf-wish-whep-03 §4.3.2): ours answers,
 //! or refuses with 422 and the reason. A limit on how often somebody may POST, PATCH or DELETE (the other half of W16)
 //! belongs to the HTTP interface as a whole and is not here.
 
@@ -15,7 +15,7 @@ const RULES: [(&str, &str); 34] = [
     ("w02", "RFC 9725 §4.2: another type or malformed SDP is 4xx"),
     (
         "w03",
-        "RFC 9725 §4.4: recvonly, bundled, rtcp-mux-only; no partial success",
+        "RFC 9725 §4.2, §4.4.1: recvonly, bundled, rtcp-mux-only; no partial success",
     ),
     (
         "w04",
@@ -33,9 +33,9 @@ const RULES: [(&str, &str); 34] = [
     ),
     (
         "w09",
-        "RFC 9725 §4.2, RFC 7675 §5.2: DELETE is 200 and revokes consent at once",
+        "RFC 9725 §4.3.1, RFC 7675 §5.2: DELETE is 200 and revokes consent at once",
     ),
-    ("w10", "RFC 9725 §4.2: GET has no content"),
+    ("w10", "RFC 9725 §4.1: GET has no content"),
     (
         "w11",
         "RFC 9725 §4.2: OPTIONS with Accept-Post; headers are exposed",
@@ -47,18 +47,18 @@ const RULES: [(&str, &str); 34] = [
     ("w13", "RFC 9725 §4.3.2: the answer has all candidates"),
     (
         "w14",
-        "RFC 9725 §4.6, §4.7: a bearer on every method but preflight; ice-server links",
+        "RFC 9725 §4.6, §4.7.1: a bearer on every method but preflight; ice-server links",
     ),
     (
         "w15",
-        "RFC 8842 §5.1: active and passive get the other role, holdconn is refused",
+        "RFC 9725 §4.4.4, RFC 8842 §5.3: active and passive get the other role, holdconn is refused",
     ),
     ("w16", "RFC 9725 §5: session URLs cannot be guessed"),
-    ("w17", "RFC 8853 §5.3.2: simulcast is answered as offered"),
-    ("p1", "WHEP §4.3: 201 with a sendonly answer"),
-    ("p2", "WHEP §4.2: HEAD tells that it is an endpoint"),
-    ("p3", "WHEP §4.3: what is not live is 409 with Retry-After"),
-    ("p4", "WHEP: W02 to W16 hold for viewers, too"),
+    ("w17", "RFC 9725 §4.8, RFC 8853 §5.3.2: simulcast is answered as offered"),
+    ("p1", "WHEP-03 §4.3: 201 with a sendonly answer"),
+    ("p2", "WHEP-03 §4.2: HEAD tells that it is an endpoint"),
+    ("p3", "WHEP-03 §4.3.7: what is not live is 409 with Retry-After"),
+    ("p4", "WHEP-03 §4.3 to §5: W02 to W16 hold for viewers, too"),
     ("p5", "WHEP extensions: server-sent events and layers"),
     (
         "i01",
