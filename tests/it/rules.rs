@@ -54,10 +54,16 @@ const RULES: [(&str, &str); 34] = [
         "RFC 9725 §4.4.4, RFC 8842 §5.3: active and passive get the other role, holdconn is refused",
     ),
     ("w16", "RFC 9725 §5: session URLs cannot be guessed"),
-    ("w17", "RFC 9725 §4.8, RFC 8853 §5.3.2: simulcast is answered as offered"),
+    (
+        "w17",
+        "RFC 9725 §4.8, RFC 8853 §5.3.2: simulcast is answered as offered",
+    ),
     ("p1", "WHEP-03 §4.3: 201 with a sendonly answer"),
     ("p2", "WHEP-03 §4.2: HEAD tells that it is an endpoint"),
-    ("p3", "WHEP-03 §4.3.7: what is not live is 409 with Retry-After"),
+    (
+        "p3",
+        "WHEP-03 §4.3.7: what is not live is 409 with Retry-After",
+    ),
     ("p4", "WHEP-03 §4.3 to §5: W02 to W16 hold for viewers, too"),
     ("p5", "WHEP extensions: server-sent events and layers"),
     (
