@@ -11,10 +11,10 @@ fn h264_units() {
         let unit = Bytes::copy_from_slice(data);
         let _ = h264::is_idr(&unit);
         for nal in h264::nals(&unit) {
-            let _ = (h264::nal_type(nal), h264::parse_sps(nal));
+            let _ = (h264::nal_type(nal), h264::parse_sps(nal).ok());
         }
         if let Some(sets) = h264::ParameterSets::find(&unit) {
-            let _ = (sets.codec_string(), sets.info(), sets.avcc());
+            let _ = (sets.codec_string(), sets.info().ok(), sets.avcc());
         }
         let samples = h264::to_avcc(&unit, true);
         // As many NAL units, of the same bytes.
