@@ -12,6 +12,7 @@
 //! - `metrics`   what Prometheus collects: its grammar, who may read it, counters through a swap
 //! - `bad_policies`  policy files that are wrong, not granted or badly configured
 //! - `decisions` the decision log: followed, in files, asked again, the disk gone
+//! - `rules`     the rules of WHIP, WHEP, ICE, DTLS and RTP, and that each has its test
 //! - `whip_rules` · `whep_rules` · `ice_rules`  RFC 9725, the WHEP draft and ICE, one test for each rule
 //! - `peer_rules`  what needs a whole peer: certificates, forged SRTP, consent, keyframe requests, retransmissions
 //! - `network`   which addresses peers are told: both families, TCP, STUN
@@ -42,6 +43,7 @@ mod policies;
 mod publish;
 mod record;
 mod refused;
+mod rules;
 mod source;
 mod support;
 mod turn;
