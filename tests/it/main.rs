@@ -12,6 +12,7 @@
 //! - `whip_rules` · `whep_rules` · `ice_rules`  RFC 9725, the WHEP draft and ICE, one test for each rule
 //! - `turn`      names for TURN, taken by coturn
 //! - `check`     `lockgate check` against our own server and one that is wrong
+//! - `bench`     `lockgate bench`: viewers, publishers and players in numbers, through loss, interrupted, and refused
 //! - `tutorial`  the page `sdk/README.md`, command by command
 //! - `hostile`   a corpus of policies that mean ill, each played while somebody watches
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
@@ -20,6 +21,7 @@
 
 mod author;
 mod bad_policies;
+mod bench;
 mod check;
 mod decisions;
 mod demo;
