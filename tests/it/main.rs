@@ -19,6 +19,7 @@
 //! - `churn` · `flood`  peers that vanish half way, and datagrams of nobody: nothing is left, nobody is harmed
 //! - `turn`      names for TURN, taken by coturn
 //! - `check`     `lockgate check` against our own server and one that is wrong
+//! - `bench`     `lockgate bench`: viewers, publishers and players in numbers, through loss, interrupted, and refused
 //! - `tutorial`  the page `sdk/README.md`, command by command
 //! - `hostile`   a corpus of policies that mean ill, each played while somebody watches
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
@@ -27,6 +28,7 @@
 
 mod author;
 mod bad_policies;
+mod bench;
 mod check;
 mod churn;
 mod decisions;
