@@ -109,7 +109,7 @@ async fn the_ladder_policy_is_asked_again_and_may_shed_by_itself() {
         [kinds.ladder]\ncolumns = [\"speed\", \"cpu_used\", \"viewers\"]\nrung_columns = [\"active\"]\n\
         reasons = [\"one is enough\"]\n";
     let server = Server::start_with(
-        "[policies]\nladder = \"frugal.luau\"\n[ladder]\nmax_quality = \"720p60\"\n",
+        "[policies]\nladder = \"frugal.luau\"\ndeadline_ms = 1000\n[ladder]\nmax_quality = \"720p60\"\n",
         &["--demo"],
         &[("frugal.luau", script), ("frugal.toml", manifest)],
     )
