@@ -13,6 +13,9 @@
 //! - `bad_policies`  policy files that are wrong, not granted or badly configured
 //! - `decisions` the decision log: followed, in files, asked again, the disk gone
 //! - `whip_rules` · `whep_rules` · `ice_rules`  RFC 9725, the WHEP draft and ICE, one test for each rule
+//! - `peer_rules`  what needs a whole peer: certificates, forged SRTP, consent, keyframe requests, retransmissions
+//! - `network`   which addresses peers are told: both families, TCP, STUN
+//! - `churn` · `flood`  peers that vanish half way, and datagrams of nobody: nothing is left, nobody is harmed
 //! - `turn`      names for TURN, taken by coturn
 //! - `check`     `lockgate check` against our own server and one that is wrong
 //! - `tutorial`  the page `sdk/README.md`, command by command
@@ -24,12 +27,16 @@
 mod author;
 mod bad_policies;
 mod check;
+mod churn;
 mod decisions;
 mod demo;
+mod flood;
 mod hostile;
 mod ice_rules;
 mod load;
 mod metrics;
+mod network;
+mod peer_rules;
 mod package;
 mod policies;
 mod publish;

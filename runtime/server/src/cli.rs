@@ -13,6 +13,7 @@ use lockgate_api::{Scope, Scopes, token};
 
 use crate::{
     Config, Server,
+    bench::{self, BenchCommand},
     check::{self, CheckCommand},
     config::Loader,
     doctor::{self, DoctorArgs},
@@ -50,6 +51,9 @@ enum Command {
     /// Checks whether a server, ours or not, keeps the rules of a protocol.
     #[command(subcommand)]
     Check(CheckCommand),
+    /// Loads a server, ours or not, with many light clients.
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Says in plain words what this machine can do, and what becomes of an input; exit code 1 on trouble.
     Doctor(DoctorArgs),
     /// Encodes a file's whole ladder for video on demand, as HLS and DASH. The same command goes on after a kill.
@@ -122,6 +126,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
                 server.run().await
             })?;
         }
+        Command::Bench(command) => return bench::execute(command),
         Command::Check(command) => return check::execute(command),
         Command::Doctor(args) => return doctor::execute(&args),
         Command::Package(args) => return package::execute(&args),
@@ -187,7 +192,7 @@ pub(crate) fn unix_now() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let at = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod announce;
+mod bench;
 mod check;
 pub mod cli;
 pub mod config;

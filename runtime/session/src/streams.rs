@@ -444,7 +444,10 @@ impl Streams {
     /// Tends a stream to its end, leaves its last playlists for a while, then forgets it.
     async fn tend(self, stream: Arc<Stream>) {
         stream.tend().await;
-        tokio::time::sleep(self.inner.config.linger).await;
+        // What never had a track has no playlist that a player might still come for.
+        if *stream.broadcast.changes().borrow() > 0 {
+            tokio::time::sleep(self.inner.config.linger).await;
+        }
         let mut live = self.lock();
         if matches!(live.streams.get(stream.name()), Some(Slot::Taken(current, _)) if Arc::ptr_eq(current, &stream))
         {

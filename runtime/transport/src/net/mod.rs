@@ -3,6 +3,8 @@
 
 mod addresses;
 mod announced;
+#[cfg(test)]
+mod fuzz;
 mod ice;
 mod mux;
 mod reflexive;

@@ -29,3 +29,5 @@ mod tcp;
 mod units;
 #[cfg(test)]
 mod view;
+#[cfg(test)]
+mod viewers;
