@@ -93,3 +93,40 @@ async fn a_ladder_that_nobody_watches_only_reads() {
     Playlist::with_segments(&server, "bunny", "aac", 2).await;
     assert!(units().await > resting);
 }
+
+#[tokio::test]
+async fn the_ladder_policy_is_asked_again_and_may_shed_by_itself() {
+    // At first all rungs; once it is told how encoding goes, only the lowest.
+    let script = "--!strict\n\
+        local policy: Policy = {}\n\
+        function policy.plan(source: Source, ladder: Ladder, _tick: Tick): Plan\n\
+        \tlocal keep = {}\n\
+        \tfor id in ladder do\n\t\tkeep[id] = source.speed == nil or id == 1\n\tend\n\
+        \treturn { passthrough = false, keep = keep, reason = \"one is enough\" }\n\
+        end\n\
+        return policy\n";
+    let manifest = "name = \"frugal\"\nversion = \"1.0.0\"\napi = \"0.1\"\n\
+        [kinds.ladder]\ncolumns = [\"speed\", \"cpu_used\", \"viewers\"]\nrung_columns = [\"active\"]\n\
+        reasons = [\"one is enough\"]\n";
+    let server = Server::start_with(
+        "[policies]\nladder = \"frugal.luau\"\ndeadline_ms = 1000\n[ladder]\nmax_quality = \"720p60\"\n",
+        &["--demo"],
+        &[("frugal.luau", script), ("frugal.toml", manifest)],
+    )
+    .await;
+    server.running("demo").await;
+    let planned = names(&server.stream("demo").await["ladder"]["plan"]["rungs"]);
+    assert_eq!(planned, ["720p60", "480p30", "360p30"]);
+    let load = until("the policy to shed", Duration::from_secs(60), || async {
+        let load = server.stream("demo").await["load"].clone();
+        (names(&load["shed"]).len() == 2).then_some(load)
+    })
+    .await;
+    assert_eq!(names(&load["shed"]), planned[..2], "{load}");
+    assert_eq!(load["reason"], "one is enough");
+    until("one rung to be left", Duration::from_secs(20), || async {
+        let listed = variants(&server, "demo", 1).await;
+        (listed.len() == 1 && listed[0].uri.starts_with("360p30")).then_some(())
+    })
+    .await;
+}

@@ -128,9 +128,14 @@ async fn a_film_becomes_hls_and_dash_that_play() {
 #[tokio::test]
 async fn a_killed_run_goes_on_where_it_was_and_nothing_tells() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let film = film(folder.path(), 24);
+    let film = film(folder.path(), 16);
     // Slow enough to be caught in the act.
-    let slow = ["--rungs", "480p30,360p30", "--set", "ladder.preset=fast"];
+    let slow = [
+        "--rungs",
+        "480p30,360p30",
+        "--set",
+        "ladder.preset=veryfast",
+    ];
     let mut first = package(folder.path(), &film, &slow)
         .spawn()
         .expect("the binary runs");
@@ -174,14 +179,16 @@ async fn a_killed_run_goes_on_where_it_was_and_nothing_tells() {
         assert!(!text.contains("DISCONTINUITY"), "{text}");
         assert_eq!(text.matches("#EXT-X-MAP").count(), 1, "{text}");
         let playlist = media(&out.join(track).join("playlist.m3u8"));
-        assert_eq!(playlist.segments.len(), 12, "{text}");
+        // Sound may have a frame more than the pictures.
+        let count = playlist.segments.len();
+        assert!(count == 8 || (count == 9 && track == "aac"), "{text}");
     }
     let seen = plays(&out.join("playlist.m3u8")).await;
     let lasts = seen["format"]["duration"]
         .as_str()
         .and_then(|text| text.parse::<f64>().ok());
     assert!(
-        lasts.is_some_and(|lasts| (lasts - 24.0).abs() < 0.2),
+        lasts.is_some_and(|lasts| (lasts - 16.0).abs() < 0.2),
         "{seen}"
     );
     plays(&out.join("manifest.mpd")).await;
@@ -204,7 +211,7 @@ async fn a_killed_run_goes_on_where_it_was_and_nothing_tells() {
     assert!(
         frames
             .lines()
-            .any(|line| line.trim_end_matches(',') == "720"),
+            .any(|line| line.trim_end_matches(',') == "480"),
         "{frames}"
     );
 }

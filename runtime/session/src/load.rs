@@ -93,9 +93,9 @@ impl Keeper {
             cpu_used: inner.cpu_used,
             cpu_budget: level.map_or(self.planning.ladder.cpu_budget, |level| level.cpu_budget),
             shed: inner.shed(),
-            reason: level
-                .map(|level| &level.reason)
-                .or(inner.wish.as_ref().map(|(_, reason)| reason))
+            // What the policy says by itself is more than what it was brought to.
+            reason: (inner.wish.as_ref().map(|(_, reason)| reason))
+                .or(level.map(|level| &level.reason))
                 .cloned(),
         }
     }
