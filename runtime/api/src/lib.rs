@@ -19,6 +19,7 @@ mod metrics;
 mod pages;
 mod policies;
 pub mod problem;
+mod recordings;
 mod revocations;
 mod router;
 pub mod scope;

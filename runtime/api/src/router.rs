@@ -12,7 +12,8 @@ use lockgate_session::{Desk, Streams};
 
 use crate::{
     Door, Headers, Limits, PolicyStore, Problem, decisions, drain, headers, hls, limits, listen,
-    metrics, pages, policies, revocations, streams, verify, webrtc, whep, whep_events, whip,
+    metrics, pages, policies, recordings, revocations, streams, verify, webrtc, whep, whep_events,
+    whip,
 };
 
 /// What handlers work on. Cheap to clone.
@@ -84,6 +85,8 @@ pub fn router(app: App) -> Router {
             get(revocations::list).post(revocations::add),
         )
         .route("/api/revocations/{kind}/{id}", delete(revocations::remove))
+        .route("/api/recordings", get(recordings::list))
+        .route("/api/recordings/{stream}/{file}", get(recordings::get))
         .route("/api/policies", get(policies::list))
         .route("/api/policies/{kind}", put(policies::swap))
         .route("/api/policies/{kind}/rollback", post(policies::rollback))

@@ -12,8 +12,11 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     Config, Server,
+    bench::{self, BenchCommand},
     check::{self, CheckCommand},
     config::Loader,
+    doctor::{self, DoctorArgs},
+    package::{self, PackageArgs},
     policy::{self, PolicyCommand},
     tokens::{self, TokenCommand},
 };
@@ -47,6 +50,13 @@ enum Command {
     /// Checks whether a server, ours or not, keeps the rules of a protocol.
     #[command(subcommand)]
     Check(CheckCommand),
+    /// Loads a server, ours or not, with many light clients.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Says in plain words what this machine can do, and what becomes of an input; exit code 1 on trouble.
+    Doctor(DoctorArgs),
+    /// Encodes a file's whole ladder for video on demand, as HLS and DASH. The same command goes on after a kill.
+    Package(PackageArgs),
     /// Checks, measures and plays policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -93,7 +103,10 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
                 server.run().await
             })?;
         }
+        Command::Bench(command) => return bench::execute(command),
         Command::Check(command) => return check::execute(command),
+        Command::Doctor(args) => return doctor::execute(&args),
+        Command::Package(args) => return package::execute(&args),
         Command::Policy(command) => return policy::execute(command),
         Command::CheckConfig { file } => {
             let mut config = ConfigArgs {
