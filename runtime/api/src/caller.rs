@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::{
-    extract::FromRequestParts,
+    extract::{FromRequestParts, Query},
     http::{HeaderMap, Uri, header, request::Parts},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -76,7 +76,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         let (token, login) = match credentials {
             Credentials::Token(token) => (Some(token), None),
             Credentials::Login(login) => (None, Some(login)),
-            Credentials::None => (query_token(&parts.uri).map(str::to_owned), None),
+            Credentials::None => (decoded_token(&parts.uri), None),
         };
         let client = parts.extensions.get::<Client>().map(|client| client.0);
         let peer = || parts.extensions.get::<Peer>().map(|peer| peer.0.ip());
@@ -163,6 +163,17 @@ pub(crate) fn query_token(uri: &Uri) -> Option<&str> {
         .split('&')
         .find_map(|pair| pair.strip_prefix("token="))
         .filter(|token| !token.is_empty())
+}
+
+/// The same as it is meant.
+fn decoded_token(uri: &Uri) -> Option<String> {
+    let raw = query_token(uri)?;
+    if !raw.contains(['%', '+']) {
+        return Some(raw.to_owned());
+    }
+    let Query(pairs) = Query::<Vec<(String, String)>>::try_from_uri(uri).ok()?;
+    let token = pairs.into_iter().find(|(name, _)| name == "token");
+    token.map(|(_, token)| token)
 }
 
 /// What of a request's query goes on into the URIs of a playlist or manifest, so that whoever may read it may read what it

@@ -38,7 +38,7 @@ impl Server {
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
         let config = "[http]\nlisten = \"127.0.0.1:0\"\n[webrtc]\nudp_listen = \"127.0.0.1:0\"\n\
-                      [rate_limit]\nrequests = 0\nadmin_requests = 0\njoins = 0\nsignals = 0\n";
+                      [rate_limit]\nrequests = 1000000000\njoins = 1000000000\nsignals = 1000000000\n";
         fs::write(at("bench.toml"), format!("{config}{more}"))?;
         let mut child = process::command(process::server()?)
             .args(["serve", "--config", "bench.toml"])
@@ -124,6 +124,15 @@ impl Server {
         let body = body.collect().await?.to_bytes();
         let body = String::from_utf8_lossy(&body).into_owned();
         Ok((head.status, location, body))
+    }
+
+    /// Host and port.
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
+    pub(crate) fn token(&self) -> &str {
+        &self.token
     }
 
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {

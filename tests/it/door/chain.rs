@@ -70,18 +70,19 @@ async fn users_have_passwords_and_guessing_them_gets_slow() {
                 .contains("invalid_token")
         );
     }
-    // Two more guesses spend the budget: nothing is looked at any more, not even what is right.
+    // The fifth spends the budget: nothing is looked at any more, not even what is right.
     as_user(&server, "cam", "guess", "/whip/cam-2")
         .await
         .problem(401);
     as_user(&server, "cam", "guess", "/whip/cam-2")
         .await
-        .problem(401);
+        .problem(429);
     let closed = as_user(&server, "cam", "north wind", "/whip/cam-2").await;
     closed.problem(429);
     let wait: u64 = closed.header(header::RETRY_AFTER).parse().expect("seconds");
     assert!((1..=180).contains(&wait), "{wait}");
-    // Who shows nothing is as welcome as before.
+    // Who shows nothing, or a good token, is as welcome as before.
+    assert_eq!(server.offer("/whip/live", OFFER).await.status, 201);
     assert_eq!(server.get("/api/streams").await.status, 200);
 }
 
@@ -389,4 +390,38 @@ async fn a_session_that_is_ended_is_gone_and_stays_out() {
     );
     server.get("/api/streams/live").await.problem(404);
     publish().await.problem(403);
+}
+
+#[tokio::test]
+async fn another_policy_is_asked_about_those_who_are_in() {
+    let script = "local policy = {}\nfunction policy.authorize(request)\n\
+                  \tif request.action ~= \"play\" then return { allow = true, ttl_s = 60 } end\n\
+                  \tif request.claims.sub == \"ann\" then return { allow = true, ttl_s = 3600 } end\n\
+                  \treturn { deny = true, status = 403, reason = \"closed\" }\nend\nreturn policy\n";
+    let config = "[auth]\nanonymous = []\n[policies]\nauth = \"auth.luau\"\n";
+    let server = Server::start_with(config, &["--demo"], &[("auth.luau", script)]).await;
+    let admin = server.mint("admin");
+    let ann = mint(&server, &["--scope", "join:*", "--sub", "ann"]);
+    let hls = async || {
+        let path = "/hls/demo/playlist.m3u8";
+        let answer = server.send_as(&ann, Method::GET, path, "").await;
+        answer.status.as_u16()
+    };
+    until("the playlist", Duration::from_secs(30), || async {
+        (hls().await == 200).then_some(())
+    })
+    .await;
+    let request = server
+        .request(Method::POST, "/whep/demo")
+        .header(header::CONTENT_TYPE, "application/sdp")
+        .header(header::AUTHORIZATION, format!("Bearer {ann}"));
+    let body = Full::<Bytes>::from(OFFER.replace("sendonly", "recvonly"));
+    let watching = server.send(request.body(body).expect("a request")).await;
+    assert_eq!(watching.status, 201, "{}", watching.text());
+    let session = watching.header(header::LOCATION).to_owned();
+    assert!(is_there(&server, &admin, "demo", &session).await);
+    // The verdict was to hold for an hour, by a policy that does not decide any more.
+    server.write("auth.luau", &script.replace("\"ann\"", "\"bob\""));
+    gone(&server, &admin, "demo", &session).await;
+    assert_eq!(hls().await, 403);
 }

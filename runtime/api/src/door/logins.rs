@@ -1,4 +1,7 @@
-//! Wrong tokens and passwords, counted by address: guessing gets slow, and costs us nothing.
+//! Wrong tokens and passwords, counted by address: guessing gets slow.
+//!
+//! A signature is looked at all the same, for it cannot be guessed and costs little: behind one address with somebody who
+//! guesses, a good token stays good. A password, or a token that only the operator's service knows, is not.
 
 use std::{
     net::IpAddr,
@@ -44,17 +47,20 @@ impl Logins {
         }
     }
 
-    /// Counts a failure, and passes on what is to be said of it.
+    /// Counts a failure, and returns what is to be said of it.
     pub(super) fn failed(&self, peer: Option<IpAddr>, refusal: Refusal) -> Refusal {
-        if let (Some(budget), Some(peer)) = (&self.budget, peer)
-            && refusal == Refusal::BadCredentials
-        {
-            let key = Key::address(peer);
-            if let Err(spent) = budget.spend(key) {
+        let (Some(budget), Some(peer), Refusal::BadCredentials) = (&self.budget, peer, &refusal)
+        else {
+            return refusal;
+        };
+        let key = Key::address(peer);
+        match budget.spend(key) {
+            Ok(_) => refusal,
+            Err(spent) => {
                 self.closed.insert(key, Instant::now() + spent.wait);
+                Refusal::TooMany(spent.wait)
             }
         }
-        refusal
     }
 }
 

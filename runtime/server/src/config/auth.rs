@@ -7,7 +7,7 @@ use std::{
 
 use lockgate_api::{Scope, door::Step, token::Algorithm};
 use lockgate_fetch::Origin;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Who may do what.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,8 +21,10 @@ pub struct Auth {
     /// Scopes granted without a token.
     pub anonymous: Vec<Scope>,
     /// Issuers whose tokens are good; empty asks for none.
+    #[serde(deserialize_with = "one_or_many")]
     pub issuer: Vec<String>,
     /// Whom tokens have to be for; empty takes those that are for nobody in particular.
+    #[serde(deserialize_with = "one_or_many")]
     pub audience: Vec<String>,
     /// How far clocks may differ, in s.
     pub leeway_s: u64,
@@ -88,6 +90,20 @@ pub struct AuthHttp {
     pub url: Option<String>,
     /// How long it may take, in ms.
     pub deadline_ms: u64,
+}
+
+/// A text, or a list of them.
+fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a text or a list of texts")]
+    enum Texts {
+        One(String),
+        Many(Vec<String>),
+    }
+    Ok(match Texts::deserialize(deserializer)? {
+        Texts::One(text) => vec![text],
+        Texts::Many(texts) => texts,
+    })
 }
 
 impl Auth {

@@ -292,6 +292,25 @@ mod tests {
             ),
             ("[policies.grants]\nabr = [\"host-lok\"]\n", "host-log"),
             ("[auth]\nanonymous = [\"everything\"]\n", "no scope"),
+            ("[auth]\nchain = [\"jwt\", \"jwt\"]\n", "twice"),
+            ("[auth]\nchain = [\"jwtt\"]\n", "did you mean `jwt`?"),
+            ("[auth]\nissuer = 7\n", "a text or a list"),
+            (
+                "[[auth.keys]]\nalgorithm = \"ES256\"\n",
+                "either a file or a secret",
+            ),
+            (
+                "[[auth.users]]\nname = \"a:b\"\npassword = \"x\"\n",
+                "no colon",
+            ),
+            (
+                "[rate_limit]\ntrusted_proxies = [\"proxy\"]\n",
+                "no network",
+            ),
+            ("[http]\ntls = \"files\"\n", "http.files.certificate"),
+            ("[http]\ntls = \"acme\"\n", "http.acme.domains"),
+            ("[http]\ncors = [\"example.org\"]\n", "no origin"),
+            ("[http.timeouts]\nheader_s = 0\n", "http.timeouts.header_s"),
             ("[ingest]\nhosts = [\"http://x/\"]\n", "ingest.hosts"),
             ("[auth]\nask = [\"https://id.example/path\"]\n", "no origin"),
             (
@@ -306,6 +325,13 @@ mod tests {
             let error = load(text).unwrap_err().to_string();
             assert!(error.contains(word), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn an_issuer_stands_alone_or_in_a_list() {
+        let one = load("[auth]\nissuer = \"https://id.example\"\n").unwrap();
+        let many = load("[auth]\nissuer = [\"https://id.example\"]\n").unwrap();
+        assert_eq!(one, many);
     }
 
     #[test]
