@@ -45,7 +45,7 @@ impl Default for PolicyLog {
             file_mb: 16,
             files: 8,
             // The registered claims (RFC 7519 §4.1) without the token's own id, and the scopes (RFC 8693 §4.2).
-            claims: ["sub", "scope", "iss", "aud", "exp", "nbf", "iat"]
+            claims: ["sub", "scope", "iss", "aud", "exp", "nbf", "iat", "jti"]
                 .map(str::to_owned)
                 .to_vec(),
         }
