@@ -94,6 +94,7 @@ pub(crate) async fn remove(
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
 fn refused(error: RevokeError) -> Problem {
     match error {
         RevokeError::Id => Problem::bad_body(error.to_string()),

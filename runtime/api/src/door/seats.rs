@@ -131,14 +131,14 @@ impl Seats {
         seat.requests.fetch_add(1, Ordering::Relaxed);
         let said = seat.said();
         let holds = said.epoch == epoch && said.at.elapsed() < said.verdict.holds;
-        holds.then(|| said.verdict.grant)
+        holds.then_some(said.verdict.grant)
     }
 
     /// The same where nobody could be asked now: for a little longer.
     pub(super) fn bear(&self, seal: Seal, epoch: (u64, u64)) -> Option<Grant> {
         let said = self.taken.get(&seal)?.said();
         let holds = said.verdict.holds.saturating_mul(GRACE);
-        (said.epoch == epoch && said.at.elapsed() < holds).then(|| said.verdict.grant)
+        (said.epoch == epoch && said.at.elapsed() < holds).then_some(said.verdict.grant)
     }
 
     /// Remembers a verdict, in the session that there is or in a new one.

@@ -11,11 +11,13 @@ use crate::limits::Key;
 /// Counts connections.
 pub(super) struct Tally {
     most: usize,
-    open: Arc<Mutex<HashMap<Key, usize>>>,
+    open: Open,
 }
 
 /// A connection that is counted as long as this lives.
-pub(super) struct Counted(Option<(Arc<Mutex<HashMap<Key, usize>>>, Key)>);
+pub(super) struct Counted(Option<(Open, Key)>);
+
+type Open = Arc<Mutex<HashMap<Key, usize>>>;
 
 impl Tally {
     pub(super) fn new(most: usize) -> Self {
