@@ -51,7 +51,7 @@ check: setup pages
 
 bench: test-setup pages fixtures
 	@$(call say,building for measurements (release))
-	@$(CARGO) build --release -p lockgate-server -p lockgate-transcode -p lockgate-tests-bench --bins --examples
+	@$(CARGO) build --release -p lockgate-server -p lockgate-transcode -p lockgate-transport -p lockgate-tests-bench --bins --examples
 	@LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/release/lockgate" target/release/lockgate-bench
 	@$(call say,a viewer behind a link squeezed from 5 Mbit/s to 1 and let go)
 	@LOCKGATE_TEST_WHOLE=1 $(CARGO) test --quiet --release -p lockgate-transport --test loopback -- --nocapture --test-threads 1 squeeze pictures_go_on

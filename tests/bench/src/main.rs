@@ -17,6 +17,7 @@
 )]
 
 mod delay;
+mod fanout;
 mod ladder;
 mod memory;
 mod policies;
@@ -31,9 +32,11 @@ use serde_json::{Map, Value};
 
 use table::Report;
 
-const TABLES: [&str; 4] = ["ladder", "delay", "memory", "policies"];
+const TABLES: [&str; 5] = ["ladder", "delay", "memory", "fanout", "policies"];
 /// A table that takes longer is given up: what it waits for does not come.
 const TABLE_WITHIN: Duration = Duration::from_secs(240);
+/// `fanout` looks for the number of viewers at which a core is full.
+const FANOUT_WITHIN: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
     let outcome = Arguments::parse(std::env::args().skip(1)).and_then(|arguments| {
@@ -61,12 +64,17 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 "ladder" => ladder::measure().await.map(|report| vec![report]),
                 "delay" => delay::measure().await.map(|report| vec![report]),
                 "memory" => memory::measure().await.map(|report| vec![report]),
+                "fanout" => fanout::measure().await.map(|report| vec![report]),
                 _ => policies::measure().await,
             }
         };
-        let reports: Vec<Report> = tokio::time::timeout(TABLE_WITHIN, Box::pin(measuring))
+        let within = match name.as_str() {
+            "fanout" => FANOUT_WITHIN,
+            _ => TABLE_WITHIN,
+        };
+        let reports: Vec<Report> = tokio::time::timeout(within, Box::pin(measuring))
             .await
-            .with_context(|| format!("{name} did not end in {TABLE_WITHIN:?}"))?
+            .with_context(|| format!("{name} did not end in {within:?}"))?
             .with_context(|| format!("{name} cannot be measured"))?;
         let mut own = Map::new();
         for report in reports {
