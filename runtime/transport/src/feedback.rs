@@ -51,7 +51,7 @@ impl Tap {
         (tap, receiver)
     }
 
-    fn look(&self, packet: &dyn rtcp::Packet) {
+    pub(crate) fn look(&self, packet: &dyn rtcp::Packet) {
         let packet = packet.as_any();
         let give = |feedback| {
             if self.out.try_send(feedback).is_err() {

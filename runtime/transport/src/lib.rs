@@ -23,5 +23,5 @@ mod transport;
 mod viewer;
 
 pub use config::{BindError, Config, Listen, Wire};
-pub use net::Counters;
+pub use net::{Counters, advertised};
 pub use transport::Transport;

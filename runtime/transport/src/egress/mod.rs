@@ -7,6 +7,8 @@
 
 mod estimate;
 mod feed;
+#[cfg(test)]
+mod fuzz;
 mod gate;
 mod history;
 mod link;

@@ -182,7 +182,7 @@ impl Supply {
         };
         let fps = self.wanted.fps;
         let discardable = fps.is_some() && is_discardable(picture.codec, &picture.unit);
-        if !self.thin.keep(fps, picture.unit.pts_90k, discardable) {
+        if !self.thin.keep(fps, &picture.unit, discardable) {
             return;
         }
         let keyframe = picture.unit.keyframe;

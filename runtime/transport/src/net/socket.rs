@@ -279,14 +279,18 @@ mod tests {
 
     #[tokio::test]
     async fn one_port_for_both_families_and_both_protocols() {
-        let bound = Bound::new(&config("[::1]:0,127.0.0.1:0")).unwrap();
+        // A container may have no IPv6 at all.
+        let has_v6 = std::net::UdpSocket::bind("[::1]:0").is_ok();
+        let second = if has_v6 { "[::1]:0" } else { "127.0.0.2:0" };
+        let bound = Bound::new(&config(&format!("{second},127.0.0.1:0"))).unwrap();
         let udp: Vec<SocketAddr> = bound.udp.iter().map(Udp::local_addr).collect();
         let tcp: Vec<SocketAddr> = bound.tcp.iter().map(|(address, _)| *address).collect();
         assert_eq!(udp, tcp);
         assert_eq!(udp.len(), 2);
         assert_eq!(udp[0].port(), udp[1].port());
         let wild = Bound::new(&config("[::]:0")).unwrap();
-        assert_eq!((wild.udp.len(), wild.tcp.len()), (2, 2));
+        let families = 1 + usize::from(has_v6);
+        assert_eq!((wild.udp.len(), wild.tcp.len()), (families, families));
         let off = Config {
             tcp_listen: Some(Vec::new().into()),
             ..config("127.0.0.1:0")

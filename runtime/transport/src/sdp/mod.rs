@@ -3,6 +3,8 @@
 mod answer;
 mod codecs;
 mod fragment;
+#[cfg(test)]
+mod fuzz;
 mod offer;
 mod restart;
 #[cfg(test)]
