@@ -8,6 +8,8 @@ mod av1;
 mod h264;
 mod keyframes;
 mod layers;
+#[cfg(test)]
+mod payload_tests;
 mod reorder;
 mod sync;
 mod task;
