@@ -2,6 +2,7 @@
 //!
 //! Some hundred at each stage; `make churn` makes it ten thousand (`LOCKGATE_CHURN`). Tasks and descriptors must be as
 //! many as before, to the last one. Memory is compared with what a first round took: an allocator keeps some.
+#![expect(clippy::print_stdout, reason = "the figures are worth reading")]
 
 use std::time::{Duration, Instant};
 
@@ -175,7 +176,7 @@ async fn churns(stage: Stage, few: usize) {
     round(&server, stage, few, &hello).await;
     let first = gone(&server, before).await;
     round(&server, stage, count, &hello).await;
-    let after = gone(&server, before).await;
+    let after = gone(&server, first).await;
     println!(
         "  {stage:?}: before {before:?}\n    after {few} {first:?}\n    after {count} more {after:?}"
     );
