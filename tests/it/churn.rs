@@ -182,8 +182,12 @@ async fn churns(stage: Stage, few: usize) {
     );
     let grown = after.rss_kb.saturating_sub(first.rss_kb);
     assert!(grown < LEFT_KB_MAX, "{grown} kB more after {count}");
-    // Whoever stays has noticed nothing.
-    assert_eq!(viewer.packets_lost(), 0);
+    // Whoever stays goes on.
+    let frames = viewer.frames();
+    until("more frames", IN_TIME, || async {
+        (viewer.frames() > frames + 30).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
