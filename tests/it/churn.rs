@@ -19,6 +19,8 @@ use crate::{
 const TIMES: &str = "connect_s = 5\nsilence_s = 5\npeers_max = 100000\n";
 /// Peers at a time.
 const ABREAST: usize = 25;
+/// Peers that are there at a time, at most.
+const BATCH: usize = 250;
 /// A round is over when the last timeout is; the machine may be busy.
 const IN_TIME: Duration = Duration::from_secs(60);
 /// What the second half may add in an allocator that keeps pages in many arenas, in kB.
@@ -136,16 +138,24 @@ async fn come_and_go(http: &Http, stage: Stage, name: String, hello: &[u8]) {
     }
 }
 
-async fn round(server: &Server, stage: Stage, count: usize, hello: &[u8]) {
-    // Its connections go with it.
-    let http = server.anew();
-    let came = Instant::now();
-    stream::iter(0..count)
-        .for_each_concurrent(ABREAST, |at| {
-            come_and_go(&http, stage, format!("{stage:?}-{at}"), hello)
-        })
-        .await;
-    println!("  {stage:?}: {count} came in {:?}", came.elapsed());
+/// So many come, a batch after the other: the next when nothing is left of the one before.
+async fn round(server: &Server, stage: Stage, count: usize, hello: &[u8], before: Held) -> Held {
+    let mut held = before;
+    let mut came = 0;
+    while came < count {
+        // Its connections go with it.
+        let http = server.anew();
+        let batch = BATCH.min(count - came);
+        stream::iter(came..came + batch)
+            .for_each_concurrent(ABREAST, |at| {
+                come_and_go(&http, stage, format!("{stage:?}-{at}"), hello)
+            })
+            .await;
+        drop(http);
+        came += batch;
+        held = gone(server, before).await;
+    }
+    held
 }
 
 /// Waits until no more is held than before.
@@ -174,12 +184,12 @@ async fn churns(stage: Stage, few: usize) {
     let mut viewer = Viewer::join(&server, "live").await.expect("a viewer joins");
     viewer.read().await.expect("media comes");
     let before = Held::by(&server).await;
-    round(&server, stage, half, &hello).await;
-    let first = gone(&server, before).await;
-    round(&server, stage, half, &hello).await;
-    let second = gone(&server, first).await;
+    let began = Instant::now();
+    let first = round(&server, stage, half, &hello, before).await;
+    let second = round(&server, stage, half, &hello, first).await;
     println!(
-        "  {stage:?}: before {before:?}\n    after {half} {first:?}\n    after {half} more {second:?}"
+        "  {stage:?}, {:?}: before {before:?}\n    after {half} {first:?}\n    after {half} more {second:?}",
+        began.elapsed()
     );
     let grown = second.rss_kb.saturating_sub(first.rss_kb);
     assert!(
