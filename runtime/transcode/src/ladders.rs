@@ -63,8 +63,14 @@ impl Transcoder for Ladders {
                 track,
             }));
         }
-        let first = Worker::spawn(&self.config)
-            .map_err(|error| TranscodeError::Spawn(error.to_string()))?;
+        // Whoever offers to publish may never come: a process is for media that is there.
+        let first = match &job.input {
+            Input::Peer => None,
+            _ => Some(
+                Worker::spawn(&self.config)
+                    .map_err(|error| TranscodeError::Spawn(error.to_string()))?,
+            ),
+        };
         let status = Arc::new(watch::Sender::new(Status::default()));
         let shed = watch::Sender::new(Vec::new());
         let supervisor = Supervisor {

@@ -31,8 +31,8 @@ pub(crate) struct Supervisor {
 
 impl Supervisor {
     /// Runs until the source ends, or until nothing can help.
-    pub(crate) async fn run(mut self, first: Worker) {
-        let mut worker = Some(first);
+    pub(crate) async fn run(mut self, first: Option<Worker>) {
+        let mut worker = first;
         let mut pause = PAUSE_MIN;
         let mut epoch = 0;
         loop {
