@@ -23,6 +23,7 @@ mod policies;
 mod process;
 mod server;
 mod table;
+mod whep;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -31,9 +32,9 @@ use serde_json::{Map, Value};
 
 use table::Report;
 
-const TABLES: [&str; 4] = ["ladder", "delay", "memory", "policies"];
+const TABLES: [&str; 5] = ["ladder", "delay", "memory", "policies", "whep"];
 /// A table that takes longer is given up: what it waits for does not come.
-const TABLE_WITHIN: Duration = Duration::from_secs(240);
+const TABLE_WITHIN: Duration = Duration::from_secs(360);
 
 fn main() -> ExitCode {
     let outcome = Arguments::parse(std::env::args().skip(1)).and_then(|arguments| {
@@ -60,6 +61,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
             match name.as_str() {
                 "ladder" => ladder::measure().await.map(|report| vec![report]),
                 "delay" => delay::measure().await.map(|report| vec![report]),
+                "whep" => whep::measure().await.map(|report| vec![report]),
                 "memory" => memory::measure().await.map(|report| vec![report]),
                 _ => policies::measure().await,
             }
