@@ -114,7 +114,7 @@ impl fmt::Display for Report {
             None => "-".to_owned(),
         };
         let mut table = Table::default();
-        table.row("players", &self.clients);
+        table.row("players", self.clients);
         table.row("low latency", format_args!("{} of them", self.low_latency));
         table.row("measured", format_args!("{:.1} s", self.seconds));
         table.row("join time", spread(&self.join_ms));
@@ -141,7 +141,7 @@ impl fmt::Display for Report {
                 self.mbit_per_s, self.requests_per_s, self.errors
             ),
         );
-        table.row("own cost", &self.own);
+        table.row("own cost", self.own);
         table.failures(&self.failures);
         write!(f, "{table}")
     }

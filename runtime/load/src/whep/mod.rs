@@ -62,7 +62,7 @@ impl Kind for Config {
     }
 
     fn make(&self, number: usize, identity: &Identity, answered: Answered) -> Box<dyn Machine> {
-        let decrypts = number % self.decrypt_one_in.max(1) == 0;
+        let decrypts = number.is_multiple_of(self.decrypt_one_in.max(1));
         Box::new(Client::new(identity, answered, decrypts))
     }
 }

@@ -154,7 +154,7 @@ impl fmt::Display for Report {
             ..
         } = self.packets;
         let mut table = Table::default();
-        table.row("viewers", &self.clients);
+        table.row("viewers", self.clients);
         table.row("measured", format_args!("{:.1} s", self.seconds));
         table.row("join time", spread(&self.join_ms));
         table.row("connect time", spread(&self.connect_ms));
@@ -175,7 +175,7 @@ impl fmt::Display for Report {
                 self.mbit_per_s, self.packets_per_s, self.frames_per_s
             ),
         );
-        table.row("own cost", &self.own);
+        table.row("own cost", self.own);
         if let Some(server) = &self.server {
             table.row("server's cost", server);
         }

@@ -99,7 +99,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::default();
-        table.row("publishers", &self.clients);
+        table.row("publishers", self.clients);
         table.row("measured", format_args!("{:.1} s", self.seconds));
         table.row("connect time", spread(&self.connect_ms));
         table.row(
@@ -124,7 +124,7 @@ impl fmt::Display for Report {
                 self.mbit_per_s, self.packets_per_s, self.frames_per_s, self.keyframes_asked
             ),
         );
-        table.row("own cost", &self.own);
+        table.row("own cost", self.own);
         let profiles = self
             .srtp
             .iter()
