@@ -16,6 +16,8 @@ use crate::{
     bench::{self, BenchCommand},
     check::{self, CheckCommand},
     config::Loader,
+    doctor::{self, DoctorArgs},
+    package::{self, PackageArgs},
     policy::{self, PolicyCommand},
     secret::secret,
 };
@@ -52,6 +54,10 @@ enum Command {
     /// Loads a server, ours or not, with many light clients.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Says in plain words what this machine can do, and what becomes of an input; exit code 1 on trouble.
+    Doctor(DoctorArgs),
+    /// Encodes a file's whole ladder for video on demand, as HLS and DASH. The same command goes on after a kill.
+    Package(PackageArgs),
     /// Checks, measures and plays policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -61,7 +67,7 @@ enum Command {
 }
 
 #[derive(Args)]
-struct ConfigArgs {
+pub(crate) struct ConfigArgs {
     /// The configuration file; `lockgate.toml` here if there is one.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -122,6 +128,8 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Bench(command) => return bench::execute(command),
         Command::Check(command) => return check::execute(command),
+        Command::Doctor(args) => return doctor::execute(&args),
+        Command::Package(args) => return package::execute(&args),
         Command::Policy(command) => return policy::execute(command),
         Command::CheckConfig { file } => {
             let mut config = ConfigArgs {
@@ -152,7 +160,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
 
 impl ConfigArgs {
     /// `.env`, the file, the environment, `--set`: the later wins.
-    fn load(&self) -> anyhow::Result<Config> {
+    pub(crate) fn load(&self) -> anyhow::Result<Config> {
         let mut loader = Loader::default();
         let here = PathBuf::from("lockgate.toml");
         match &self.config {

@@ -8,6 +8,8 @@ mod bench;
 mod check;
 pub mod cli;
 pub mod config;
+mod doctor;
+mod package;
 mod policies;
 mod policy;
 mod secret;

@@ -31,6 +31,7 @@ use crate::{
 };
 
 mod layers;
+mod load;
 
 /// A peer whose link and state the test sets.
 struct FakePeer {
@@ -125,10 +126,13 @@ impl Signaller for FakeSignaller {
 struct FakeTranscoder {
     running: Arc<AtomicUsize>,
     statuses: Arc<Mutex<Vec<watch::Sender<Status>>>>,
+    /// What was last shed.
+    shed: watch::Sender<Vec<TrackId>>,
 }
 
 struct FakeLadder {
     status: watch::Sender<Status>,
+    shed: watch::Sender<Vec<TrackId>>,
     _producers: Vec<Producer>,
     running: Arc<AtomicUsize>,
 }
@@ -165,6 +169,7 @@ impl Transcoder for FakeTranscoder {
         self.statuses.lock().unwrap().push(status.clone());
         Ok(Arc::new(FakeLadder {
             status,
+            shed: self.shed.clone(),
             _producers: producers,
             running: Arc::clone(&self.running),
         }))
@@ -174,6 +179,10 @@ impl Transcoder for FakeTranscoder {
 impl Transcode for FakeLadder {
     fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
+    }
+
+    fn shed(&self, rungs: Vec<TrackId>) {
+        self.shed.send_replace(rungs);
     }
 }
 
@@ -185,6 +194,7 @@ impl Drop for FakeLadder {
 
 struct House {
     streams: Streams,
+    shed: watch::Sender<Vec<TrackId>>,
     signaller: Arc<FakeSignaller>,
     running: Arc<AtomicUsize>,
     statuses: Arc<Mutex<Vec<watch::Sender<Status>>>>,
@@ -195,6 +205,7 @@ fn house() -> House {
     let transcoder = FakeTranscoder::default();
     let running = Arc::clone(&transcoder.running);
     let statuses = Arc::clone(&transcoder.statuses);
+    let shed = transcoder.shed.clone();
     let config = Config {
         ladder: LadderConfig {
             rungs: default_rungs(),
@@ -210,12 +221,14 @@ fn house() -> House {
             opus_bps: 96_000,
             aac_bps: 128_000,
             protocols: Vec::new(),
+            hosts: Vec::new(),
         },
         hls: HlsConfig {
             segments: SegmentConfig::default(),
             on_demand: true,
             keep_alive: Duration::from_secs(30),
         },
+        record: crate::RecordConfig::default(),
         viewers_max: 2,
         playout_delay_max: Duration::from_millis(500),
         linger: Duration::from_millis(200),
@@ -235,6 +248,7 @@ fn house() -> House {
     );
     House {
         streams,
+        shed,
         signaller,
         running,
         statuses,

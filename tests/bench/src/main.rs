@@ -17,6 +17,7 @@
 )]
 
 mod delay;
+mod idle;
 mod ladder;
 mod memory;
 mod policies;
@@ -32,7 +33,7 @@ use serde_json::{Map, Value};
 
 use table::Report;
 
-const TABLES: [&str; 5] = ["ladder", "delay", "memory", "policies", "whep"];
+const TABLES: [&str; 6] = ["ladder", "idle", "delay", "memory", "policies", "whep"];
 /// A table that takes longer is given up: what it waits for does not come.
 const TABLE_WITHIN: Duration = Duration::from_secs(360);
 
@@ -60,6 +61,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let measuring = async {
             match name.as_str() {
                 "ladder" => ladder::measure().await.map(|report| vec![report]),
+                "idle" => idle::measure().await.map(|report| vec![report]),
                 "delay" => delay::measure().await.map(|report| vec![report]),
                 "whep" => whep::measure().await.map(|report| vec![report]),
                 "memory" => memory::measure().await.map(|report| vec![report]),

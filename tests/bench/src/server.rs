@@ -37,7 +37,12 @@ pub(crate) struct Pinned {
 
 impl Server {
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        Self::launch(process::command(process::server()?), "").await
+        Self::start_with("").await
+    }
+
+    /// The same with more of a configuration.
+    pub(crate) async fn start_with(more: &str) -> anyhow::Result<Self> {
+        Self::launch(process::command(process::server()?), more).await
     }
 
     /// The same, pinned to a core.
@@ -112,6 +117,14 @@ impl Server {
             ensure!(Instant::now() < deadline, "{path}: {status} {body}");
             sleep(POLL).await;
         }
+    }
+
+    /// What the API says.
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let request = self.request(Method::GET, path).body(Full::default())?;
+        let (status, _, body) = self.send(request).await?;
+        ensure!(status.is_success(), "{path}: {status} {body}");
+        Ok(serde_json::from_str(&body)?)
     }
 
     fn request(&self, method: Method, path: &str) -> hyper::http::request::Builder {

@@ -108,6 +108,12 @@ pub(crate) async fn measure() -> anyhow::Result<Report> {
         "server on core 0, viewers and publisher on core 1; one viewer in 50 decrypts everything"
             .to_owned(),
     );
+    if let Ok(load) = std::fs::read_to_string("/proc/loadavg")
+        && let Some(load) = load.split(' ').next()
+    {
+        let note = "runnable tasks in the last minute; much above 2 is somebody else's, and then this is no measurement";
+        notes.push(format!("{load} {note}"));
+    }
     Ok(Report {
         title: "WHEP viewers a core carries",
         notes,

@@ -50,6 +50,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
     ("tests-tidy", &[]),
     ("tests-hostile", &[]),
+    ("tests-fuzz", &[]),
     ("tests-peer", &["media"]),
     (
         "tests-bench",
@@ -74,6 +75,8 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("rtc", &["load", "transport", "tests-peer"]),
     ("ffmpeg-next", &["transcode"]),
     ("ffmpeg-sys-next", &["transcode"]),
+    ("landlock", &["transcode"]),
+    ("libseccomp", &["transcode"]),
     ("wasmtime", &["policy-wasm"]),
     ("mlua", &["policy-luau"]),
     ("reqwest", &["fetch"]),

@@ -75,6 +75,11 @@ impl Config {
             0.0,
             10_000.0,
         )?;
+        self.record.check()?;
+        for host in &self.ingest.hosts {
+            host.parse::<lockgate_transcode::Host>()
+                .map_err(|error| format!("ingest.hosts: {error}"))?;
+        }
         self.check_rungs()?;
         self.check_parameters()?;
         let mut names = HashSet::new();
