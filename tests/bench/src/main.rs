@@ -25,6 +25,7 @@ mod policies;
 mod process;
 mod server;
 mod table;
+mod whep;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -33,9 +34,11 @@ use serde_json::{Map, Value};
 
 use table::Report;
 
-const TABLES: [&str; 6] = ["ladder", "idle", "delay", "memory", "fanout", "policies"];
+const TABLES: [&str; 7] = [
+    "ladder", "idle", "delay", "memory", "fanout", "policies", "whep",
+];
 /// A table that takes longer is given up: what it waits for does not come.
-const TABLE_WITHIN: Duration = Duration::from_secs(240);
+const TABLE_WITHIN: Duration = Duration::from_secs(360);
 /// `fanout` looks for the number of viewers at which a core is full.
 const FANOUT_WITHIN: Duration = Duration::from_secs(600);
 
@@ -65,6 +68,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 "ladder" => ladder::measure().await.map(|report| vec![report]),
                 "idle" => idle::measure().await.map(|report| vec![report]),
                 "delay" => delay::measure().await.map(|report| vec![report]),
+                "whep" => whep::measure().await.map(|report| vec![report]),
                 "memory" => memory::measure().await.map(|report| vec![report]),
                 "fanout" => fanout::measure().await.map(|report| vec![report]),
                 _ => policies::measure().await,

@@ -13,7 +13,7 @@ use hyper_util::{
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
-    process::Child,
+    process::{Child, Command},
     time::{Instant, sleep},
 };
 
@@ -28,6 +28,13 @@ pub(crate) struct Server {
     folder: TempDir,
 }
 
+/// A server on one core.
+pub(crate) struct Pinned {
+    pub(crate) core: usize,
+    /// Besides the ports.
+    pub(crate) config: String,
+}
+
 impl Server {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         Self::start_with("").await
@@ -35,12 +42,27 @@ impl Server {
 
     /// The same with more of a configuration.
     pub(crate) async fn start_with(more: &str) -> anyhow::Result<Self> {
+        Self::launch(process::command(process::server()?), more).await
+    }
+
+    /// The same, pinned to a core.
+    pub(crate) async fn start_pinned(pinned: &Pinned) -> anyhow::Result<Self> {
+        // It becomes the server, whose process has the same number.
+        let mut command = process::command("taskset");
+        command
+            .args(["-c", &pinned.core.to_string()])
+            .arg(process::server()?);
+        Self::launch(command, &pinned.config).await
+    }
+
+    async fn launch(mut command: Command, config: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
-        let config = "[http]\nlisten = \"127.0.0.1:0\"\n[webrtc]\nudp_listen = \"127.0.0.1:0\"\n";
-        fs::write(at("bench.toml"), format!("{config}{more}"))?;
-        let mut child = process::command(process::server()?)
+        fs::write(at("bench.toml"), config)?;
+        let mut child = command
             .args(["serve", "--config", "bench.toml"])
+            .args(["--set", "http.listen=127.0.0.1:0"])
+            .args(["--set", "webrtc.udp_listen=127.0.0.1:0"])
             .current_dir(folder.path())
             .env("LOCKGATE_READY_FILE", at("ready.json"))
             .stdout(Stdio::null())
@@ -123,6 +145,14 @@ impl Server {
         let body = body.collect().await?.to_bytes();
         let body = String::from_utf8_lossy(&body).into_owned();
         Ok((head.status, location, body))
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    pub(crate) fn token(&self) -> &str {
+        &self.token
     }
 
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {

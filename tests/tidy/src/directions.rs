@@ -22,7 +22,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("transport", &["broadcast", "media", "ports"]),
     ("session", &["broadcast", "hls", "media", "policy", "ports"]),
     ("web", &[]),
-    ("check", &[]),
+    ("check", &["fetch"]),
     ("load", &["fetch"]),
     ("api", &["fetch", "media", "ports", "session", "web"]),
     (
@@ -56,7 +56,6 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
         "tests-bench",
         &[
             "broadcast",
-            "load",
             "media",
             "policy",
             "policy-luau",
