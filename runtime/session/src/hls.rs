@@ -91,9 +91,8 @@ impl Hls {
         let complete = |packager: &Packager| {
             let playlist = packager.multivariant();
             let tracks = shared.broadcast.tracks();
-            let video = tracks
-                .iter()
-                .filter(|track| is_packageable(track) && track.format().video().is_some());
+            let video = packageable(tracks)
+                .filter(|track| track.format().video().is_some());
             let listed = playlist.variants.len();
             (listed > 0 && listed >= video.count()).then_some(playlist)
         };
@@ -193,12 +192,7 @@ impl Shared {
     }
 
     fn reconcile(self: &Arc<Self>, pumps: &mut HashMap<TrackId, Task>) {
-        let tracks: Vec<Track> = self
-            .broadcast
-            .tracks()
-            .into_iter()
-            .filter(is_packageable)
-            .collect();
+        let tracks: Vec<Track> = packageable(self.broadcast.tracks()).collect();
         pumps.retain(|id, pump| {
             let there = tracks.iter().any(|track| track.id() == id) && !pump.is_finished();
             if !there {
@@ -252,6 +246,26 @@ impl Shared {
             self.progress.send_replace(());
         }
     }
+}
+
+/// The tracks that HLS offers. A rung that only stands in for a source with B-frames, where that cannot be sent over
+/// WebRTC, is none of them: HLS has the source.
+fn packageable(tracks: Vec<Track>) -> impl Iterator<Item = Track> {
+    let pixels = |track: &Track| {
+        let format = track.format();
+        let video = format.video()?;
+        Some((u64::from(video.width) * u64::from(video.height), video.reordered))
+    };
+    let source = tracks
+        .iter()
+        .filter(|track| track.role() == Role::Passthrough)
+        .filter_map(pixels)
+        .find_map(|(pixels, reordered)| reordered.then_some(pixels));
+    tracks.into_iter().filter(move |track| {
+        let stands_in = track.role() == Role::Rung
+            && source.is_some_and(|source| pixels(track).is_some_and(|(size, _)| size >= source));
+        is_packageable(track) && !stands_in
+    })
 }
 
 /// HLS carries what has regular keyframes, in H.264, and AAC.

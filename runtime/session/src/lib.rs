@@ -13,6 +13,8 @@ mod events;
 mod hls;
 mod id;
 mod info;
+mod publish;
+mod publisher;
 mod stream;
 mod streams;
 mod viewer;
@@ -33,5 +35,6 @@ pub use lockgate_policy::{
     breaker::BreakerState,
     slot::{Counters, Level, Total},
 };
+pub use publisher::Principal;
 pub use streams::{Config, HlsOf, Joined, LadderConfig, Streams};
 pub use viewer::{Judged, Verdict};

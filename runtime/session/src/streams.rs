@@ -14,7 +14,7 @@ use lockgate_policy::{
 };
 use lockgate_ports::{
     Peer, Selection, Signaller, Transcode, Transcoder, ViewerFeed,
-    task::{Task, own},
+    task::Task,
     transcoder::{Input, Job, Plan, Planner, Settings, SourceInfo},
 };
 use tokio::sync::watch;
@@ -22,14 +22,16 @@ use tokio::sync::watch;
 use crate::{
     Error, Hls, HlsConfig, SessionId, StreamInfo, ViewerInfo,
     desk::{About, Desk},
-    stream::{Ended, Origin, Stream},
+    publish::Reserved,
+    publisher::Origin,
+    stream::{Ended, Stream},
     viewer::{Verdict, Viewer},
 };
 
 /// Everything that is live. Cheap to clone; all clones are the same.
 #[derive(Clone)]
 pub struct Streams {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 /// What the operator chose.
@@ -45,6 +47,8 @@ pub struct Config {
     pub viewers_max: usize,
     /// Most that pictures are delayed at WebRTC viewers so that less is lost; zero never delays them.
     pub playout_delay_max: Duration,
+    /// How long the broadcast of a publisher that was cut waits for it to come back; zero ends it at once.
+    pub resume: Duration,
     /// How long the last playlists of an ended broadcast stay, so that players come to its end.
     pub linger: Duration,
 }
@@ -73,21 +77,21 @@ pub struct Joined {
     pub ice_tag: String,
 }
 
-struct Inner {
-    config: Config,
+pub(crate) struct Inner {
+    pub(crate) config: Config,
     desk: Desk,
-    signaller: Arc<dyn Signaller>,
+    pub(crate) signaller: Arc<dyn Signaller>,
     transcoder: Arc<dyn Transcoder>,
     live: Mutex<Live>,
 }
 
 #[derive(Default)]
-struct Live {
-    streams: HashMap<BroadcastName, Slot>,
-    closing: bool,
+pub(crate) struct Live {
+    pub(crate) streams: HashMap<BroadcastName, Slot>,
+    pub(crate) closing: bool,
 }
 
-enum Slot {
+pub(crate) enum Slot {
     /// A publisher is being taken in under this name.
     Reserved,
     /// The stream, with the task that tends it.
@@ -116,38 +120,13 @@ impl Streams {
         }
     }
 
-    /// Takes in a WebRTC publisher (WHIP) under a free name.
-    pub async fn publish(&self, name: BroadcastName, offer: String) -> Result<Joined, Error> {
-        let reserved = self.reserve(name.clone())?;
-        let broadcast = Broadcast::new(name, Timeline::now(), Limits::default());
-        let accepted = self
-            .inner
-            .signaller
-            .publish(offer, broadcast.clone())
-            .await?;
-        let ladder = self.start_ladder(Input::Peer, &broadcast)?;
-        let session = SessionId::random();
-        let joined = Joined {
-            session,
-            answer: accepted.answer,
-            ice_tag: accepted.peer.ice_tag(),
-        };
-        tracing::info!(broadcast = %broadcast.name(), %session, "a publisher was taken in");
-        let origin = Origin::Peer {
-            id: session,
-            peer: accepted.peer,
-        };
-        reserved.fill(self.stream(broadcast, origin, ladder))?;
-        Ok(joined)
-    }
-
     /// Starts a broadcast from the demo generator or a URL.
     pub fn add_source(&self, name: BroadcastName, input: Input) -> Result<(), Error> {
-        let reserved = self.reserve(name.clone())?;
+        let reserved: Reserved = self.reserve(name.clone())?;
         let broadcast = Broadcast::new(name, Timeline::now(), Limits::default());
         let origin = match &input {
             Input::Demo { .. } => Origin::Demo,
-            Input::Url { .. } | Input::Peer => Origin::Url,
+            Input::Url { .. } | Input::Peer | Input::Stream => Origin::Url,
         };
         let ladder = self.start_ladder(input, &broadcast)?;
         reserved.fill(self.stream(broadcast, origin, ladder))
@@ -199,26 +178,9 @@ impl Streams {
         Ok(joined)
     }
 
-    /// The peer of a publishing session.
-    pub fn publisher(
-        &self,
-        name: &BroadcastName,
-        session: SessionId,
-    ) -> Result<Arc<dyn Peer>, Error> {
-        Ok(Arc::clone(self.live(name)?.publisher(session)?))
-    }
-
     /// The peer of a viewing session.
     pub fn viewer(&self, name: &BroadcastName, session: SessionId) -> Result<Arc<dyn Peer>, Error> {
         Ok(Arc::clone(&self.live(name)?.viewer(session)?.peer))
-    }
-
-    /// Ends a publishing session, and with it the broadcast.
-    pub fn unpublish(&self, name: &BroadcastName, session: SessionId) -> Result<(), Error> {
-        let stream = self.live(name)?;
-        stream.publisher(session)?;
-        stream.end(Ended::Over);
-        Ok(())
     }
 
     /// Ends a viewing session.
@@ -328,7 +290,7 @@ impl Streams {
         self.lock().streams.clear();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Live> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Live> {
         self.inner
             .live
             .lock()
@@ -350,25 +312,7 @@ impl Streams {
         }
     }
 
-    fn reserve(&self, name: BroadcastName) -> Result<Reserved, Error> {
-        let mut live = self.lock();
-        if live.closing {
-            return Err(Error::ShuttingDown);
-        }
-        match live.streams.get(&name) {
-            Some(Slot::Taken(stream, _)) if stream.is_ended() => {}
-            Some(_) => return Err(Error::NameTaken(name)),
-            None => {}
-        }
-        live.streams.insert(name.clone(), Slot::Reserved);
-        Ok(Reserved {
-            streams: self.clone(),
-            name,
-            filled: false,
-        })
-    }
-
-    fn start_ladder(
+    pub(crate) fn start_ladder(
         &self,
         input: Input,
         broadcast: &Broadcast,
@@ -382,7 +326,7 @@ impl Streams {
         Ok(self.inner.transcoder.start(job, broadcast.clone())?)
     }
 
-    fn stream(
+    pub(crate) fn stream(
         &self,
         broadcast: Broadcast,
         origin: Origin,
@@ -400,7 +344,7 @@ impl Streams {
     }
 
     /// Tends a stream to its end, leaves its last playlists for a while, then forgets it.
-    async fn tend(self, stream: Arc<Stream>) {
+    pub(crate) async fn tend(self, stream: Arc<Stream>) {
         stream.tend().await;
         tokio::time::sleep(self.inner.config.linger).await;
         let mut live = self.lock();
@@ -419,38 +363,6 @@ impl std::ops::Deref for HlsOf {
 
     fn deref(&self) -> &Hls {
         &self.0.hls
-    }
-}
-
-/// A name kept free for a publisher that is being taken in; given back when that fails.
-struct Reserved {
-    streams: Streams,
-    name: BroadcastName,
-    filled: bool,
-}
-
-impl Reserved {
-    fn fill(mut self, stream: Arc<Stream>) -> Result<(), Error> {
-        let mut live = self.streams.lock();
-        if live.closing {
-            stream.end(Ended::ServerStops);
-            return Err(Error::ShuttingDown);
-        }
-        let tender = own(self.streams.clone().tend(Arc::clone(&stream)));
-        live.streams
-            .insert(self.name.clone(), Slot::Taken(stream, tender));
-        drop(live);
-        self.filled = true;
-        Ok(())
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        let mut live = self.streams.lock();
-        if !self.filled && matches!(live.streams.get(&self.name), Some(Slot::Reserved)) {
-            live.streams.remove(&self.name);
-        }
     }
 }
 
@@ -517,8 +429,7 @@ fn plan(
     let regular = video
         .gop_max_s
         .is_some_and(|gop| gop <= f64::from(gop_s) + 0.1);
-    let passable =
-        ladder.passthrough && !from_peer && video.codec == "h264" && !video.b_frames && regular;
+    let passable = ladder.passthrough && !from_peer && video.codec == "h264" && regular;
     column::append(
         &mut batch.rows,
         column::SOURCE,
@@ -563,6 +474,17 @@ fn plan(
             Plan::default()
         }
     };
+    let mut plan = plan;
+    if plan.passthrough && video.b_frames {
+        // What HLS is passed, viewers over WebRTC cannot be sent: they get a rung of that size in its place, which
+        // costs nothing as long as there are none.
+        let fits = |rung: &&Rung| !(rung.width > video.width && rung.height > video.height);
+        if let Some(top) = rungs.iter().rev().find(fits)
+            && !plan.rungs.iter().any(|rung| rung.name == top.name)
+        {
+            plan.rungs.insert(0, top.clone());
+        }
+    }
     if plan.rungs.is_empty() && !plan.passthrough {
         // A policy that encodes nothing would leave HLS without anything: the lowest rung is always worth it.
         return Plan {

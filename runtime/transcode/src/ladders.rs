@@ -5,13 +5,15 @@ use std::{ffi::OsString, path::PathBuf, sync::Arc};
 use lockgate_broadcast::{Broadcast, TrackTaken};
 use lockgate_media::TrackId;
 use lockgate_ports::{
-    Transcode, TranscodeError, Transcoder,
+    Feed, Transcode, TranscodeError, Transcoder,
     task::{self, Task},
     transcoder::{Input, Job, Status},
 };
 use tokio::sync::watch;
 
-use crate::{supervise::Supervisor, tracks::Tracks, worker_process::Worker};
+use crate::{
+    feeder::{Feeder, Slot},
+    supervise::Supervisor, tracks::Tracks, worker_process::Worker};
 
 /// How worker processes are started.
 #[derive(Debug, Clone)]
@@ -62,15 +64,18 @@ impl Transcoder for Ladders {
         let first = Worker::spawn(&self.config)
             .map_err(|error| TranscodeError::Spawn(error.to_string()))?;
         let status = Arc::new(watch::Sender::new(Status::default()));
+        let slot = Arc::new(Slot::default());
         let supervisor = Supervisor {
             config: self.config.clone(),
             job,
             tracks: Tracks::new(broadcast.clone()),
             broadcast,
             status: Arc::clone(&status),
+            feeder: Feeder::new(Arc::clone(&slot)),
         };
         Ok(Arc::new(Running {
             status,
+            slot,
             _task: task::own(supervisor.run(first)),
         }))
     }
@@ -79,11 +84,16 @@ impl Transcoder for Ladders {
 /// A ladder under way. Dropping it ends the task, which takes the worker and the tracks with it.
 struct Running {
     status: Arc<watch::Sender<Status>>,
+    slot: Arc<Slot>,
     _task: Task,
 }
 
 impl Transcode for Running {
     fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
+    }
+
+    fn feed(&self, feed: Feed) {
+        self.slot.put(feed);
     }
 }

@@ -17,9 +17,11 @@ use lockgate_ports::transcoder::Input;
 use crate::{
     demo, file,
     meter::Meter,
+    open::Place,
     out::{Message, Out},
     peer,
     pipeline::{Desk, Inbound, Pipeline, Switchboard, WorkError},
+    stream::Pipe,
     wire::{self, Frame, Frames, SOURCE, Start, ToParent, ToWorker},
 };
 
@@ -42,8 +44,10 @@ fn serve() -> io::Result<()> {
     let (out, messages) = Out::new();
     let switchboard = Arc::new(Switchboard::default());
     let (to_media, inbound) = sync_channel(INBOUND_LEN);
+    let stream = Pipe::default();
     let desk = Desk {
         inbound,
+        stream: stream.clone(),
         switchboard: Arc::clone(&switchboard),
         out: out.clone(),
     };
@@ -51,7 +55,7 @@ fn serve() -> io::Result<()> {
     let at_reader = Arc::clone(&switchboard);
     let complaints = out.clone();
     spawn("read", move || {
-        if let Err(error) = read(socket, &at_reader, &to_media, &complaints) {
+        if let Err(error) = read(socket, &at_reader, (&to_media, &stream), &complaints) {
             complain(&format!("the parent cannot be understood: {error}"));
         }
         end_process();
@@ -84,6 +88,7 @@ fn media(desk: &Desk) {
     match outcome {
         Ok(()) => desk.out.end(),
         Err(WorkError::Alone) => {}
+        Err(WorkError::Changed(text)) => desk.out.replan(text),
         Err(error) => desk.out.fail(error.to_string(), error.is_hopeless()),
     }
 }
@@ -102,8 +107,12 @@ pub(crate) fn drive(desk: &Desk, start: &Start, frames_max: Option<u64>) -> Resu
             pipeline.finish();
             Ok(())
         }
-        Input::Url { url, looped } => file::run(desk, start, url, *looped),
+        Input::Url { url, looped } => file::run(desk, start, &Place::Url(url), *looped),
         Input::Peer => peer::run(desk, start),
+        Input::Stream => {
+            let container = start.container.as_deref().unwrap_or_default();
+            file::run(desk, start, &Place::Stream(&desk.stream, container), false)
+        }
     }
 }
 
@@ -111,7 +120,7 @@ pub(crate) fn drive(desk: &Desk, start: &Start, frames_max: Option<u64>) -> Resu
 fn read(
     mut socket: UnixStream,
     switchboard: &Switchboard,
-    to_media: &SyncSender<Inbound>,
+    (to_media, stream): (&SyncSender<Inbound>, &Pipe),
     out: &Out,
 ) -> Result<(), wire::WireError> {
     let mut frames = Frames::default();
@@ -120,6 +129,8 @@ fn read(
     loop {
         while let Some(frame) = frames.next::<ToWorker>()? {
             match frame {
+                Frame::Bytes(piece) => stream.push(piece),
+                Frame::Control(ToWorker::StreamEnd) => stream.end(),
                 Frame::Control(message) => {
                     switchboard.apply(&message);
                     // Never full of these: there are a handful in a worker's life, and units leave room for them.

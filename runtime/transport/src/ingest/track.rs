@@ -86,6 +86,7 @@ pub(super) fn video_format(codec: VideoCodec, keyframe: &Bytes) -> Option<VideoF
         frame_rate: None,
         bitrate_bps: None,
         parameter_sets: None,
+        reordered: false,
     };
     match codec {
         VideoCodec::H264 => {
