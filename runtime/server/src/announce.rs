@@ -8,9 +8,12 @@ use std::{
 
 use lockgate_media::BroadcastName;
 
+use crate::ingest::Addresses;
+
 pub(crate) struct Announcement<'a> {
     pub(crate) http: SocketAddr,
     pub(crate) udp: SocketAddr,
+    pub(crate) ingest: Addresses,
     pub(crate) token: &'a str,
     pub(crate) broadcasts: &'a [BroadcastName],
 }
@@ -36,6 +39,10 @@ impl Announcement<'_> {
             "\n  publish your own (OBS: Service WHIP; browser: {base}/studio)"
         )?;
         writeln!(out, "    WHIP      {base}/whip/live")?;
+        if let Some(rtmp) = self.ingest.rtmp {
+            let base = url("rtmp", rtmp);
+            writeln!(out, "    RTMP      {base}/live   key: live?token=TOKEN")?;
+        }
         writeln!(out, "    token     {}", self.token)?;
         writeln!(out, "    watch     {base}/watch/live")?;
         writeln!(out, "    HLS       {base}/hls/live/playlist.m3u8\n")?;
@@ -47,6 +54,7 @@ impl Announcement<'_> {
         let ready = serde_json::json!({
             "http": base_url(self.http),
             "udp": self.udp.to_string(),
+            "rtmp": self.ingest.rtmp.map(|address| url("rtmp", address)),
             "token": self.token,
             "pid": std::process::id(),
         });
@@ -58,9 +66,13 @@ impl Announcement<'_> {
 
 /// A URL that works on this machine: an unspecified address is reached by its loopback name.
 fn base_url(listen: SocketAddr) -> String {
+    url("http", listen)
+}
+
+fn url(scheme: &str, listen: SocketAddr) -> String {
     match listen.ip() {
-        ip if ip.is_unspecified() => format!("http://localhost:{}", listen.port()),
-        IpAddr::V4(ip) => format!("http://{ip}:{}", listen.port()),
-        IpAddr::V6(ip) => format!("http://[{ip}]:{}", listen.port()),
+        ip if ip.is_unspecified() => format!("{scheme}://localhost:{}", listen.port()),
+        IpAddr::V4(ip) => format!("{scheme}://{ip}:{}", listen.port()),
+        IpAddr::V6(ip) => format!("{scheme}://[{ip}]:{}", listen.port()),
     }
 }

@@ -7,6 +7,7 @@ mod announce;
 mod check;
 pub mod cli;
 pub mod config;
+mod ingest;
 mod policies;
 mod policy;
 mod secret;

@@ -3,11 +3,13 @@
 use std::{num::NonZero, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use lockgate_api::{Account, App, Door, IceServer, Listener, Scope, Scopes, token};
+use lockgate_api::{
+    Account, App, Door, IceServer, Listener, Scope, Scopes, StreamGate, token,
+};
 use lockgate_fetch::Fetcher;
 use lockgate_media::BroadcastName;
 use lockgate_ports::{
-    Records,
+    Gate, Records,
     task::Task,
     transcoder::{Input, Settings},
 };
@@ -20,7 +22,7 @@ use crate::{
     Config,
     announce::Announcement,
     cli::unix_now,
-    config,
+    config, ingest,
     policies::{self, Policies},
     secret::secret,
 };
@@ -30,6 +32,8 @@ pub struct Server {
     listener: Listener,
     app: App,
     _watch: Task,
+    /// The ports for RTMP and SRT.
+    publishers: Vec<Task>,
 }
 
 impl Server {
@@ -53,6 +57,8 @@ impl Server {
         .await
         .context("change webrtc.udp_listen, or end the program that has the port")?;
         let udp = transport.local_addr();
+        let ports = ingest::Ports::bind(&config).await?;
+        let addresses = ports.addresses()?;
         let workers = lockgate_transcode::Config::this_program()
             .context("the program file cannot be found")?;
         let transcoder = lockgate_transcode::Ladders::new(workers);
@@ -103,9 +109,18 @@ impl Server {
             .filter_map(|scope| scope.parse::<Scope>().ok())
             .collect();
         let token = token::mint(&secret, &Scopes::new(all), TOKEN_TTL, unix_now())?;
+        let door = Arc::new(Door::new(
+            secret,
+            Scopes::new(config.auth.anonymous.clone()),
+            desk.clone(),
+            fetcher,
+        ));
+        let gate: Arc<dyn Gate> = Arc::new(StreamGate::new(streams.clone(), Arc::clone(&door)));
+        let publishers = ports.serve(&gate);
         let announcement = Announcement {
             http: listener.local_addr()?,
             udp,
+            ingest: addresses,
             token: &token,
             broadcasts: &broadcasts,
         };
@@ -117,12 +132,6 @@ impl Server {
                 .write(Path::new(&path))
                 .context("LOCKGATE_READY_FILE cannot be written")?;
         }
-        let door = Door::new(
-            secret,
-            Scopes::new(config.auth.anonymous.clone()),
-            desk.clone(),
-            fetcher,
-        );
         let ice_servers = config.webrtc.ice_servers.iter().map(ice_server).collect();
         Ok(Self {
             listener,
@@ -130,11 +139,12 @@ impl Server {
                 streams,
                 desk,
                 policies: policies.store(),
-                door: Arc::new(door),
+                door,
                 ice_servers,
                 metrics: config.http.metrics,
             },
             _watch: policies.watch(),
+            publishers,
         })
     }
 
@@ -143,6 +153,7 @@ impl Server {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let (streams, desk) = (self.app.streams.clone(), self.app.desk.clone());
+        let publishers = self.publishers;
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -151,6 +162,7 @@ impl Server {
             tracing::info!("going down: ending what is live");
             desk.end_follows();
             streams.shut_down();
+            drop(publishers);
         };
         self.listener
             .serve(lockgate_api::router(self.app), stop)
@@ -193,6 +205,7 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
         },
         viewers_max: config.webrtc.viewers_max,
         playout_delay_max: Duration::from_millis(config.webrtc.playout_delay_max_ms),
+        resume: Duration::from_secs(config.ingest.resume_s),
         linger: Duration::from_secs(30),
     }
 }

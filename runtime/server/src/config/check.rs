@@ -77,6 +77,15 @@ impl Config {
             0.0,
             10_000.0,
         )?;
+        within("ingest.resume_s", self.ingest.resume_s as f64, 0.0, 300.0)?;
+        let rtmp = &self.ingest.rtmp;
+        within("ingest.rtmp.silence_s", rtmp.silence_s as f64, 1.0, 300.0)?;
+        within(
+            "ingest.rtmp.connections_max",
+            rtmp.connections_max as f64,
+            1.0,
+            1e5,
+        )?;
         self.check_rungs()?;
         self.check_parameters()?;
         let mut names = HashSet::new();

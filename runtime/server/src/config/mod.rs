@@ -95,10 +95,27 @@ pub struct IceServer {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ingest {
+    /// How long the broadcast of a publisher that was cut waits for it to come back, in s, 0 to 300; 0 ends it at once.
+    pub resume_s: u64,
+    /// Publishers over RTMP.
+    pub rtmp: Rtmp,
     /// URL protocols that FFmpeg may use.
     pub protocols: Vec<String>,
     /// Files and URLs served as broadcasts.
     pub source: Vec<Source>,
+}
+
+/// Publishers over RTMP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rtmp {
+    /// Address and TCP port; without it nobody can publish over RTMP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Most connections at a time; further ones wait in the kernel's backlog.
+    pub connections_max: usize,
+    /// How long a publisher may be silent before it is taken to be gone, in s, 1 to 300.
+    pub silence_s: u64,
 }
 
 /// A file or URL served as a broadcast.
@@ -280,8 +297,20 @@ impl Default for Ingest {
             "file", "http", "https", "tcp", "tls", "crypto", "rtmp", "rtsp", "rtp", "udp", "srt",
         ];
         Self {
+            resume_s: 10,
+            rtmp: Rtmp::default(),
             protocols: protocols.map(str::to_owned).to_vec(),
             source: Vec::new(),
+        }
+    }
+}
+
+impl Default for Rtmp {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            connections_max: 256,
+            silence_s: 15,
         }
     }
 }
