@@ -86,7 +86,13 @@ impl Feeder {
         while let Some(feed) = &mut self.feed {
             let piece = tokio::select! {
                 piece = feed.pieces.recv() => piece,
-                () = self.slot.came.notified() => None,
+                () = self.slot.came.notified() => {
+                    // It may tell of this one.
+                    if self.slot.lock().is_none() {
+                        continue;
+                    }
+                    None
+                }
             };
             let bytes = match piece {
                 None => {
