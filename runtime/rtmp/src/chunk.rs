@@ -278,14 +278,14 @@ mod tests {
     fn long_times_are_repeated_before_each_chunk_or_not() {
         let time = [1, 0, 0, 0];
         for repeats in [true, false] {
-            let mut bytes = vec![4, 0xff, 0xff, 0xff, 0, 0, 130, 9, 1, 0, 0, 0];
+            let mut bytes = vec![4, 0xff, 0xff, 0xff, 0, 0, 140, 9, 1, 0, 0, 0];
             bytes.extend(time);
             bytes.extend([7; 128]);
             bytes.push(0xc4);
             if repeats {
                 bytes.extend(time);
             }
-            bytes.extend([7; 2]);
+            bytes.extend([7; 12]);
             let messages = all(&mut Reader::default(), &bytes, 5);
             assert_eq!(messages[0].timestamp, 0x0100_0000);
             assert!(messages[0].payload.iter().all(|byte| *byte == 7));

@@ -43,6 +43,10 @@ impl Announcement<'_> {
             let base = url("rtmp", rtmp);
             writeln!(out, "    RTMP      {base}/live   key: live?token=TOKEN")?;
         }
+        if let Some(srt) = self.ingest.srt {
+            let base = url("srt", srt);
+            writeln!(out, "    SRT       {base}   streamid: publish:live?token=TOKEN")?;
+        }
         writeln!(out, "    token     {}", self.token)?;
         writeln!(out, "    watch     {base}/watch/live")?;
         writeln!(out, "    HLS       {base}/hls/live/playlist.m3u8\n")?;
@@ -55,6 +59,7 @@ impl Announcement<'_> {
             "http": base_url(self.http),
             "udp": self.udp.to_string(),
             "rtmp": self.ingest.rtmp.map(|address| url("rtmp", address)),
+            "srt": self.ingest.srt.map(|address| url("srt", address)),
             "token": self.token,
             "pid": std::process::id(),
         });

@@ -479,7 +479,7 @@ fn plan(
         // What HLS is passed, viewers over WebRTC cannot be sent: they get a rung of that size in its place, which
         // costs nothing as long as there are none.
         let fits = |rung: &&Rung| !(rung.width > video.width && rung.height > video.height);
-        if let Some(top) = rungs.iter().rev().find(fits)
+        if let Some(top) = rungs.iter().rev().find(fits).or(rungs.first())
             && !plan.rungs.iter().any(|rung| rung.name == top.name)
         {
             plan.rungs.insert(0, top.clone());

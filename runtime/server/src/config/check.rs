@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use lockgate_policy::{builtin, schema};
 
-use super::{Config, IceServer};
+use super::{Config, IceServer, Ingest};
 
 impl Config {
     /// The first thing that is wrong, as `section.key: what and what to do`.
@@ -77,15 +77,7 @@ impl Config {
             0.0,
             10_000.0,
         )?;
-        within("ingest.resume_s", self.ingest.resume_s as f64, 0.0, 300.0)?;
-        let rtmp = &self.ingest.rtmp;
-        within("ingest.rtmp.silence_s", rtmp.silence_s as f64, 1.0, 300.0)?;
-        within(
-            "ingest.rtmp.connections_max",
-            rtmp.connections_max as f64,
-            1.0,
-            1e5,
-        )?;
+        self.check_ingest()?;
         self.check_rungs()?;
         self.check_parameters()?;
         let mut names = HashSet::new();
@@ -124,6 +116,33 @@ impl Config {
             })?;
         }
         Ok(())
+    }
+
+    fn check_ingest(&self) -> Result<(), String> {
+        let Ingest {
+            resume_s,
+            rtmp,
+            srt,
+            ..
+        } = &self.ingest;
+        for (key, value, low, high) in [
+            ("resume_s", *resume_s, 0, 300),
+            ("rtmp.silence_s", rtmp.silence_s, 1, 300),
+            ("rtmp.connections_max", rtmp.connections_max as u64, 1, 100_000),
+            ("srt.silence_s", srt.silence_s, 1, 300),
+            ("srt.connections_max", srt.connections_max as u64, 1, 100_000),
+            ("srt.latency_ms", srt.latency_ms, 20, 8_000),
+        ] {
+            if !(low..=high).contains(&value) {
+                return Err(format!("ingest.{key}: {value} is not within {low} to {high}"));
+            }
+        }
+        match &srt.passphrase {
+            Some(passphrase) if !(10..=79).contains(&passphrase.len()) => Err(
+                "ingest.srt.passphrase: SRT takes 10 to 79 bytes; `openssl rand -base64 24` makes a good one".to_owned(),
+            ),
+            _ => Ok(()),
+        }
     }
 
     fn check_rungs(&self) -> Result<(), String> {
