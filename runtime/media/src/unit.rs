@@ -9,6 +9,8 @@ use bytes::Bytes;
 /// `data` is in the form the whole house agrees on:
 /// - H.264: Annex B with four-byte start codes, no access unit delimiter, SPS and PPS in front of every IDR;
 /// - VP8: the frame as RFC 6386 has it, without the RTP payload descriptor;
+/// - VP9: the frame, or a superframe with its index where there are spatial layers;
+/// - AV1: the OBUs of a temporal unit, each with its size, without temporal delimiter;
 /// - AAC: one raw frame (no ADTS header); Opus: one packet.
 ///
 /// Units of a track come in decoding order. `pts_90k` rises strictly for audio and for video without B-frames.

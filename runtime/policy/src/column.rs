@@ -77,7 +77,7 @@ pub const RUNG: &[Column] = &[
     one("width", "in pixels"),
     one("height", "in pixels"),
     one("fps", "frames a second"),
-    one("codec", "0 H.264, 1 VP8"),
+    one("codec", "0 H.264, 1 VP8, 2 VP9, 3 AV1"),
     one("active", "1 while it is encoded"),
     one("next_keyframe_ms", "until its next keyframe"),
     one("next_bytes", "size of its next segment, as far as known"),

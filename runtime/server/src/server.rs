@@ -46,17 +46,27 @@ impl Server {
             .await
             .context("change http.listen or PORT, or end the program that has the port")?;
         let transport = Transport::bind(lockgate_transport::Config {
-            udp_listen: config.webrtc.udp_listen,
+            udp_listen: config.webrtc.udp_listen.addresses().to_vec().into(),
+            tcp_listen: (config.webrtc.tcp_listen.as_ref())
+                .map(|listen| listen.addresses().to_vec().into()),
             public_addresses: config.webrtc.public_addresses.clone(),
+            stun_server: config.webrtc.stun_server.clone(),
+            private_addresses: config.webrtc.private_addresses,
             // Who looks at a demo mostly sits at this machine, with a network or without.
             advertise_loopback: demo,
             peers_max: config.webrtc.peers_max,
+            connect_max: Duration::from_secs(config.webrtc.connect_s),
             silence_max: Duration::from_secs(config.webrtc.silence_s),
             ..lockgate_transport::Config::default()
         })
         .await
-        .context("change webrtc.udp_listen, or end the program that has the port")?;
-        let udp = transport.local_addr();
+        .context(
+            "change webrtc.udp_listen (and webrtc.tcp_listen, if it is set), or end the program that has the port",
+        )?;
+        let (udp, tcp) = (
+            transport.udp_addresses().to_vec(),
+            transport.tcp_addresses().to_vec(),
+        );
         let ports = ingest::Ports::bind(&config).await?;
         let addresses = ports.addresses()?;
         let workers = lockgate_transcode::Config::this_program()
@@ -72,13 +82,14 @@ impl Server {
         let folder = config.store.path.clone();
         let records: Arc<dyn Records> =
             Arc::new(tokio::task::spawn_blocking(move || Store::open(&folder)).await??);
-        let policies = Policies::start(&config, &desk, records).await?;
+        let policies = Policies::start(&config, &desk, Arc::clone(&records)).await?;
         let streams = Streams::new(
             session_config(&config, demo),
             desk.clone(),
             transport,
             Arc::new(transcoder),
         );
+        streams.remember_in(records);
 
         let mut broadcasts = Vec::new();
         if demo {
@@ -119,7 +130,8 @@ impl Server {
         let publishers = ports.serve(&gate);
         let announcement = Announcement {
             http: listener.local_addr()?,
-            udp,
+            udp: &udp,
+            tcp: &tcp,
             ingest: addresses,
             token: &token,
             broadcasts: &broadcasts,

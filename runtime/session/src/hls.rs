@@ -16,13 +16,16 @@ use lockgate_broadcast::{
 };
 use lockgate_hls::{Packager, Rendition};
 use lockgate_media::{AudioCodec, Format, TrackId, VideoCodec};
-use lockgate_ports::task::{Task, own};
+use lockgate_ports::{
+    Records,
+    task::{Task, own},
+};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, timeout_at},
 };
 
-use crate::Error;
+use crate::{Error, numbers};
 
 /// How HLS is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub struct HlsConfig {
 pub struct Hls {
     shared: Arc<Shared>,
     _tender: Task,
+    /// Writes down the numbers in use, where there are records.
+    _keeper: Option<Task>,
 }
 
 /// A segment or init section.
@@ -64,10 +69,18 @@ struct Shared {
 }
 
 impl Hls {
-    pub(crate) fn start(broadcast: Broadcast, config: HlsConfig) -> Self {
+    pub(crate) fn start(
+        broadcast: Broadcast,
+        config: HlsConfig,
+        records: Option<Arc<dyn Records>>,
+    ) -> Self {
         let started_ms = broadcast.origin().unix_ms();
         let started_s = u32::try_from(started_ms / 1000).unwrap_or(0);
-        let packager = Packager::new(config.segments, started_ms).numbered_from(started_s);
+        let from = numbers::from(records.as_deref(), broadcast.name(), started_s);
+        let keeper =
+            records.map(|records| own(numbers::keep(records, broadcast.name().clone(), from)));
+        let packager = Packager::new(config.segments, started_ms)
+            .numbered_from(from.segment, from.discontinuity);
         let shared = Arc::new(Shared {
             broadcast,
             config,
@@ -81,6 +94,7 @@ impl Hls {
         Self {
             shared,
             _tender: tender,
+            _keeper: keeper,
         }
     }
 

@@ -13,6 +13,7 @@ mod events;
 mod hls;
 mod id;
 mod info;
+mod numbers;
 mod publish;
 mod publisher;
 mod stream;

@@ -113,12 +113,13 @@ impl Stream {
         }
     }
 
-    /// Runs the control step every second and whenever the tracks change or a link gets narrower, until the source is
-    /// over.
+    /// Runs the control step every second and whenever the tracks change, a policy does or a link gets narrower, until the
+    /// source is over.
     pub(crate) async fn tend(&self) {
         let mut tick = tokio::time::interval(control::TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut changes = self.broadcast.changes();
+        let mut policies = self.desk.changes();
         let mut ended = self.ended.subscribe();
         let mut cause = Cause::Tick;
         loop {
@@ -128,6 +129,7 @@ impl Stream {
             tokio::select! {
                 _ = tick.tick() => {}
                 _ = changes.changed() => {}
+                Ok(()) = policies.changed() => {}
                 () = self.congested.notified() => cause = Cause::Congestion,
                 reason = self.source_over() => {
                     tracing::info!(broadcast = %self.name(), reason, "the broadcast is over");

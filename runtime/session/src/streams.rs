@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -13,7 +13,7 @@ use lockgate_policy::{
     engine::{Cause, Mode},
 };
 use lockgate_ports::{
-    Peer, Selection, Signaller, Transcode, Transcoder, ViewerFeed,
+    Peer, Records, Selection, Signaller, Transcode, Transcoder, ViewerFeed,
     task::Task,
     transcoder::{Input, Job, Plan, Planner, Settings, SourceInfo},
 };
@@ -83,6 +83,8 @@ pub(crate) struct Inner {
     pub(crate) signaller: Arc<dyn Signaller>,
     transcoder: Arc<dyn Transcoder>,
     live: Mutex<Live>,
+    /// Where numbers are kept over a restart.
+    records: OnceLock<Arc<dyn Records>>,
 }
 
 #[derive(Default)]
@@ -116,8 +118,14 @@ impl Streams {
                 signaller,
                 transcoder,
                 live: Mutex::default(),
+                records: OnceLock::new(),
             }),
         }
+    }
+
+    /// Lets broadcasts count on from what these records say of earlier ones of their name. To be called before any starts.
+    pub fn remember_in(&self, records: Arc<dyn Records>) {
+        self.inner.records.set(records).ok();
     }
 
     /// Starts a broadcast from the demo generator or a URL.
@@ -332,7 +340,8 @@ impl Streams {
         origin: Origin,
         ladder: Arc<dyn Transcode>,
     ) -> Arc<Stream> {
-        let hls = Hls::start(broadcast.clone(), self.inner.config.hls);
+        let records = self.inner.records.get().cloned();
+        let hls = Hls::start(broadcast.clone(), self.inner.config.hls, records);
         Arc::new(Stream::new(
             broadcast,
             hls,

@@ -31,6 +31,8 @@ use crate::{
     desk::LogConfig,
 };
 
+mod layers;
+
 /// A peer whose link and state the test sets.
 struct FakePeer {
     state: watch::Sender<PeerState>,

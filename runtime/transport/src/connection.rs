@@ -18,7 +18,8 @@ use rtc::{
                 configure_twcc_sender_only,
             },
             media_engine::{
-                MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8, MediaEngine,
+                MIME_TYPE_AV1, MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8,
+                MIME_TYPE_VP9, MediaEngine,
             },
             setting_engine::{SettingEngine, SettingEngineBuilder},
         },
@@ -253,6 +254,8 @@ pub(crate) fn video(offered: &OfferedCodec<VideoCodec>) -> RTCRtpCodecParameters
             mime_type: match offered.codec {
                 VideoCodec::H264 => MIME_TYPE_H264,
                 VideoCodec::Vp8 => MIME_TYPE_VP8,
+                VideoCodec::Vp9 => MIME_TYPE_VP9,
+                VideoCodec::Av1 => MIME_TYPE_AV1,
             }
             .to_owned(),
             clock_rate: 90_000,

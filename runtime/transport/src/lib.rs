@@ -1,4 +1,4 @@
-//! WebRTC for the house: WHIP publishers in, WHEP viewers out, over one UDP port.
+//! WebRTC for the house: WHIP publishers in, WHEP viewers out, over one port.
 //!
 //! This crate implements [`lockgate_ports::Signaller`] on the `webrtc` crate and is the only one that names it; no
 //! type of that crate leaves here. A publisher's RTP becomes access units in the hub ([`ingest`]), and what a viewer
@@ -20,6 +20,6 @@ mod peer;
 mod sdp;
 mod transport;
 
-pub use config::{BindError, Config};
+pub use config::{BindError, Config, Listen, Wire};
 pub use net::Counters;
 pub use transport::Transport;

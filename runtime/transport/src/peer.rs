@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -26,7 +25,7 @@ use webrtc::peer_connection::{PeerConnection, transport::DtlsTransport};
 
 use crate::{
     connection::Connection,
-    net::{Credentials, Mux, Slot},
+    net::{Announced, Credentials, Mux, Slot},
     sdp::{Fragment, Section, restarted},
 };
 
@@ -61,8 +60,8 @@ struct IceSession {
 pub(crate) struct Door {
     pub(crate) mux: Arc<Mux>,
     pub(crate) slot: Arc<Slot>,
-    /// Our addresses, best first.
-    pub(crate) addresses: Vec<IpAddr>,
+    /// Where it reaches us.
+    pub(crate) announced: Arc<Announced>,
     /// What a restart keeps of the answer.
     pub(crate) section: Section,
 }
@@ -156,12 +155,7 @@ impl Peer for Session {
         };
         tracing::debug!("a peer restarts ICE");
         Ok(Patched::Restarted {
-            fragment: restarted(
-                &door.section,
-                &ours,
-                &door.addresses,
-                door.mux.local_addr().port(),
-            ),
+            fragment: restarted(&door.section, &ours, &door.announced.candidates()),
             ice_tag: ice.tag.clone(),
         })
     }

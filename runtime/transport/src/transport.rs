@@ -1,7 +1,7 @@
 //! The transport: where peers are accepted.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -27,22 +27,24 @@ use crate::{
     connection::{Connection, internal, opus, video},
     egress::{self, Egress, Leg, Stream},
     ingest::{self, Ingest},
-    net::{Counters, Mux, advertised},
+    net::{Announced, Bound, Counters, Keeper, Mux, Room, Udp, accept},
     peer::{Door, Session, Shared, random, random_credentials},
     sdp::{Answer, Offer, Purpose, Section, finished},
 };
 
-/// WebRTC for everyone, over one UDP port.
+/// WebRTC for everyone, over one port.
 ///
 /// Dropping it closes the port and ends all peers.
 pub struct Transport {
     core: Arc<Core>,
-    _receive: Task,
+    udp: Vec<SocketAddr>,
+    tcp: Vec<SocketAddr>,
+    _tasks: Vec<Task>,
 }
 
 struct Core {
     mux: Arc<Mux>,
-    addresses: Vec<IpAddr>,
+    announced: Arc<Announced>,
     peers_max: usize,
     connect_max: Duration,
     silence_max: Duration,
@@ -51,30 +53,60 @@ struct Core {
 }
 
 impl Transport {
-    /// Binds the UDP port and starts to receive.
+    /// Binds the sockets and starts to receive.
     pub async fn bind(config: Config) -> Result<Arc<Self>, BindError> {
-        let mux = Mux::bind(config.udp_listen).await?;
-        let local = mux.local_addr();
-        let addresses = advertised(&config, local);
-        tracing::info!(%local, ?addresses, "WebRTC listens");
-        let receiver = Arc::clone(&mux);
-        let receive = own(async move { receiver.receive().await });
+        let Bound {
+            udp,
+            tcp: listeners,
+        } = Bound::new(&config)?;
+        let mux = Mux::new(udp)?;
+        let udp: Vec<SocketAddr> = mux.sockets().iter().map(Udp::local_addr).collect();
+        let mut tasks: Vec<Task> = (0..udp.len())
+            .map(|socket| {
+                let receiver = Arc::clone(&mux);
+                own(async move { receiver.receive(socket).await })
+            })
+            .collect();
+        let room = Arc::<Room>::default();
+        let within = config.connect_max.min(STRANGER_MAX);
+        let mut tcp = Vec::with_capacity(listeners.len());
+        for (address, listener) in listeners {
+            tcp.push(address);
+            let (mux, room) = (Arc::clone(&mux), Arc::clone(&room));
+            tasks.push(own(accept(mux, listener, room, within)));
+        }
+        tracing::info!(?udp, ?tcp, "WebRTC listens");
+        let keeper = Keeper::start(Arc::clone(&mux), tcp.clone(), config.clone()).await;
+        let announced = keeper.announced();
+        tasks.push(own(keeper.run()));
         Ok(Arc::new(Self {
             core: Arc::new(Core {
                 mux,
-                addresses,
+                announced,
                 peers_max: config.peers_max,
                 connect_max: config.connect_max,
                 silence_max: config.silence_max,
                 peers: Mutex::default(),
             }),
-            _receive: receive,
+            udp,
+            tcp,
+            _tasks: tasks,
         }))
     }
 
-    /// The UDP address that is bound.
+    /// The first UDP address that is bound.
     pub fn local_addr(&self) -> SocketAddr {
-        self.core.mux.local_addr()
+        self.udp.first().copied().unwrap_or(NOWHERE)
+    }
+
+    /// The UDP addresses that are bound.
+    pub fn udp_addresses(&self) -> &[SocketAddr] {
+        &self.udp
+    }
+
+    /// The TCP addresses that are bound.
+    pub fn tcp_addresses(&self) -> &[SocketAddr] {
+        &self.tcp
     }
 
     /// How many peers there are, connecting ones included.
@@ -82,12 +114,12 @@ impl Transport {
         self.core.mux.occupancy().0
     }
 
-    /// How many addresses peers were seen at.
+    /// How many ways to peers are known: addresses they were seen at, and their connections.
     pub fn remote_addresses(&self) -> usize {
         self.core.mux.occupancy().1
     }
 
-    /// What happened at the UDP port.
+    /// What happened at the sockets.
     pub fn counters(&self) -> Counters {
         self.core.mux.counters()
     }
@@ -173,7 +205,7 @@ impl Core {
         let (connection, mut events) = self.open(&offer, Purpose::View).await?;
         let base = rand::random();
         // The library makes the name of the media stream the canonical name in the SDP.
-        let cname = random(16);
+        let cname = random(CNAME_LEN);
         let mut video_leg = None;
         if let Some(first) = offer.video.first() {
             let rtx = first.rtx.map(|_| rand::random());
@@ -258,7 +290,7 @@ impl Core {
         let door = Door {
             mux: Arc::clone(&self.mux),
             slot: connection.slot(),
-            addresses: self.addresses.clone(),
+            announced: Arc::clone(&self.announced),
             section: Section::of(&answer),
         };
         let shared = Shared::new(
@@ -285,8 +317,7 @@ impl Core {
         let video: Vec<u8> = offer.video.iter().map(|codec| codec.payload_type).collect();
         finished(&Answer {
             sdp: answer,
-            addresses: &self.addresses,
-            port: self.mux.local_addr().port(),
+            candidates: &self.announced.candidates(),
             video: &video,
             reduced_size: offered.contains("a=rtcp-rsize"),
         })
@@ -328,3 +359,11 @@ fn kinds(offer: &Offer) -> Vec<VideoCodec> {
     kinds.dedup();
     kinds
 }
+
+/// What is said of a socket that is not there.
+const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+/// How long a connection may take to its first check.
+const STRANGER_MAX: Duration = Duration::from_secs(10);
+/// So long that a description of the source (RFC 3550 §6.5) ends without padding: the library writes the number of padded
+/// octets into the last of them, where zeros belong, and readers that look refuse the whole report.
+const CNAME_LEN: usize = 17;

@@ -95,7 +95,7 @@ export interface Rung {
   readonly height: number | undefined;
   /** Frames a second. */
   readonly fps: number | undefined;
-  /** 0 H.264, 1 VP8. */
+  /** 0 H.264, 1 VP8, 2 VP9, 3 AV1. */
   readonly codec: number | undefined;
   /** 1 while it is encoded. */
   readonly active: number | undefined;

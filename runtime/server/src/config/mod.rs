@@ -4,6 +4,7 @@ mod check;
 mod limits;
 mod load;
 mod log;
+mod webrtc;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use limits::PolicyLimits;
 pub use load::{Error, Loader};
 pub use log::{PolicyLog, Record};
+pub use webrtc::{IceServer, Listen, Webrtc};
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -49,46 +51,6 @@ pub struct Http {
     pub connections_max: usize,
     /// Who may read `/metrics`.
     pub metrics: MetricsAccess,
-}
-
-/// WebRTC.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Webrtc {
-    /// Address and UDP port of all media.
-    pub udp_listen: SocketAddr,
-    /// Addresses that peers reach this server at; empty means those of its interfaces.
-    pub public_addresses: Vec<std::net::IpAddr>,
-    /// STUN and TURN servers handed to peers.
-    pub ice_servers: Vec<IceServer>,
-    /// Most WebRTC viewers of one broadcast.
-    pub viewers_max: usize,
-    /// Most WebRTC peers at a time, publishers and viewers together.
-    pub peers_max: usize,
-    /// How long a peer may be silent before its session ends, in s, 1 to 30.
-    pub silence_s: u64,
-    /// Most that viewers are told to delay pictures on a link that needs it, in ms, 0 to 10000; 0 never tells them.
-    pub playout_delay_max_ms: u64,
-}
-
-/// A STUN or TURN server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IceServer {
-    /// `stun:…`, `turn:…` or `turns:…`.
-    pub url: String,
-    /// TURN user name; with a `secret`, what stands in it after its end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// TURN password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credential: Option<String>,
-    /// The secret shared with the TURN server, from which each peer gets a name and password of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
-    /// How long such a name is good for, in s, 60 to 604800; a day if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ttl_s: Option<u64>,
 }
 
 /// Where media comes from, besides publishers.
@@ -293,20 +255,6 @@ impl Default for Http {
             listen: SocketAddr::from(([0, 0, 0, 0], 3000)),
             connections_max: 10_000,
             metrics: MetricsAccess::Token,
-        }
-    }
-}
-
-impl Default for Webrtc {
-    fn default() -> Self {
-        Self {
-            udp_listen: SocketAddr::from(([0, 0, 0, 0], 8189)),
-            public_addresses: Vec::new(),
-            ice_servers: Vec::new(),
-            viewers_max: 2000,
-            peers_max: 10_000,
-            silence_s: 15,
-            playout_delay_max_ms: 500,
         }
     }
 }

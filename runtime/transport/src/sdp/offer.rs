@@ -300,8 +300,8 @@ fn choose(
                 "video",
                 &offered,
                 match purpose {
-                    Purpose::Publish => "H.264 (baseline, main or high) and VP8",
-                    Purpose::View => "H.264 with packetization-mode 1 and VP8",
+                    Purpose::Publish => "H.264 (baseline, main or high), VP8, VP9 (profile 0) and AV1 (main profile)",
+                    Purpose::View => "H.264 with packetization-mode 1, VP8, VP9 (profile 0) and AV1 (main profile)",
                 },
             )
         })?,

@@ -22,6 +22,10 @@ mod restart;
 #[cfg(test)]
 mod squeeze;
 #[cfg(test)]
+mod stun;
+#[cfg(test)]
+mod tcp;
+#[cfg(test)]
 mod units;
 #[cfg(test)]
 mod view;
