@@ -3,6 +3,10 @@
 //! - `demo`      the generated source: real time, ladder, HLS in both containers, aligned over all rungs
 //! - `source`    files: looped, passed through, missing, broken
 //! - `publish`   FFmpeg's WHIP muxer publishes; names are taken and given back
+//! - `ingest`    RTMP and SRT, many publishers on one port each; bad keys and taken names
+//! - `continuity` publishers that are cut and come back, and those that say goodbye; a server that is killed
+//! - `sins`      what sources do wrong, one after the other, and that it plays nevertheless
+//! - `pull`      sources that are fetched: HTTP, HLS, RTSP; that end, and come back
 //! - `worker`    a worker that is killed
 //! - `load`      a ladder that is too much for its machine, and one that nobody watches
 //! - `record`    recordings: a crash, a full disk, the list
@@ -28,20 +32,24 @@ mod author;
 mod bad_policies;
 mod check;
 mod churn;
+mod continuity;
 mod decisions;
 mod demo;
 mod flood;
 mod hostile;
 mod ice_rules;
+mod ingest;
 mod load;
 mod metrics;
 mod network;
-mod peer_rules;
 mod package;
+mod peer_rules;
 mod policies;
 mod publish;
+mod pull;
 mod record;
 mod refused;
+mod sins;
 mod source;
 mod support;
 mod turn;

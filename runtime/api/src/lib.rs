@@ -10,6 +10,7 @@ mod decisions;
 pub mod door;
 mod drain;
 mod extract;
+mod gate;
 mod headers;
 mod hls;
 mod ice_server;
@@ -30,6 +31,7 @@ mod whip;
 
 pub use caller::Caller;
 pub use door::{Door, Grant};
+pub use gate::StreamGate;
 pub use ice_server::{Account, IceServer};
 pub use listen::Listener;
 pub use metrics::Access as MetricsAccess;

@@ -63,6 +63,11 @@ impl Problem {
         self.status
     }
 
+    /// This case in a sentence.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// No credentials were sent where they are needed (RFC 6750 §3: then without an error code).
     pub fn token_wanted() -> Self {
         let detail =
@@ -208,7 +213,7 @@ impl From<Error> for Problem {
         let not_found =
             |title, detail| Self::new(StatusCode::NOT_FOUND, "/problems/not-found", title, detail);
         match error {
-            Error::NameTaken(_) => Self::new(
+            Error::NameTaken(_) | Error::Kept { .. } => Self::new(
                 StatusCode::CONFLICT,
                 "/problems/name-taken",
                 "The name is taken",

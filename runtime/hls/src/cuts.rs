@@ -66,8 +66,9 @@ pub(crate) struct Cuts {
 }
 
 impl Cuts {
-    /// Lets the first segment have this number.
-    pub(crate) fn number_from(&mut self, first: u64) {
+    /// Lets the first segment have this number, and this number of breaks before it.
+    pub(crate) fn number_from(&mut self, first: u64, breaks: u64) {
+        self.breaks_forgotten = self.breaks_forgotten.max(breaks);
         self.number_next = self.number_next.max(first);
     }
 

@@ -54,10 +54,10 @@ impl Packager {
 
     /// Counts segments and initialization sections from `first` instead of 0, so that a broadcast never reuses the names
     /// of an earlier one of the same URL, which caches may still hold. The time of its start in s is such a number:
-    /// segments last at least a second.
+    /// segments last at least a second. Breaks are counted from `discontinuity`.
     #[must_use]
-    pub fn numbered_from(mut self, first: u32) -> Self {
-        self.cuts.number_from(u64::from(first));
+    pub fn numbered_from(mut self, first: u32, discontinuity: u64) -> Self {
+        self.cuts.number_from(u64::from(first), discontinuity);
         self.init_first = first;
         self
     }

@@ -12,6 +12,16 @@ pub enum Error {
     /// Someone is already publishing under this name.
     #[error("a broadcast named {0} is already live")]
     NameTaken(BroadcastName),
+    /// The broadcast's publisher was cut and may still come back.
+    #[error(
+        "the broadcast {broadcast} is kept for its publisher, who was cut; somebody else can have the name in {left_s} s"
+    )]
+    Kept {
+        /// The broadcast.
+        broadcast: BroadcastName,
+        /// How long it is kept, in s.
+        left_s: u64,
+    },
     /// Nobody is publishing under this name.
     #[error("no broadcast named {0} is live")]
     NotLive(BroadcastName),

@@ -16,13 +16,16 @@ use lockgate_broadcast::{
 };
 use lockgate_hls::{Packager, Rendition};
 use lockgate_media::{AudioCodec, Format, TrackId, VideoCodec};
-use lockgate_ports::task::{Task, own};
+use lockgate_ports::{
+    Records,
+    task::{Task, own},
+};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, timeout_at},
 };
 
-use crate::Error;
+use crate::{Error, numbers};
 
 /// How HLS is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,8 @@ pub struct HlsConfig {
 pub struct Hls {
     shared: Arc<Shared>,
     _tender: Task,
+    /// Writes down the numbers in use, where there are records.
+    _keeper: Option<Task>,
 }
 
 /// A segment or init section.
@@ -64,10 +69,18 @@ struct Shared {
 }
 
 impl Hls {
-    pub(crate) fn start(broadcast: Broadcast, config: HlsConfig) -> Self {
+    pub(crate) fn start(
+        broadcast: Broadcast,
+        config: HlsConfig,
+        records: Option<Arc<dyn Records>>,
+    ) -> Self {
         let started_ms = broadcast.origin().unix_ms();
         let started_s = u32::try_from(started_ms / 1000).unwrap_or(0);
-        let packager = Packager::new(config.segments, started_ms).numbered_from(started_s);
+        let from = numbers::from(records.as_deref(), broadcast.name(), started_s);
+        let keeper =
+            records.map(|records| own(numbers::keep(records, broadcast.name().clone(), from)));
+        let packager = Packager::new(config.segments, started_ms)
+            .numbered_from(from.segment, from.discontinuity);
         let shared = Arc::new(Shared {
             broadcast,
             config,
@@ -81,6 +94,7 @@ impl Hls {
         Self {
             shared,
             _tender: tender,
+            _keeper: keeper,
         }
     }
 
@@ -91,9 +105,7 @@ impl Hls {
         let complete = |packager: &Packager| {
             let playlist = packager.multivariant();
             let tracks = shared.broadcast.tracks();
-            let video = tracks
-                .iter()
-                .filter(|track| is_packageable(track) && track.format().video().is_some());
+            let video = packageable(tracks).filter(|track| track.format().video().is_some());
             let listed = playlist.variants.len();
             (listed > 0 && listed >= video.count()).then_some(playlist)
         };
@@ -193,12 +205,7 @@ impl Shared {
     }
 
     fn reconcile(self: &Arc<Self>, pumps: &mut HashMap<TrackId, Task>) {
-        let tracks: Vec<Track> = self
-            .broadcast
-            .tracks()
-            .into_iter()
-            .filter(is_packageable)
-            .collect();
+        let tracks: Vec<Track> = packageable(self.broadcast.tracks()).collect();
         pumps.retain(|id, pump| {
             let there = tracks.iter().any(|track| track.id() == id) && !pump.is_finished();
             if !there {
@@ -262,6 +269,29 @@ impl Shared {
             self.progress.send_replace(());
         }
     }
+}
+
+/// The tracks that HLS offers. A rung that only stands in for a source with B-frames, where that cannot be sent over
+/// WebRTC, is none of them: HLS has the source.
+fn packageable(tracks: Vec<Track>) -> impl Iterator<Item = Track> {
+    let pixels = |track: &Track| {
+        let format = track.format();
+        let video = format.video()?;
+        Some((
+            u64::from(video.width) * u64::from(video.height),
+            video.reordered,
+        ))
+    };
+    let source = tracks
+        .iter()
+        .filter(|track| track.role() == Role::Passthrough)
+        .filter_map(pixels)
+        .find_map(|(pixels, reordered)| reordered.then_some(pixels));
+    tracks.into_iter().filter(move |track| {
+        let stands_in = track.role() == Role::Rung
+            && source.is_some_and(|source| pixels(track).is_some_and(|(size, _)| size >= source));
+        is_packageable(track) && !stands_in
+    })
 }
 
 /// HLS carries what has regular keyframes, in H.264, and AAC.

@@ -15,6 +15,9 @@ mod id;
 mod info;
 mod ladder;
 mod load;
+mod numbers;
+mod publish;
+mod publisher;
 mod record;
 mod stream;
 mod streams;
@@ -38,6 +41,7 @@ pub use lockgate_policy::{
     breaker::BreakerState,
     slot::{Counters, Level, Total},
 };
+pub use publisher::Principal;
 pub use record::{RecordConfig, RecordInfo, RecordState, Recording};
 pub use streams::{Config, HlsOf, Joined, Streams};
 pub use viewer::{Judged, Verdict};

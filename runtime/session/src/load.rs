@@ -142,7 +142,7 @@ impl Keeper {
                 .levels
                 .last()
                 .map_or(self.planning.ladder.cpu_budget, |level| level.cpu_budget);
-            let behind = self.is_behind(status)
+            let behind = is_behind(status, inner.cpu_used)
                 || inner
                     .cpu_used
                     .is_some_and(|used| used > self.planning.ladder.cpu_budget * BUDGET_SLACK);
@@ -190,14 +190,6 @@ impl Keeper {
                 true
             }
         }
-    }
-
-    /// A source that is late says how fast encoding goes; a peer's network makes it late, too, and only dropped frames
-    /// count.
-    fn is_behind(&self, status: &Status) -> bool {
-        status.rungs_active > 0
-            && (status.frames_kept < KEPT_MIN
-                || (!self.planning.from_peer && status.speed < SPEED_MIN))
     }
 
     /// Asks the policy where the load is another than it was asked about. True if what it sheds has changed.
@@ -304,6 +296,13 @@ impl Keeper {
     }
 }
 
+/// A source that is late says how fast encoding goes; but a network makes it late, too, and then there is little to do.
+fn is_behind(status: &Status, cpu_used: Option<f64>) -> bool {
+    let is_busy = cpu_used.is_some_and(|used| used > BUSY_MIN);
+    status.rungs_active > 0
+        && (status.frames_kept < KEPT_MIN || (is_busy && status.speed < SPEED_MIN))
+}
+
 impl Inner {
     /// All that is shed, best first.
     fn shed(&self) -> Vec<TrackId> {
@@ -386,6 +385,8 @@ impl Governor {
 const KEPT_MIN: f64 = 0.93;
 /// Below this speed a source falls behind real time.
 const SPEED_MIN: f64 = 0.93;
+/// A worker that spends less, in CPU seconds a second, waits for its source.
+const BUSY_MIN: f64 = 0.6;
 /// What may be spent beyond the budget before it counts: a keyframe here and there.
 const BUDGET_SLACK: f64 = 1.1;
 /// For so long it has to be behind before anything is shed. The figures are means of four seconds already.

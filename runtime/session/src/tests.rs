@@ -19,7 +19,7 @@ use lockgate_media::{
     stats::{IngestStats, LinkStats},
 };
 use lockgate_ports::{
-    Accepted, BoxFuture, Peer, Selection, SignalError, Signaller, Transcode, TranscodeError,
+    Accepted, BoxFuture, Feed, Peer, Selection, SignalError, Signaller, Transcode, TranscodeError,
     Transcoder, ViewerFeed,
     signaller::{CloseReason, IceTag, Patched, PeerState},
     transcoder::{Input, Job, Settings, State, Status},
@@ -27,7 +27,8 @@ use lockgate_ports::{
 use tokio::sync::watch;
 
 use crate::{
-    Config, Desk, Error, HlsConfig, LadderConfig, SegmentConfig, Streams, desk::LogConfig,
+    Config, Desk, Error, HlsConfig, LadderConfig, Principal, SegmentConfig, Streams,
+    desk::LogConfig,
 };
 
 mod layers;
@@ -128,6 +129,7 @@ struct FakeTranscoder {
     statuses: Arc<Mutex<Vec<watch::Sender<Status>>>>,
     /// What was last shed.
     shed: watch::Sender<Vec<TrackId>>,
+    feeds: Arc<Mutex<Vec<Feed>>>,
 }
 
 struct FakeLadder {
@@ -135,6 +137,7 @@ struct FakeLadder {
     shed: watch::Sender<Vec<TrackId>>,
     _producers: Vec<Producer>,
     running: Arc<AtomicUsize>,
+    feeds: Arc<Mutex<Vec<Feed>>>,
 }
 
 impl Transcoder for FakeTranscoder {
@@ -147,6 +150,7 @@ impl Transcoder for FakeTranscoder {
                 frame_rate: None,
                 bitrate_bps: Some(kbps * 1000),
                 parameter_sets: None,
+                reordered: false,
             })
         };
         let id = |text| TrackId::new(text).unwrap();
@@ -171,6 +175,7 @@ impl Transcoder for FakeTranscoder {
             status,
             shed: self.shed.clone(),
             _producers: producers,
+            feeds: Arc::clone(&self.feeds),
             running: Arc::clone(&self.running),
         }))
     }
@@ -183,6 +188,10 @@ impl Transcode for FakeLadder {
 
     fn shed(&self, rungs: Vec<TrackId>) {
         self.shed.send_replace(rungs);
+    }
+
+    fn feed(&self, feed: Feed) {
+        self.feeds.lock().unwrap().push(feed);
     }
 }
 
@@ -231,6 +240,7 @@ fn house() -> House {
         record: crate::RecordConfig::default(),
         viewers_max: 2,
         playout_delay_max: Duration::from_millis(500),
+        resume: Duration::from_secs(10),
         linger: Duration::from_millis(200),
     };
     let desk = Desk::start(
@@ -259,6 +269,10 @@ fn name(text: &str) -> BroadcastName {
     BroadcastName::new(text).unwrap()
 }
 
+fn me() -> Principal {
+    Principal::new("me")
+}
+
 fn offer() -> String {
     "offer".to_owned()
 }
@@ -266,16 +280,24 @@ fn offer() -> String {
 #[tokio::test]
 async fn a_name_is_taken_until_its_publisher_leaves() {
     let house = house();
-    let first = house.streams.publish(name("cam"), offer()).await.unwrap();
+    let first = house
+        .streams
+        .publish(name("cam"), offer(), me())
+        .await
+        .unwrap();
     assert_eq!(
         house
             .streams
-            .publish(name("cam"), offer())
+            .publish(name("cam"), offer(), me())
             .await
             .unwrap_err(),
         Error::NameTaken(name("cam"))
     );
-    house.streams.publish(name("other"), offer()).await.unwrap();
+    house
+        .streams
+        .publish(name("other"), offer(), me())
+        .await
+        .unwrap();
     house
         .streams
         .unpublish(&name("cam"), first.session)
@@ -284,7 +306,11 @@ async fn a_name_is_taken_until_its_publisher_leaves() {
         house.streams.info(&name("cam")).unwrap_err(),
         Error::NotLive(name("cam"))
     );
-    house.streams.publish(name("cam"), offer()).await.unwrap();
+    house
+        .streams
+        .publish(name("cam"), offer(), me())
+        .await
+        .unwrap();
     assert!(house.streams.info(&name("other")).is_ok());
 }
 
@@ -293,20 +319,30 @@ async fn a_refused_offer_gives_the_name_back() {
     let house = house();
     let refused = house
         .streams
-        .publish(name("cam"), "bad".to_owned())
+        .publish(name("cam"), "bad".to_owned(), me())
         .await
         .unwrap_err();
     assert!(
         matches!(refused, Error::Signal(SignalError::Malformed(_))),
         "{refused:?}"
     );
-    assert!(house.streams.publish(name("cam"), offer()).await.is_ok());
+    assert!(
+        house
+            .streams
+            .publish(name("cam"), offer(), me())
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
 async fn a_publisher_that_goes_silent_ends_its_broadcast_and_frees_everything() {
     let house = house();
-    house.streams.publish(name("cam"), offer()).await.unwrap();
+    house
+        .streams
+        .publish(name("cam"), offer(), me())
+        .await
+        .unwrap();
     house
         .streams
         .subscribe(&name("cam"), offer(), None)
@@ -582,7 +618,7 @@ async fn an_ended_name_is_free_at_once_and_nobody_enters_a_server_going_down() {
     assert_eq!(
         house
             .streams
-            .publish(name("new"), offer())
+            .publish(name("new"), offer(), me())
             .await
             .unwrap_err(),
         Error::ShuttingDown

@@ -31,7 +31,10 @@ struct Entry {
     producer: Option<Producer>,
     /// Video: what is known of it so far.
     video: Option<VideoFormat>,
+    /// The newest decoding time.
     last_90k: Option<i64>,
+    /// The newest time at which anything is shown.
+    newest_90k: Option<i64>,
     /// A unit was left out, so nothing is written before a keyframe.
     awaits_keyframe: bool,
 }
@@ -67,6 +70,7 @@ impl Tracks {
                 )),
                 bitrate_bps: Some(u64::from(rung.kbps) * 1000),
                 parameter_sets: None,
+                reordered: false,
             };
             let kept = before
                 .iter()
@@ -89,6 +93,7 @@ impl Tracks {
             frame_rate: video.frame_rate,
             bitrate_bps: video.bitrate_bps,
             parameter_sets: None,
+            reordered: video.b_frames,
         };
         self.source = Some(match self.source.take() {
             Some(entry) => entry.renewed(&format),
@@ -203,7 +208,7 @@ impl Tracks {
             .iter()
             .chain([&self.source, &self.aac, &self.opus].into_iter().flatten())
             .chain(self.savings.iter().flatten())
-            .filter_map(|entry| entry.last_90k)
+            .filter_map(|entry| entry.newest_90k)
             .max()
     }
 }
@@ -216,6 +221,7 @@ impl Entry {
             awaits_keyframe: video.is_some(),
             video,
             last_90k: None,
+            newest_90k: None,
         }
     }
 
@@ -234,6 +240,7 @@ impl Entry {
         if let Some(video) = &mut self.video {
             video.bitrate_bps = format.bitrate_bps;
             video.frame_rate = format.frame_rate;
+            video.reordered = format.reordered;
             let format = Format::Video(video.clone());
             self.set_format(format);
         }
@@ -248,7 +255,7 @@ impl Entry {
     }
 
     fn push(&mut self, unit: Unit, epoch: u32) {
-        let is_back = self.last_90k.is_some_and(|last| unit.pts_90k <= last);
+        let is_back = self.last_90k.is_some_and(|last| unit.dts_90k <= last);
         if is_back || (self.awaits_keyframe && !unit.keyframe) {
             self.awaits_keyframe = self.video.is_some();
             return;
@@ -257,7 +264,8 @@ impl Entry {
             self.awaits_keyframe = false;
             self.learn(&unit);
         }
-        self.last_90k = Some(unit.pts_90k);
+        self.last_90k = Some(unit.dts_90k);
+        self.newest_90k = self.newest_90k.max(Some(unit.pts_90k));
         let Some(producer) = &self.producer else {
             return;
         };

@@ -39,6 +39,7 @@ fn video(kbps: Option<u64>) -> Format {
         frame_rate: FrameRate::new(30, 1),
         bitrate_bps: kbps.map(|kbps| kbps * 1_000),
         parameter_sets: ParameterSets::new(Bytes::from_static(&SPS_720P), Bytes::from_static(&PPS)),
+        reordered: false,
     })
 }
 

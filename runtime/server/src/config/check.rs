@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use lockgate_policy::{builtin, schema};
 
-use super::Config;
+use super::{Config, Ingest};
 
 impl Config {
     /// The first thing that is wrong, as `section.key: what and what to do`.
@@ -80,6 +80,7 @@ impl Config {
             host.parse::<lockgate_transcode::Host>()
                 .map_err(|error| format!("ingest.hosts: {error}"))?;
         }
+        self.check_ingest()?;
         self.check_rungs()?;
         self.check_parameters()?;
         let mut names = HashSet::new();
@@ -118,6 +119,45 @@ impl Config {
             })?;
         }
         Ok(())
+    }
+
+    fn check_ingest(&self) -> Result<(), String> {
+        let Ingest {
+            resume_s,
+            rtmp,
+            srt,
+            ..
+        } = &self.ingest;
+        for (key, value, low, high) in [
+            ("resume_s", *resume_s, 0, 300),
+            ("rtmp.silence_s", rtmp.silence_s, 1, 300),
+            (
+                "rtmp.connections_max",
+                rtmp.connections_max as u64,
+                1,
+                100_000,
+            ),
+            ("srt.silence_s", srt.silence_s, 1, 300),
+            (
+                "srt.connections_max",
+                srt.connections_max as u64,
+                1,
+                100_000,
+            ),
+            ("srt.latency_ms", srt.latency_ms, 20, 8_000),
+        ] {
+            if !(low..=high).contains(&value) {
+                return Err(format!(
+                    "ingest.{key}: {value} is not within {low} to {high}"
+                ));
+            }
+        }
+        match &srt.passphrase {
+            Some(passphrase) if !(10..=79).contains(&passphrase.len()) => Err(
+                "ingest.srt.passphrase: SRT takes 10 to 79 bytes; `openssl rand -base64 24` makes a good one".to_owned(),
+            ),
+            _ => Ok(()),
+        }
     }
 
     fn check_rungs(&self) -> Result<(), String> {

@@ -62,12 +62,49 @@ pub struct Http {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ingest {
+    /// How long the broadcast of a publisher that was cut waits for it to come back, in s, 0 to 300; 0 ends it at once.
+    pub resume_s: u64,
+    /// Publishers over RTMP.
+    pub rtmp: Rtmp,
+    /// Publishers over SRT.
+    pub srt: Srt,
     /// URL protocols that FFmpeg may use.
     pub protocols: Vec<String>,
     /// What FFmpeg may connect to besides the hosts in the URLs of sources.
     pub hosts: Vec<String>,
     /// Files and URLs served as broadcasts.
     pub source: Vec<Source>,
+}
+
+/// Publishers over RTMP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rtmp {
+    /// Address and TCP port; without it nobody can publish over RTMP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Most connections at a time; further ones wait in the kernel's backlog.
+    pub connections_max: usize,
+    /// How long a publisher may be silent before it is taken to be gone, in s, 1 to 300.
+    pub silence_s: u64,
+}
+
+/// Publishers over SRT.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Srt {
+    /// Address and UDP port; without it nobody can publish over SRT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Most publishers at a time; further ones are refused.
+    pub connections_max: usize,
+    /// How long a publisher may be silent before it is taken to be gone, in s, 1 to 300.
+    pub silence_s: u64,
+    /// How long a lost packet is waited for at least, in ms, 20 to 8000; a publisher may want more.
+    pub latency_ms: u64,
+    /// What everything is encrypted with, 10 to 79 bytes; without it nothing may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<String>,
 }
 
 /// A file or URL served as a broadcast.
@@ -249,9 +286,34 @@ impl Default for Ingest {
             "file", "http", "https", "tcp", "tls", "crypto", "rtmp", "rtsp", "rtp", "udp", "srt",
         ];
         Self {
+            resume_s: 10,
+            rtmp: Rtmp::default(),
+            srt: Srt::default(),
             protocols: protocols.map(str::to_owned).to_vec(),
             hosts: vec!["public".to_owned()],
             source: Vec::new(),
+        }
+    }
+}
+
+impl Default for Rtmp {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            connections_max: 256,
+            silence_s: 15,
+        }
+    }
+}
+
+impl Default for Srt {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            connections_max: 256,
+            silence_s: 5,
+            latency_ms: 120,
+            passphrase: None,
         }
     }
 }
