@@ -17,7 +17,7 @@ NAMELESS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --rema
 PLUGINS := abr-reference optimize-reference score-reference ladder-reference auth-reference two-kinds
 say = printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help run test check bench hostile interop interop-setup plugins plugins-check guests setup test-setup pages fixtures shots clean
+.PHONY: help run test check bench hostile churn fuzz interop interop-setup plugins plugins-check guests setup test-setup pages fixtures shots clean
 
 help:
 	@echo "make run    install what is missing, build release, serve the demo"
@@ -26,6 +26,8 @@ help:
 	@echo "make bench  the benchmark tables"
 	@echo "make interop  everyone who publishes to everyone who watches, as a matrix"
 	@echo "make hostile  every hostile policy, each while somebody watches"
+	@echo "make churn    ten thousand peers that vanish, at each stage"
+	@echo "make fuzz SECONDS=60  new hostile input for each parser, for so long"
 	@echo "make plugins  the reference plugins as Wasm components"
 	@echo "make guests   build, test and check first policies in Rust, JavaScript and Python"
 
@@ -72,6 +74,19 @@ interop: test-setup interop-setup pages fixtures
 hostile: test-setup pages fixtures
 	@$(call say,hostile policies)
 	@LOCKGATE_HOSTILE=all LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" $(CARGO) nextest run -p lockgate-server -E 'test(hostile)' --no-capture
+
+# `make test` does some hundred.
+CYCLES ?= 10000
+churn: test-setup pages fixtures
+	@$(call say,$(CYCLES) peers that vanish, at each stage)
+	@LOCKGATE_CHURN=$(CYCLES) LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" $(CARGO) test --release -p lockgate-server --test it -- --nocapture --test-threads 1 churn
+
+# What breaks a target is kept in target/fuzz/; mended, it belongs into tests/fuzz/corpus/. `make test` does a few thousand inputs, always the same.
+SECONDS ?= 60
+FUZZED := lockgate-transport lockgate-media
+fuzz: setup
+	@$(call say,$(SECONDS) s for each target)
+	@LOCKGATE_FUZZ_SECONDS=$(SECONDS) $(CARGO) test --quiet $(addprefix -p ,$(FUZZED)) --lib -- --nocapture --test-threads 2 fuzz::
 
 # The reference policies as components, beside their sources. The result is committed: no Wasm target is needed to build
 # or test the runtime.

@@ -16,34 +16,41 @@ pub(crate) struct Frame {
 
 /// Two seconds to be sent again and again, beginning with a keyframe.
 pub(crate) fn video(bitrate_bps: u64) -> Vec<Frame> {
-    let picture = Picture::new(bitrate_bps);
     let mut payloader = H264Payloader::default();
+    let frame = |(at, unit): (usize, Vec<u8>)| Frame {
+        // The payloader fails for nothing but a size of zero.
+        payloads: payloader
+            .payload(PAYLOAD_MAX, &unit.into())
+            .unwrap_or_default(),
+        is_keyframe: at == 0,
+    };
+    units(bitrate_bps)
+        .into_iter()
+        .enumerate()
+        .map(frame)
+        .collect()
+}
+
+/// The same in Annex B.
+fn units(bitrate_bps: u64) -> Vec<Vec<u8>> {
+    let picture = Picture::new(bitrate_bps);
     let average = bitrate_bps / 8 / FPS;
     // A keyframe takes what several others do.
     let gop = average * GOP;
     let keyframe_len =
         (gop * KEYFRAME_WEIGHT / (GOP + KEYFRAME_WEIGHT - 1)).max(picture.grey_len());
     let mut left = keyframe_len.saturating_sub(picture.grey_len());
-    let mut frames = Vec::new();
+    let mut units = Vec::new();
     for number in 0..GOP {
-        let is_keyframe = number == 0;
         let blocks = (left / BLOCK_LEN).min(picture.blocks());
         left -= blocks * BLOCK_LEN;
-        let unit = if is_keyframe {
-            picture.keyframe(blocks)
-        } else {
-            picture.other(number, blocks)
-        };
-        left += gop.saturating_sub(keyframe_len) / (GOP - 1);
-        frames.push(Frame {
-            // The payloader fails for nothing but a size of zero.
-            payloads: payloader
-                .payload(PAYLOAD_MAX, &unit.into())
-                .unwrap_or_default(),
-            is_keyframe,
+        units.push(match number {
+            0 => picture.keyframe(blocks),
+            _ => picture.other(number, blocks),
         });
+        left += gop.saturating_sub(keyframe_len) / (GOP - 1);
     }
-    frames
+    units
 }
 
 /// 20 ms of silence in so many bits a second: CELT, fullband, mono, one frame, padded (RFC 6716 §3.2.5).
@@ -306,6 +313,31 @@ mod tests {
             let ratio = found / bitrate_bps as f64;
             assert!((0.9..1.1).contains(&ratio), "{bitrate_bps}: {found}");
             assert!(frames.iter().all(|one| !one.payloads.is_empty()));
+        }
+    }
+
+    /// The decoder of the system's FFmpeg, which `make test` installs, is to find nothing wrong with it.
+    #[test]
+    fn a_decoder_shows_every_picture_and_finds_nothing_wrong() {
+        use std::io::Write as _;
+        for bitrate_bps in [300_000, 700_000, 1_400_000] {
+            let mut decoder = std::process::Command::new("ffmpeg")
+                .args("-v warning -f h264 -i - -f null -progress - -".split(' '))
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            let stream = units(bitrate_bps).concat().repeat(2);
+            decoder.stdin.take().unwrap().write_all(&stream).unwrap();
+            let output = decoder.wait_with_output().unwrap();
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(said.is_empty(), "{said}");
+            let progress = String::from_utf8_lossy(&output.stdout);
+            assert!(
+                progress.contains(&format!("frame={}", 2 * GOP)),
+                "{progress}"
+            );
         }
     }
 

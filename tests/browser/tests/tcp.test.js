@@ -36,7 +36,9 @@ if (process.env[INSIDE] === undefined) {
       [flags, "sh", "-ec", `${PREPARE}\nexec "$0" --test "$1"`, process.execPath, fileURLToPath(import.meta.url)],
       { env: { ...environment, [INSIDE]: "1" }, encoding: "utf8" },
     );
-    assert.equal(run.status, 0, `${run.stdout}\n${run.stderr}`);
+    const said = `${run.stdout}\n${run.stderr}`;
+    assert.equal(run.status, 0, said);
+    assert.match(said, /pass 2/);
   });
 } else {
   const here = world({ demo: true, config: { webrtc: { udp_listen: `${ADDRESS}:0` } } });

@@ -10,7 +10,7 @@ use rtc::{rtp, shared::marshal::Unmarshal as _};
 use super::{
     assembler::{Assembler, Coding, Event, Packet},
     sync::Sync,
-    track::{opus_duration_90k, video_format},
+    track::opus_duration_90k,
 };
 
 /// The first byte is the coding; then packets, each with its length before it.
@@ -55,7 +55,7 @@ fn rtp() {
                     complete += 1;
                     sync.place(stream, unit.timestamp, 0);
                     match coding {
-                        Coding::Video(codec) => drop(video_format(codec, &unit.data)),
+                        Coding::Video(codec) => drop(codec.format_of(&unit.data)),
                         Coding::Opus => {
                             assert!(opus_duration_90k(&unit.data) <= 10_800);
                         }

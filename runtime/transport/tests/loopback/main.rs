@@ -14,6 +14,8 @@ mod life;
 #[cfg(test)]
 mod loss;
 #[cfg(test)]
+mod network;
+#[cfg(test)]
 mod player;
 #[cfg(test)]
 mod publish;
