@@ -93,7 +93,7 @@ impl Ladders {
                     offline.length_s = Some(duration_s);
                 }
                 Frame::Control(message) => drop(offline.took(message)?),
-                Frame::Unit(_) => {}
+                Frame::Unit(_) | Frame::Bytes(_) => {}
             }
         }
     }
@@ -181,6 +181,7 @@ impl Offline {
                         return Ok(Some(vec![piece]));
                     }
                 }
+                Frame::Bytes(_) => {}
                 Frame::Unit(unit) => {
                     if let Some(pieces) = self.unit(unit) {
                         return Ok(Some(pieces));
