@@ -67,7 +67,7 @@ impl Shelves {
         shelves.resume()?;
         if shelves.first > 0 {
             let first = u32::try_from(shelves.first).unwrap_or(u32::MAX);
-            shelves.packager = Packager::new(config, 0).numbered_from(first);
+            shelves.packager = Packager::new(config, 0).numbered_from(first, 0);
         }
         Ok(shelves)
     }
