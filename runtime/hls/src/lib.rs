@@ -6,7 +6,8 @@
 //!
 //! Start reading at [`Packager`], which owns everything; then [`cuts`], the one rule by which all renditions of a
 //! broadcast agree on where a segment starts, on its number and on its discontinuity sequence. `video` and `audio`
-//! group units into segments, `cmaf` and `ts` write their bytes, [`playlist`] and [`multivariant`] their text.
+//! group units into segments, `parts` into the Partial Segments of low latency, `cmaf` and `ts` write their bytes,
+//! [`playlist`] and [`multivariant`] their text. [`rendition`] is what can be fetched at one moment.
 #![forbid(unsafe_code)]
 #![warn(
     clippy::cast_possible_truncation,
@@ -20,6 +21,7 @@ mod track;
 
 mod audio;
 mod cuts;
+mod parts;
 mod sample;
 mod video;
 
@@ -31,13 +33,15 @@ pub mod config;
 pub mod multivariant;
 pub mod playlist;
 mod rate;
+pub mod rendition;
 mod shelf;
 mod uri;
 
 pub use config::{Config, Container};
 pub use multivariant::{AudioRendition, Multivariant, Variant};
 pub use packager::Packager;
-pub use playlist::{Init, Rendition, Segment};
+pub use playlist::{Ask, Skip};
+pub use rendition::{Awaited, Init, Part, Rendition, Segment};
 
 #[cfg(test)]
 mod tests;

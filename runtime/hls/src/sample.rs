@@ -36,6 +36,13 @@ pub(crate) struct Chunk {
     pub(crate) end_90k: Option<i64>,
 }
 
+impl Chunk {
+    /// When the segment ends, as far as it is known.
+    pub(crate) fn ends_90k(&self) -> i64 {
+        self.end_90k.unwrap_or(self.start_90k + self.duration_90k)
+    }
+}
+
 /// Whether a unit can be packaged at all: it has bytes, not absurdly many, and times far from the ends of `i64`, so
 /// that no sum of times can overflow.
 pub(crate) fn is_sane(unit: &AccessUnit) -> bool {
