@@ -174,8 +174,7 @@ impl AudioSegmenter {
         if lasts(tick) > cuts.limit_90k() {
             return Step::Break;
         }
-        let over =
-            lasts(tick + FRAME_SAMPLES) > cuts.limit_90k() || open.samples >= SAMPLES_MAX;
+        let over = lasts(tick + FRAME_SAMPLES) > cuts.limit_90k() || open.samples >= SAMPLES_MAX;
         match cuts.next(unit.epoch, open.opened.cell, unit.pts_90k) {
             Some(cut) if over || unit.pts_90k >= cut.pts_90k => Step::Open {
                 tick,
@@ -215,10 +214,7 @@ impl AudioSegmenter {
 
     fn expected_tick(&self) -> Option<i64> {
         let filling = &self.open.as_ref()?.filling;
-        filling
-            .samples
-            .last()
-            .map(|last| last.dts + FRAME_SAMPLES)
+        filling.samples.last().map(|last| last.dts + FRAME_SAMPLES)
     }
 
     fn tick(&self, pts_90k: i64) -> i64 {

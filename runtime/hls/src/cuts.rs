@@ -193,13 +193,7 @@ impl Cuts {
     }
 
     /// The number and the cell of a segment that does not continue the one before.
-    fn find(
-        &self,
-        epoch: u32,
-        cell: i64,
-        pts_90k: i64,
-        standing: Standing,
-    ) -> Option<(u64, i64)> {
+    fn find(&self, epoch: u32, cell: i64, pts_90k: i64, standing: Standing) -> Option<(u64, i64)> {
         let until = |cell: i64| cell.saturating_mul(self.cell_90k).saturating_sub(pts_90k);
         let is_known = self
             .cuts
@@ -223,6 +217,10 @@ impl Cuts {
         let number = self.number_at(epoch, cell);
         if number >= after {
             return Some((number, cell));
+        }
+        if after - number > 2 {
+            // Time went back: what was there before is no guide.
+            return Some((after, cell));
         }
         let later = cell.saturating_add(i64::try_from(after - number).unwrap_or(i64::MAX));
         (until(later) <= JOIN_MAX_90K).then_some((after, later))

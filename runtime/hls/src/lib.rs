@@ -26,6 +26,7 @@ mod sample;
 mod video;
 
 mod cmaf;
+mod dash;
 mod psi;
 mod ts;
 
@@ -38,6 +39,7 @@ mod shelf;
 mod uri;
 
 pub use config::{Config, Container};
+pub use dash::ManifestAsk;
 pub use multivariant::{AudioRendition, Multivariant, Variant};
 pub use packager::Packager;
 pub use playlist::{Ask, Skip};

@@ -8,11 +8,10 @@ use lockgate_media::{
 };
 
 use crate::{
-    Config, Container, Multivariant, Rendition,
+    Config, Container, ManifestAsk, Multivariant, Rendition,
     audio::{AudioSegmenter, Lead},
     cuts::Cuts,
-    listing,
-    parts,
+    dash, listing, parts,
     sample::{Chunk, is_sane},
     shelf::Shelf,
     track::{Audio, Media, Sets, Track, Video},
@@ -187,6 +186,19 @@ impl Packager {
     /// The multivariant playlist as it is now. Tracks that are paused stay in it.
     pub fn multivariant(&self) -> Multivariant {
         listing::multivariant(self.config.container, &self.tracks)
+    }
+
+    /// The DASH manifest as it is now. `None` while there is nothing to list, and in MPEG-TS.
+    pub fn manifest(&self, ask: ManifestAsk<'_>) -> Option<String> {
+        dash::manifest(&self.tracks, &self.cuts, ask)
+    }
+
+    /// The renditions that are not as they were at the last call.
+    pub fn take_changed(&mut self) -> Vec<Arc<Rendition>> {
+        let changed = self.tracks.iter_mut().filter(|track| track.known);
+        changed
+            .filter_map(|track| std::mem::take(&mut track.changed).then(|| Arc::clone(&track.view)))
+            .collect()
     }
 
     fn set_video(&mut self, track: &TrackId, format: &VideoFormat) -> bool {
@@ -445,6 +457,7 @@ impl Packager {
     fn refresh(&mut self, at: usize) {
         let part_target_90k = self.part_90k();
         let track = &mut self.tracks[at];
+        track.changed = true;
         track.view = Arc::new(Rendition {
             track: track.id.clone(),
             container: self.config.container,

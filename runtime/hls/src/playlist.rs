@@ -65,11 +65,14 @@ impl Rendition {
                     "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL={}.0,HOLD-BACK={}.0,PART-HOLD-BACK={}",
                     6 * target_s,
                     3 * target_s,
-                    // A tick more than three times, so that rounding takes nothing away.
-                    seconds(3 * target_90k + 1)
+                    // Of what the tag below says, so that rounding takes nothing away.
+                    decimal(3 * micros(target_90k))
                 ),
             );
-            line(&mut out, format_args!("#EXT-X-PART-INF:PART-TARGET={target}"));
+            line(
+                &mut out,
+                format_args!("#EXT-X-PART-INF:PART-TARGET={target}"),
+            );
         }
         line(
             &mut out,
@@ -265,7 +268,14 @@ pub(crate) fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 
 /// Seconds with microseconds, rounded to the nearest.
 pub(crate) fn seconds(duration_90k: i64) -> String {
-    let micros = (i128::from(duration_90k.max(0)) * 100 + 4) / 9;
+    decimal(micros(duration_90k))
+}
+
+fn micros(duration_90k: i64) -> i128 {
+    (i128::from(duration_90k.max(0)) * 100 + 4) / 9
+}
+
+fn decimal(micros: i128) -> String {
     format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 

@@ -8,8 +8,15 @@ use lockgate_media::{
 };
 
 use crate::{
-    Part, Rendition, Segment, audio::{AudioSegmenter, FRAME_SAMPLES}, cmaf, cuts::Cuts, rate::Rate, sample::Chunk,
-    shelf::Shelf, ts::TsMuxer, video::VideoSegmenter,
+    Part, Rendition, Segment,
+    audio::{AudioSegmenter, FRAME_SAMPLES},
+    cmaf,
+    cuts::Cuts,
+    rate::Rate,
+    sample::Chunk,
+    shelf::Shelf,
+    ts::TsMuxer,
+    video::VideoSegmenter,
 };
 
 /// See the [module](self).
@@ -29,6 +36,8 @@ pub(crate) struct Track {
     sequence: u32,
     /// Samples of the segment that is being filled.
     samples: usize,
+    /// The view is not the one that was last taken.
+    pub(crate) changed: bool,
     pub(crate) view: Arc<Rendition>,
 }
 
@@ -161,6 +170,7 @@ impl Track {
             ts: TsMuxer::default(),
             sequence: 0,
             samples: 0,
+            changed: true,
             view: Arc::new(view),
         }
     }
@@ -246,8 +256,7 @@ impl Track {
                     .iter()
                     .map(|sample| Arc::clone(&sample.unit))
                     .collect();
-                self.ts
-                    .segment(&[], &frames, Some(&audio.asc), chunk.broke)
+                self.ts.segment(&[], &frames, Some(&audio.asc), chunk.broke)
             }
         }
     }
@@ -301,7 +310,8 @@ impl Track {
             return;
         }
         let from_90k = last.start_90k + last.duration_90k;
-        let absent_90k = i64::try_from(missing).map_or(0, |count| (chunk.start_90k - from_90k) / count);
+        let absent_90k =
+            i64::try_from(missing).map_or(0, |count| (chunk.start_90k - from_90k) / count);
         let duration_90k = absent_90k.clamp(GAP_MIN_90K, cuts.limit_90k());
         for number in chunk.opened.place.number - missing..chunk.opened.place.number {
             let left = i64::try_from(chunk.opened.place.number - number).unwrap_or(0);

@@ -133,13 +133,7 @@ impl VideoSegmenter {
     }
 
     /// Ends the open segment, whose last sample lasts so long.
-    fn end_at(
-        &mut self,
-        end_90k: i64,
-        duration: u32,
-        part_90k: Option<i64>,
-        out: &mut Vec<Chunk>,
-    ) {
+    fn end_at(&mut self, end_90k: i64, duration: u32, part_90k: Option<i64>, out: &mut Vec<Chunk>) {
         let Some(mut open) = self.open.take() else {
             return;
         };
