@@ -20,6 +20,7 @@ mod policies;
 pub mod problem;
 mod router;
 pub mod scope;
+mod serve;
 mod streams;
 pub mod token;
 mod webrtc;

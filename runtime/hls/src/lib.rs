@@ -42,7 +42,7 @@ pub use config::{Config, Container};
 pub use dash::ManifestAsk;
 pub use multivariant::{AudioRendition, Multivariant, Variant};
 pub use packager::Packager;
-pub use playlist::{Ask, Skip};
+pub use playlist::{Ask, Skip, date_time};
 pub use rendition::{Awaited, Init, Part, Rendition, Segment};
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub struct Ask<'a> {
 }
 
 /// The form of a Playlist Delta Update (rfc8216bis §6.2.5.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Skip {
     /// Skips segments.
     Yes,
@@ -280,7 +280,7 @@ fn decimal(micros: i128) -> String {
 }
 
 /// ISO 8601 in UTC with milliseconds.
-pub(crate) fn date_time(unix_ms: i64) -> String {
+pub fn date_time(unix_ms: i64) -> String {
     let (days, ms) = (unix_ms.div_euclid(DAY_MS), unix_ms.rem_euclid(DAY_MS));
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);

@@ -388,7 +388,7 @@ impl Streams {
         origin: Origin,
         ladder: Arc<dyn Transcode>,
     ) -> Arc<Stream> {
-        let hls = Hls::start(broadcast.clone(), self.inner.config.hls);
+        let hls = Hls::start(broadcast.clone(), self.inner.config.hls.clone());
         Arc::new(Stream::new(
             broadcast,
             hls,

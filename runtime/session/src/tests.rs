@@ -213,6 +213,7 @@ fn house() -> House {
             segments: SegmentConfig::default(),
             on_demand: true,
             keep_alive: Duration::from_secs(30),
+            dvr: None,
         },
         viewers_max: 2,
         playout_delay_max: Duration::from_millis(500),
