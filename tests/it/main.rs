@@ -10,6 +10,8 @@
 //! - `bad_policies`  policy files that are wrong, not granted or badly configured
 //! - `decisions` the decision log: followed, in files, asked again, the disk gone
 //! - `whip_rules` · `whep_rules` · `ice_rules`  RFC 9725, the WHEP draft and ICE, one test for each rule
+//! - `hls_rules`  RFC 8216 and rfc8216bis: reloads, hints, stalls, ends; all other rules by `lockgate check hls`
+//! - `hls_serving`  tags, ranges, compression, slow readers, the long window, DASH
 //! - `turn`      names for TURN, taken by coturn
 //! - `check`     `lockgate check` against our own server and one that is wrong
 //! - `tutorial`  the page `sdk/README.md`, command by command
@@ -23,6 +25,8 @@ mod bad_policies;
 mod check;
 mod decisions;
 mod demo;
+mod hls_rules;
+mod hls_serving;
 mod hostile;
 mod ice_rules;
 mod metrics;

@@ -107,7 +107,7 @@ impl Rendition {
         let parts_from = live.map_or(i64::MAX, |_| self.parts_from_90k());
         for segment in listed.iter().skip(skipped) {
             writer.head(segment);
-            if segment.start_90k >= parts_from {
+            if segment.start_90k > parts_from {
                 writer.parts(segment);
             }
             writer.segment(segment);
@@ -135,7 +135,7 @@ impl Rendition {
         newest.map_or(0, |newest| newest.start_90k + newest.duration_90k)
     }
 
-    /// Parts are listed for segments that start here or later: three target durations from the end (rfc8216bis
+    /// Parts are listed for segments that start after this: three target durations from the end (rfc8216bis
     /// §6.2.2). They can be fetched as long as their segments.
     fn parts_from_90k(&self) -> i64 {
         self.end_90k() - 3 * i64::from(self.target_duration_s) * 90_000
