@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::{Answer, Playlist, Server, probe, until};
+use crate::support::{Answer, Playlist, Server, probe, until, variants};
 
 const CONFIG: &str = "[ladder]\nmax_quality = \"360p30\"\n[hls]\nsegment_s = 1\n";
 
@@ -44,6 +44,7 @@ fn unpack(bytes: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn segments_and_playlists_are_made_for_caches() {
     let server = Server::start(CONFIG, &["--demo"]).await;
+    variants(&server, "demo", 1).await;
     let list = Playlist::with_segments(&server, "demo", "360p30", 3).await;
     let newest = list.parsed.segments.last().expect("a segment").uri.clone();
     let path = format!("/hls/demo/360p30/{newest}");
@@ -118,6 +119,7 @@ fn rss_kb(server: &Server) -> u64 {
 #[tokio::test]
 async fn slow_readers_cost_little_and_harm_nobody() {
     let server = Server::start(CONFIG, &["--demo"]).await;
+    variants(&server, "demo", 1).await;
     let list = Playlist::with_segments(&server, "demo", "360p30", 3).await;
     let uri = list.parsed.segments.last().expect("a segment").uri.clone();
     let path = format!("/hls/demo/360p30/{uri}");

@@ -207,7 +207,7 @@ impl Writer<'_> {
                 &mut self.out,
                 format_args!(
                     "#EXT-X-PART:DURATION={},URI=\"{name}\"{independent}",
-                    // A single picture may stand for longer than a part may last.
+                    // Where frames are missing, a picture may stand for longer than a part may last.
                     seconds(part.duration_90k.min(target_90k))
                 ),
             );

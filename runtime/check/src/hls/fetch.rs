@@ -4,10 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt as _, Empty};
-use hyper::{
-    HeaderMap, Request, Uri,
-    header::{AUTHORIZATION, AsHeaderName},
-};
+use hyper::{Request, Uri, header::AUTHORIZATION};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -17,7 +14,6 @@ use hyper_util::{
 #[derive(Debug, Clone)]
 pub(super) struct Got {
     pub(super) status: u16,
-    pub(super) headers: HeaderMap,
     pub(super) bytes: Bytes,
     /// From the first byte of the body to the last.
     pub(super) transfer: Duration,
@@ -28,11 +24,6 @@ pub(super) struct Got {
 impl Got {
     pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.bytes).into_owned()
-    }
-
-    pub(super) fn header(&self, name: impl AsHeaderName) -> &str {
-        let value = self.headers.get(name);
-        value.and_then(|value| value.to_str().ok()).unwrap_or("")
     }
 }
 
@@ -76,7 +67,6 @@ impl Fetch {
             }
             Ok(Got {
                 status: head.status.as_u16(),
-                headers: head.headers,
                 bytes: bytes.freeze(),
                 transfer: first.map_or(Duration::ZERO, |first| first.elapsed()),
                 took: asked.elapsed(),
