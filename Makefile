@@ -9,6 +9,7 @@ CARGO ?= cargo
 FIXTURES := target/fixtures
 BUILD_PACKAGES := clang libclang-dev pkg-config libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libswresample-dev
 TEST_PACKAGES := ffmpeg chromium curl coturn
+BENCH_PACKAGES := nginx-light procps util-linux
 WASM := wasm32-unknown-unknown
 # Panic messages name source files: without the folders of whoever built them.
 NAMELESS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --remap-path-prefix=$(CURDIR)=/lockgate
@@ -50,6 +51,7 @@ check: setup pages
 	@cd runtime/web && npm run --silent check
 
 bench: test-setup pages fixtures
+	@.ci/install $(BENCH_PACKAGES)
 	@$(call say,building for measurements (release))
 	@$(CARGO) build --release -p lockgate-server -p lockgate-transcode -p lockgate-tests-bench --bins --examples
 	@LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/release/lockgate" target/release/lockgate-bench

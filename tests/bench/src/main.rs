@@ -17,6 +17,7 @@
 )]
 
 mod delay;
+mod hls;
 mod ladder;
 mod memory;
 mod policies;
@@ -31,7 +32,7 @@ use serde_json::{Map, Value};
 
 use table::Report;
 
-const TABLES: [&str; 4] = ["ladder", "delay", "memory", "policies"];
+const TABLES: [&str; 5] = ["ladder", "delay", "memory", "hls", "policies"];
 /// A table that takes longer is given up: what it waits for does not come.
 const TABLE_WITHIN: Duration = Duration::from_secs(240);
 
@@ -61,6 +62,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 "ladder" => ladder::measure().await.map(|report| vec![report]),
                 "delay" => delay::measure().await.map(|report| vec![report]),
                 "memory" => memory::measure().await.map(|report| vec![report]),
+                "hls" => hls::measure().await,
                 _ => policies::measure().await,
             }
         };
