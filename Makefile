@@ -7,8 +7,8 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 FIXTURES := target/fixtures
-BUILD_PACKAGES := clang libclang-dev pkg-config libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libswresample-dev
-TEST_PACKAGES := ffmpeg chromium curl coturn
+BUILD_PACKAGES := clang libclang-dev pkg-config libseccomp-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libswresample-dev
+TEST_PACKAGES := ffmpeg chromium curl coturn iproute2 nftables python3-venv
 BENCH_PACKAGES := nginx-light procps util-linux
 WASM := wasm32-unknown-unknown
 # Panic messages name source files: without the folders of whoever built them.
@@ -16,13 +16,14 @@ NAMELESS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --rema
 PLUGINS := abr-reference optimize-reference score-reference ladder-reference auth-reference two-kinds
 say = printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help run test check bench hostile plugins plugins-check guests setup test-setup pages fixtures shots clean
+.PHONY: help run test check bench hostile interop interop-setup plugins plugins-check guests setup test-setup pages fixtures shots clean
 
 help:
 	@echo "make run    install what is missing, build release, serve the demo"
 	@echo "make test   install what is missing, run every test"
 	@echo "make check  format, lints, fast tests"
 	@echo "make bench  the benchmark tables"
+	@echo "make interop  everyone who publishes to everyone who watches, as a matrix"
 	@echo "make hostile  every hostile policy, each while somebody watches"
 	@echo "make plugins  the reference plugins as Wasm components"
 	@echo "make guests   build, test and check first policies in Rust, JavaScript and Python"
@@ -33,7 +34,7 @@ run: setup pages
 	@$(call say,serving the demo; Ctrl-C ends it)
 	@exec target/release/lockgate serve --demo
 
-test: test-setup pages fixtures
+test: test-setup interop-setup pages fixtures
 	@$(call say,building everything once)
 	@$(CARGO) build --workspace --all-targets
 	@$(call say,Rust tests)
@@ -42,6 +43,8 @@ test: test-setup pages fixtures
 	@KINDS="abr auth" $(MAKE) --no-print-directory guests-js
 	@$(call say,browser tests)
 	@cd tests/browser && LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" npm test
+	@$(call say,other people's WebRTC)
+	@cd tests/interop && LOCKGATE_INTEROP=libdatachannel LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" npm test
 	@$(call say,all tests passed)
 
 check: setup pages
@@ -57,6 +60,13 @@ bench: test-setup pages fixtures
 	@LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/release/lockgate" target/release/lockgate-bench
 	@$(call say,a viewer behind a link squeezed from 5 Mbit/s to 1 and let go)
 	@LOCKGATE_TEST_WHOLE=1 $(CARGO) test --quiet --release -p lockgate-transport --test loopback -- --nocapture --test-threads 1 squeeze pictures_go_on
+
+# `make test` does the cheapest row.
+interop: test-setup interop-setup pages fixtures
+	@$(call say,building lockgate)
+	@$(CARGO) build -p lockgate-server
+	@$(call say,everyone who publishes to everyone who watches)
+	@cd tests/interop && LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" npm test
 
 # `make test` plays a fifth of them.
 hostile: test-setup pages fixtures
@@ -108,6 +118,17 @@ test-setup:
 	@[ -d tests/browser/node_modules ] && [ tests/browser/node_modules -nt tests/browser/package-lock.json ] \
 		|| { $(call say,installing the browser driver); (cd tests/browser && npm ci --no-audit --no-fund && touch node_modules); }
 
+# Other people's WebRTC out of packages: libdatachannel and libwebrtc for Node, aiortc in a folder of its own.
+interop-setup: test-setup target/aiortc/.installed
+	@[ -d tests/interop/node_modules ] && [ tests/interop/node_modules -nt tests/interop/package-lock.json ] \
+		|| { $(call say,installing WebRTC peers); (cd tests/interop && npm ci --no-audit --no-fund && touch node_modules); }
+
+target/aiortc/.installed: tests/interop/requirements.txt
+	@$(call say,installing aiortc)
+	@python3 -m venv target/aiortc
+	@target/aiortc/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 # The pages, embedded by the build. Only what changed.
 pages: runtime/web/dist/.built
 
@@ -142,4 +163,4 @@ $(FIXTURES)/ffmpeg-whip:
 
 clean:
 	@$(CARGO) clean
-	@rm -rf runtime/web/dist runtime/web/node_modules tests/browser/node_modules
+	@rm -rf runtime/web/dist runtime/web/node_modules tests/browser/node_modules tests/interop/node_modules

@@ -4,12 +4,18 @@
 //! - `source`    files: looped, passed through, missing, broken
 //! - `publish`   FFmpeg's WHIP muxer publishes; names are taken and given back
 //! - `worker`    a worker that is killed
+//! - `load`      a ladder that is too much for its machine, and one that nobody watches
+//! - `record`    recordings: a crash, a full disk, the list
+//! - `package`   `lockgate package` and `lockgate doctor`
 //! - `policies`  scripts that decide: swapped by file and by API, broken, hostile, rolled back
 //! - `author`    case files: held, failed, wrong
 //! - `metrics`   what Prometheus collects: its grammar, who may read it, counters through a swap
 //! - `bad_policies`  policy files that are wrong, not granted or badly configured
 //! - `decisions` the decision log: followed, in files, asked again, the disk gone
 //! - `whip_rules` · `whep_rules` · `ice_rules`  RFC 9725, the WHEP draft and ICE, one test for each rule
+//! - `peer_rules`  what needs a whole peer: certificates, forged SRTP, consent, keyframe requests, retransmissions
+//! - `network`   which addresses peers are told: both families, TCP, STUN
+//! - `churn` · `flood`  peers that vanish half way, and datagrams of nobody: nothing is left, nobody is harmed
 //! - `hls_rules`  RFC 8216 and rfc8216bis: reloads, hints, stalls, ends; all other rules by `lockgate check hls`
 //! - `hls_serving`  tags, ranges, compression, slow readers, the long window, DASH
 //! - `turn`      names for TURN, taken by coturn
@@ -23,15 +29,22 @@
 mod author;
 mod bad_policies;
 mod check;
+mod churn;
 mod decisions;
 mod demo;
+mod flood;
 mod hls_rules;
 mod hls_serving;
 mod hostile;
 mod ice_rules;
+mod load;
 mod metrics;
+mod network;
+mod package;
+mod peer_rules;
 mod policies;
 mod publish;
+mod record;
 mod refused;
 mod source;
 mod support;

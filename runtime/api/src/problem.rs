@@ -283,6 +283,12 @@ impl From<Error> for Problem {
                 detail,
             )
             .with_header(header::RETRY_AFTER, "1"),
+            Error::Disk(_) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "/problems/disk",
+                "The disk cannot be read",
+                detail,
+            ),
             Error::ShuttingDown => {
                 let title = "The server is shutting down";
                 Self::new(

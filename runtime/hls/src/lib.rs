@@ -34,9 +34,11 @@ pub mod config;
 pub mod multivariant;
 pub mod playlist;
 mod rate;
+pub mod record;
 pub mod rendition;
 mod shelf;
 mod uri;
+pub mod vod;
 
 pub use config::{Config, Container};
 pub use dash::ManifestAsk;

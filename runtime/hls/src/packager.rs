@@ -195,8 +195,8 @@ impl Packager {
 
     /// The renditions that are not as they were at the last call.
     pub fn take_changed(&mut self) -> Vec<Arc<Rendition>> {
-        let changed = self.tracks.iter_mut().filter(|track| track.known);
-        changed
+        let tracks = self.tracks.iter_mut();
+        tracks
             .filter_map(|track| std::mem::take(&mut track.changed).then(|| Arc::clone(&track.view)))
             .collect()
     }

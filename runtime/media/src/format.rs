@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{aac, h264};
+use crate::{aac, av1, h264, vp8, vp9};
 
 /// A video codec that the house can carry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -15,6 +15,10 @@ pub enum VideoCodec {
     H264,
     /// RFC 6386.
     Vp8,
+    /// VP9, profile 0.
+    Vp9,
+    /// AV1, main profile.
+    Av1,
 }
 
 /// An audio codec that the house can carry.
@@ -96,8 +100,50 @@ pub enum Format {
     Audio(AudioFormat),
 }
 
+impl VideoCodec {
+    /// All there are.
+    pub const ALL: [Self; 4] = [Self::H264, Self::Vp8, Self::Vp9, Self::Av1];
+
+    /// Its number in the column `codec` of policies.
+    pub fn number(self) -> u8 {
+        match self {
+            Self::H264 => 0,
+            Self::Vp8 => 1,
+            Self::Vp9 => 2,
+            Self::Av1 => 3,
+        }
+    }
+
+    /// What a keyframe of this codec says of its track; `None` if it cannot be read.
+    pub fn format_of(self, keyframe: &Bytes) -> Option<VideoFormat> {
+        let mut format = VideoFormat {
+            codec: self,
+            width: 0,
+            height: 0,
+            frame_rate: None,
+            bitrate_bps: None,
+            parameter_sets: None,
+        };
+        (format.width, format.height) = match self {
+            Self::H264 => {
+                let sets = h264::ParameterSets::find(keyframe)?;
+                // A decoder may still read what we cannot, so an unknown size does not hold the track back.
+                let info = sets.info().ok();
+                format.frame_rate = info.and_then(|info| info.frame_rate);
+                format.parameter_sets = Some(sets);
+                info.map_or((0, 0), |info| (info.width, info.height))
+            }
+            Self::Vp8 => vp8::dimensions(keyframe)?,
+            Self::Vp9 => vp9::dimensions(keyframe)?,
+            Self::Av1 => av1::dimensions(keyframe)?,
+        };
+        Some(format)
+    }
+}
+
 impl VideoFormat {
-    /// The RFC 6381 codec string, `avc1.PPCCLL` from the real SPS; `None` until it is known.
+    /// The RFC 6381 codec string: `avc1.PPCCLL` from the real SPS, for VP9 and AV1 with the level that the size asks
+    /// for; `None` until it is known.
     pub fn codec_string(&self) -> Option<String> {
         match self.codec {
             VideoCodec::H264 => self
@@ -105,6 +151,9 @@ impl VideoFormat {
                 .as_ref()
                 .map(h264::ParameterSets::codec_string),
             VideoCodec::Vp8 => Some("vp8".to_owned()),
+            _ if self.width == 0 || self.height == 0 => None,
+            VideoCodec::Vp9 => Some(vp9::codec_string(self.width, self.height)),
+            VideoCodec::Av1 => Some(av1::codec_string(self.width, self.height)),
         }
     }
 }

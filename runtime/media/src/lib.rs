@@ -6,6 +6,8 @@
 #![forbid(unsafe_code)]
 
 pub mod aac;
+pub mod av1;
+mod bits;
 pub mod format;
 pub mod h264;
 pub mod ladder;
@@ -14,8 +16,22 @@ pub mod stats;
 pub mod time;
 pub mod unit;
 pub mod vp8;
+pub mod vp9;
 
 pub use format::{AudioCodec, AudioFormat, Format, FrameRate, VideoCodec, VideoFormat};
 pub use ladder::Rung;
 pub use name::{BroadcastName, NameError, TrackId};
 pub use unit::AccessUnit;
+
+/// The frames of an IVF file.
+#[cfg(test)]
+fn ivf(file: &[u8]) -> Vec<bytes::Bytes> {
+    let mut rest = &file[32..];
+    let mut frames = Vec::new();
+    while let Some((head, tail)) = rest.split_first_chunk::<12>() {
+        let len = u32::from_le_bytes([head[0], head[1], head[2], head[3]]) as usize;
+        frames.push(bytes::Bytes::copy_from_slice(&tail[..len]));
+        rest = &tail[len..];
+    }
+    frames
+}

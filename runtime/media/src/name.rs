@@ -111,6 +111,12 @@ impl TrackId {
         Self("source".into())
     }
 
+    /// One of the layers that a publisher sends (simulcast), by its `rid` (RFC 8851): `source-RID`. `None` if that is no
+    /// name.
+    pub fn layer(rid: &str) -> Option<Self> {
+        Self::new(&format!("source-{rid}")).ok()
+    }
+
     /// Opus audio, for WebRTC.
     pub fn opus() -> Self {
         Self("opus".into())

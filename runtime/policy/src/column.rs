@@ -77,7 +77,7 @@ pub const RUNG: &[Column] = &[
     one("width", "in pixels"),
     one("height", "in pixels"),
     one("fps", "frames a second"),
-    one("codec", "0 H.264, 1 VP8"),
+    one("codec", "0 H.264, 1 VP8, 2 VP9, 3 AV1"),
     one("active", "1 while it is encoded"),
     one("next_keyframe_ms", "until its next keyframe"),
     one("next_bytes", "size of its next segment, as far as known"),
@@ -93,6 +93,10 @@ pub const SOURCE: &[Column] = &[
     one("cpu_budget", "CPU seconds a second that encoding may take"),
     one("cpu_used", "CPU seconds a second that encoding takes now"),
     one("viewers", "viewers now"),
+    one(
+        "speed",
+        "media seconds encoded per second of real time, 1 is live",
+    ),
 ];
 
 /// The answer to `abr` about a viewer.

@@ -14,7 +14,8 @@ use crate::BoxFuture;
 /// Accepts WebRTC peers. Implemented by `transport`, and in memory for tests of `session`.
 pub trait Signaller: Send + Sync + 'static {
     /// A publisher (WHIP, RFC 9725): its tracks are published into `broadcast` as `source` and `opus` as their first
-    /// packets come, and leave it when the peer goes.
+    /// packets come, and leave it when the peer goes. Of several layers (RFC 8853) `source` is the best that arrives,
+    /// and each is `source-RID` as well while it arrives.
     fn publish(
         &self,
         offer: String,

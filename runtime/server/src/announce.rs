@@ -10,7 +10,9 @@ use lockgate_media::BroadcastName;
 
 pub(crate) struct Announcement<'a> {
     pub(crate) http: SocketAddr,
-    pub(crate) udp: SocketAddr,
+    /// Where media is exchanged, the first before all.
+    pub(crate) udp: &'a [SocketAddr],
+    pub(crate) tcp: &'a [SocketAddr],
     pub(crate) token: &'a str,
     pub(crate) broadcasts: &'a [BroadcastName],
 }
@@ -20,11 +22,7 @@ impl Announcement<'_> {
     pub(crate) fn print(&self) -> io::Result<()> {
         let base = base_url(self.http);
         let mut out = io::stdout().lock();
-        writeln!(
-            out,
-            "Lockgate is ready: {base}/ (media over UDP {})",
-            self.udp
-        )?;
+        writeln!(out, "Lockgate is ready: {base}/ ({})", self.media())?;
         for name in self.broadcasts {
             writeln!(out, "\n  broadcast {name}")?;
             writeln!(out, "    watch     {base}/watch/{name}")?;
@@ -42,11 +40,25 @@ impl Announcement<'_> {
         out.flush()
     }
 
+    fn media(&self) -> String {
+        let list = |addresses: &[SocketAddr]| {
+            let all: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+            all.join(" and ")
+        };
+        let udp = list(self.udp);
+        match self.tcp {
+            [] => format!("media over UDP {udp}"),
+            tcp if tcp == self.udp => format!("media over UDP and TCP {udp}"),
+            tcp => format!("media over UDP {udp}, TCP {}", list(tcp)),
+        }
+    }
+
     /// For a program: the file named by `LOCKGATE_READY_FILE` appears whole once the server is ready.
     pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
         let ready = serde_json::json!({
             "http": base_url(self.http),
-            "udp": self.udp.to_string(),
+            "udp": self.udp.first().map(SocketAddr::to_string),
+            "tcp": self.tcp.first().map(SocketAddr::to_string),
             "token": self.token,
             "pid": std::process::id(),
         });

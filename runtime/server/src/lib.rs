@@ -4,9 +4,12 @@
 #![forbid(unsafe_code)]
 
 mod announce;
+mod bench;
 mod check;
 pub mod cli;
 pub mod config;
+mod doctor;
+mod package;
 mod policies;
 mod policy;
 mod secret;

@@ -11,11 +11,7 @@ use anyhow::Context as _;
 use lockgate_api::{Account, App, Door, IceServer, Listener, Scope, Scopes, token};
 use lockgate_fetch::Fetcher;
 use lockgate_media::BroadcastName;
-use lockgate_ports::{
-    Records,
-    task::Task,
-    transcoder::{Input, Settings},
-};
+use lockgate_ports::{Records, task::Task, transcoder::Input};
 use lockgate_session::{
     Container, Desk, DvrConfig, HlsConfig, LadderConfig, SegmentConfig, Streams, sweep_dvr,
 };
@@ -48,18 +44,15 @@ impl Server {
         let listener = Listener::bind(config.http.listen, config.http.connections_max)
             .await
             .context("change http.listen or PORT, or end the program that has the port")?;
-        let transport = Transport::bind(lockgate_transport::Config {
-            udp_listen: config.webrtc.udp_listen,
-            public_addresses: config.webrtc.public_addresses.clone(),
-            // Who looks at a demo mostly sits at this machine, with a network or without.
-            advertise_loopback: demo,
-            peers_max: config.webrtc.peers_max,
-            silence_max: Duration::from_secs(config.webrtc.silence_s),
-            ..lockgate_transport::Config::default()
-        })
+        let transport = Transport::bind(transport_config(&config, demo))
         .await
-        .context("change webrtc.udp_listen, or end the program that has the port")?;
-        let udp = transport.local_addr();
+        .context(
+            "change webrtc.udp_listen (and webrtc.tcp_listen, if it is set), or end the program that has the port",
+        )?;
+        let (udp, tcp) = (
+            transport.udp_addresses().to_vec(),
+            transport.tcp_addresses().to_vec(),
+        );
         let workers = lockgate_transcode::Config::this_program()
             .context("the program file cannot be found")?;
         let transcoder = lockgate_transcode::Ladders::new(workers);
@@ -117,7 +110,8 @@ impl Server {
         let token = token::mint(&secret, &Scopes::new(all), TOKEN_TTL, unix_now())?;
         let announcement = Announcement {
             http: listener.local_addr()?,
-            udp,
+            udp: &udp,
+            tcp: &tcp,
             token: &token,
             broadcasts: &broadcasts,
         };
@@ -164,10 +158,30 @@ impl Server {
             desk.end_follows();
             streams.shut_down();
         };
+        let recorded = self.app.streams.clone();
         self.listener
             .serve(lockgate_api::router(self.app), stop)
             .await;
+        recorded.recorded().await;
         Ok(())
+    }
+}
+
+/// How the transport listens and what it tells peers.
+pub(crate) fn transport_config(config: &Config, demo: bool) -> lockgate_transport::Config {
+    lockgate_transport::Config {
+        udp_listen: config.webrtc.udp_listen.addresses().to_vec().into(),
+        tcp_listen: (config.webrtc.tcp_listen.as_ref())
+            .map(|listen| listen.addresses().to_vec().into()),
+        public_addresses: config.webrtc.public_addresses.clone(),
+        stun_server: config.webrtc.stun_server.clone(),
+        private_addresses: config.webrtc.private_addresses,
+        // Who looks at a demo mostly sits at this machine, with a network or without.
+        advertise_loopback: demo,
+        peers_max: config.webrtc.peers_max,
+        connect_max: Duration::from_secs(config.webrtc.connect_s),
+        silence_max: Duration::from_secs(config.webrtc.silence_s),
+        ..lockgate_transport::Config::default()
     }
 }
 
@@ -182,15 +196,7 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
             passthrough: config.ladder.passthrough,
             cpu_budget: config.ladder.cpu_budget * cores as f64,
         },
-        encode: Settings {
-            encoder: config.ladder.encoder.clone(),
-            preset: config.ladder.preset.clone(),
-            gop_s: config.hls.segment_s,
-            on_demand,
-            opus_bps: config.ladder.opus_kbps * 1000,
-            aac_bps: config.ladder.aac_kbps * 1000,
-            protocols: config.ingest.protocols.clone(),
-        },
+        encode: config::encode_settings(config, on_demand),
         hls: HlsConfig {
             segments: SegmentConfig {
                 container: match config.hls.container {
@@ -210,6 +216,7 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
                 by_default: config.hls.dvr_default,
             }),
         },
+        record: config.record.session(),
         viewers_max: config.webrtc.viewers_max,
         playout_delay_max: Duration::from_millis(config.webrtc.playout_delay_max_ms),
         linger: Duration::from_secs(30),

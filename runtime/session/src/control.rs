@@ -135,17 +135,25 @@ fn playable<'a>(renditions: &'a [Rendition], bounds: Bounds<'_>) -> Vec<&'a Rend
     playable
 }
 
-/// What a viewer's policy can choose from. Where the source as published is among it, rungs of its size or larger are
-/// left out: they would cost an encoding and look no better.
+/// What a viewer's policy can choose from. The best layer that a publisher sends stands in for itself as the source, and
+/// rungs that are no smaller than a layer of their size are left out: they would cost an encoding and look no better.
 pub fn choices<'a>(renditions: &'a [Rendition], bounds: Bounds<'_>) -> Vec<&'a Rendition> {
     let mut choices = playable(renditions, bounds);
-    let source = choices
+    let published: Vec<(bool, u64)> = choices
         .iter()
-        .find(|rendition| rendition.role == Role::Ingest && rendition.pixels() > 0)
-        .map(|source| source.pixels());
-    if let Some(source) = source {
-        choices.retain(|rendition| rendition.role != Role::Rung || rendition.pixels() < source);
-    }
+        .filter(|one| one.role == Role::Ingest && one.pixels() > 0)
+        .map(|one| (one.id == TrackId::source(), one.pixels()))
+        .collect();
+    let source = published.iter().find(|(is_source, _)| *is_source);
+    let Some((_, source)) = source.or(published.first()).copied() else {
+        return choices;
+    };
+    let is_sent = |pixels: u64| published.iter().any(|(_, layer)| *layer == pixels);
+    choices.retain(|one| match one.role {
+        Role::Rung => one.pixels() < source && !is_sent(one.pixels()),
+        Role::Ingest => one.id == TrackId::source() || one.pixels() < source,
+        Role::Passthrough => true,
+    });
     choices
 }
 
@@ -236,14 +244,7 @@ fn group(renditions: &[Rendition], bounds: Bounds<'_>, tick: Tick) -> Group {
                 ("width", Some(f64::from(rung.width))),
                 ("height", Some(f64::from(rung.height))),
                 ("fps", rung.fps),
-                (
-                    "codec",
-                    Some(if rung.codec == VideoCodec::H264 {
-                        0.0
-                    } else {
-                        1.0
-                    }),
-                ),
+                ("codec", Some(f64::from(rung.codec.number()))),
                 (
                     "active",
                     Some(if rung.measured_kbps.is_some() {
@@ -420,6 +421,34 @@ mod tests {
             ids(&choices(&renditions, all(&[VideoCodec::H264]))),
             ["source", "480p30"]
         );
+    }
+
+    #[test]
+    fn layers_are_chosen_from_like_rungs_and_replace_those_of_their_size() {
+        let codec = VideoCodec::H264;
+        let mut renditions = ladder(codec);
+        renditions.extend([
+            rendition("source-f", codec, Role::Ingest, 720, 1700.0),
+            rendition("source-h", codec, Role::Ingest, 360, 500.0),
+            rendition("source-q", codec, Role::Ingest, 180, 150.0),
+            rendition("360p30", codec, Role::Rung, 360, 600.0),
+        ]);
+        let chosen_from = |codec| ids(&choices(&renditions, all(&[codec])));
+        assert_eq!(
+            chosen_from(codec),
+            ["source", "480p30", "source-h", "source-q"]
+        );
+        // Who asks for the best layer itself is given it, although the policy knows it as the source.
+        let best = TrackId::layer("f");
+        assert!(chosen(&renditions, all(&[codec]), best.as_ref()).is_some());
+        // Who cannot decode the layers has the rungs.
+        for rendition in &mut renditions {
+            if rendition.role == Role::Ingest {
+                rendition.codec = VideoCodec::Vp9;
+            }
+        }
+        let chosen_from = ids(&choices(&renditions, all(&[codec])));
+        assert_eq!(chosen_from, ["720p60", "480p30", "360p30"]);
     }
 
     #[test]

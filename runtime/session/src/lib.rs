@@ -13,6 +13,9 @@ mod events;
 mod hls;
 mod id;
 mod info;
+mod ladder;
+mod load;
+mod record;
 mod stream;
 mod streams;
 mod viewer;
@@ -27,11 +30,14 @@ pub use events::{Event, EventKind, Events, Layer};
 pub use hls::{DvrConfig, Hls, HlsConfig, MediaFile, Playlist, Reload, Text, sweep_dvr};
 pub use id::SessionId;
 pub use info::{StreamInfo, TrackInfo, ViewerInfo};
+pub use ladder::{LadderConfig, Load, Planned, Planning};
+pub use load::LoadInfo;
 pub use lockgate_hls::{Awaited, Config as SegmentConfig, Container, ManifestAsk, Skip, date_time};
 pub use lockgate_policy::{
     Artifact, Kind, LoadError, auth,
     breaker::BreakerState,
     slot::{Counters, Level, Total},
 };
-pub use streams::{Config, HlsOf, Joined, LadderConfig, Streams};
+pub use record::{RecordConfig, RecordInfo, RecordState, Recording};
+pub use streams::{Config, HlsOf, Joined, Streams};
 pub use viewer::{Judged, Verdict};

@@ -29,6 +29,9 @@ use crate::{
     desk::{About, Desk, DeskError, named},
     effect,
     events::Outlook,
+    ladder::Planning,
+    load::Keeper,
+    record::Recordings,
     viewer::Viewer,
 };
 
@@ -36,6 +39,9 @@ pub(crate) struct Stream {
     pub(crate) broadcast: Broadcast,
     pub(crate) hls: Hls,
     origin: Origin,
+    keeper: Keeper,
+    /// Taken out when the server goes down, to be waited for.
+    pub(crate) recordings: Mutex<Option<Recordings>>,
     /// Taken out at the end, which stops it.
     ladder: Mutex<Option<Arc<dyn Transcode>>>,
     viewers: Mutex<HashMap<SessionId, Arc<Viewer>>>,
@@ -73,7 +79,7 @@ impl Stream {
         broadcast: Broadcast,
         hls: Hls,
         origin: Origin,
-        ladder: Arc<dyn Transcode>,
+        (ladder, planning): (Arc<dyn Transcode>, Planning),
         desk: Desk,
         playout_delay_max: Duration,
     ) -> Self {
@@ -81,6 +87,8 @@ impl Stream {
             broadcast,
             hls,
             origin,
+            keeper: Keeper::new(planning),
+            recordings: Mutex::default(),
             ladder: Mutex::new(Some(ladder)),
             viewers: Mutex::default(),
             renditions: Mutex::default(),
@@ -127,21 +135,24 @@ impl Stream {
         }
     }
 
-    /// Runs the control step every second and whenever the tracks change or a link gets narrower, until the source is
-    /// over.
+    /// Runs the control step every second and whenever the tracks change, a policy does or a link gets narrower, until the
+    /// source is over.
     pub(crate) async fn tend(&self) {
         let mut tick = tokio::time::interval(control::TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut changes = self.broadcast.changes();
+        let mut policies = self.desk.changes();
         let mut ended = self.ended.subscribe();
         let mut cause = Cause::Tick;
         loop {
+            self.bear_load().await;
             self.step(cause).await;
             cause = Cause::Tick;
             let stepped = Instant::now();
             tokio::select! {
                 _ = tick.tick() => {}
                 _ = changes.changed() => {}
+                Ok(()) = policies.changed() => {}
                 () = self.congested.notified() => cause = Cause::Congestion,
                 reason = self.source_over() => {
                     tracing::info!(broadcast = %self.name(), reason, "the broadcast is over");
@@ -155,6 +166,17 @@ impl Stream {
             }
         }
         self.end(Ended::Over);
+    }
+
+    /// Lets the ladder shed what it cannot encode in time, or bring it back.
+    async fn bear_load(&self) {
+        let ladder = self.ladder().clone();
+        let Some(ladder) = ladder else { return };
+        let status = ladder.status().borrow().clone();
+        let viewers = self.viewers().len();
+        self.keeper
+            .tend(&status, &self.broadcast, viewers, &*ladder)
+            .await;
     }
 
     /// Ends everything at once: viewers, publisher, playlists. Idempotent.
@@ -181,6 +203,12 @@ impl Stream {
         self.ladder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn recordings(&self) -> MutexGuard<'_, Option<Recordings>> {
+        self.recordings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Decides for every viewer, and forgets those that are gone. Where the policies are late, all stay as they are.
     pub(crate) async fn step(&self, cause: Cause) {
         let tracks = self.broadcast.tracks();
@@ -189,6 +217,7 @@ impl Stream {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .measure(&tracks, Instant::now());
+        let renditions = self.keeper.offered(renditions);
         let viewers: Vec<Arc<Viewer>> = {
             let mut viewers = self.viewers();
             viewers
@@ -338,6 +367,8 @@ impl Stream {
                 .ladder()
                 .as_ref()
                 .map(|ladder| ladder.status().borrow().clone()),
+            load: self.keeper.info(),
+            recording: self.recordings().as_ref().map(Recordings::info),
             ingest,
         }
     }

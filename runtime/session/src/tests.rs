@@ -30,6 +30,9 @@ use crate::{
     Config, Desk, Error, HlsConfig, LadderConfig, SegmentConfig, Streams, desk::LogConfig,
 };
 
+mod layers;
+mod load;
+
 /// A peer whose link and state the test sets.
 struct FakePeer {
     state: watch::Sender<PeerState>,
@@ -123,10 +126,13 @@ impl Signaller for FakeSignaller {
 struct FakeTranscoder {
     running: Arc<AtomicUsize>,
     statuses: Arc<Mutex<Vec<watch::Sender<Status>>>>,
+    /// What was last shed.
+    shed: watch::Sender<Vec<TrackId>>,
 }
 
 struct FakeLadder {
     status: watch::Sender<Status>,
+    shed: watch::Sender<Vec<TrackId>>,
     _producers: Vec<Producer>,
     running: Arc<AtomicUsize>,
 }
@@ -163,6 +169,7 @@ impl Transcoder for FakeTranscoder {
         self.statuses.lock().unwrap().push(status.clone());
         Ok(Arc::new(FakeLadder {
             status,
+            shed: self.shed.clone(),
             _producers: producers,
             running: Arc::clone(&self.running),
         }))
@@ -172,6 +179,10 @@ impl Transcoder for FakeTranscoder {
 impl Transcode for FakeLadder {
     fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
+    }
+
+    fn shed(&self, rungs: Vec<TrackId>) {
+        self.shed.send_replace(rungs);
     }
 }
 
@@ -183,6 +194,7 @@ impl Drop for FakeLadder {
 
 struct House {
     streams: Streams,
+    shed: watch::Sender<Vec<TrackId>>,
     signaller: Arc<FakeSignaller>,
     running: Arc<AtomicUsize>,
     statuses: Arc<Mutex<Vec<watch::Sender<Status>>>>,
@@ -193,6 +205,7 @@ fn house() -> House {
     let transcoder = FakeTranscoder::default();
     let running = Arc::clone(&transcoder.running);
     let statuses = Arc::clone(&transcoder.statuses);
+    let shed = transcoder.shed.clone();
     let config = Config {
         ladder: LadderConfig {
             rungs: default_rungs(),
@@ -208,6 +221,7 @@ fn house() -> House {
             opus_bps: 96_000,
             aac_bps: 128_000,
             protocols: Vec::new(),
+            hosts: Vec::new(),
         },
         hls: HlsConfig {
             segments: SegmentConfig::default(),
@@ -215,6 +229,7 @@ fn house() -> House {
             keep_alive: Duration::from_secs(30),
             dvr: None,
         },
+        record: crate::RecordConfig::default(),
         viewers_max: 2,
         playout_delay_max: Duration::from_millis(500),
         linger: Duration::from_millis(200),
@@ -234,6 +249,7 @@ fn house() -> House {
     );
     House {
         streams,
+        shed,
         signaller,
         running,
         statuses,

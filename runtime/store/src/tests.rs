@@ -182,12 +182,13 @@ async fn a_damaged_record_is_put_aside_and_the_others_stay() {
         .unwrap();
     drop(store);
     // A flipped bit that sled's own checksum does not see: written through sled.
-    let db = sled::open(folder.path().join("records")).unwrap();
+    let place = open::Place::claim(folder.path()).unwrap();
+    let db = place.open().unwrap().unwrap();
     let mut value = db.get("sa").unwrap().unwrap().to_vec();
     *value.last_mut().unwrap() ^= 1;
     db.insert("sa", value).unwrap();
     db.flush().unwrap();
-    drop(db);
+    drop((db, place));
     let store = Store::open(folder.path()).unwrap();
     assert_eq!(store.get(Table::Sessions, "a"), Ok(None));
     assert_eq!(store.get(Table::Sessions, "b"), Ok(Some(b"2".to_vec())));

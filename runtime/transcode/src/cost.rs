@@ -50,6 +50,7 @@ pub fn measure(input: Input, settings: Settings, plan: Plan) -> Result<Cost, Str
         start_pts_90k: 0,
         zero_unix_us: 0,
         wanted,
+        video_from_90k: None,
     };
     to_media
         .send(Inbound::Control(ToWorker::Plan(work)))

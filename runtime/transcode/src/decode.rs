@@ -9,6 +9,8 @@ use ffmpeg_next::{
     frame::{Audio, Video},
 };
 
+use lockgate_media::VideoCodec;
+
 use crate::out::Out;
 
 /// Decodes video packets whose times are in 1/90000 s.
@@ -35,8 +37,18 @@ impl VideoDecoder {
     }
 
     /// For a peer: no delay, so no frames in parallel but where one thread could not keep up.
-    pub(crate) fn open_live(id: Id, pixels: u32, out: &Out) -> Result<Self, Error> {
-        let codec = decoder::find(id).ok_or(Error::DecoderNotFound)?;
+    pub(crate) fn open_live(codec: VideoCodec, pixels: u32, out: &Out) -> Result<Self, Error> {
+        let found = match codec {
+            VideoCodec::H264 => decoder::find(Id::H264),
+            VideoCodec::Vp8 => decoder::find(Id::VP8),
+            VideoCodec::Vp9 => decoder::find(Id::VP9),
+            // FFmpeg's own decoder of AV1 works on hardware alone.
+            VideoCodec::Av1 => ["libdav1d", "libaom-av1"]
+                .into_iter()
+                .find_map(decoder::find_by_name)
+                .or_else(|| decoder::find(Id::AV1)),
+        };
+        let codec = found.ok_or(Error::DecoderNotFound)?;
         let mut context = codec::Context::new_with_codec(codec);
         if pixels > 1920 * 1088 {
             context.set_threading(threads(threading::Type::Frame, 4));

@@ -12,13 +12,16 @@ use crate::{
     pipeline::{Desk, Pipeline, WorkError},
     probe::{self, Probe},
     timeline::{Kind, Mapped, Timeline, Times},
-    wire::Start,
+    wire::{Start, ToParent},
 };
 
 /// Plays a source to its end, or for ever where it is looped.
 pub(crate) fn run(desk: &Desk, start: &Start, url: &str, looped: bool) -> Result<(), WorkError> {
     let fail = WorkError::Source;
     let mut opened = open::open(url, &start.settings.protocols).map_err(fail)?;
+    if let Some(duration_s) = opened.duration_s() {
+        desk.out.control(ToParent::Length { duration_s });
+    }
     let Probe {
         info,
         kept,
@@ -159,7 +162,9 @@ impl Player {
                 if mapped.jumped {
                     self.pipeline.realign_audio();
                 }
-                if let Some(audio) = &mut self.audio {
+                if let Some(audio) = &mut self.audio
+                    && self.pipeline.wants_sound()
+                {
                     let pipeline = &mut self.pipeline;
                     audio.packet(&packet, &mut |frame, pts| pipeline.audio(frame, pts));
                 }

@@ -43,6 +43,10 @@ impl Ladders {
     pub fn new(config: Config) -> Self {
         Self { config }
     }
+
+    pub(crate) fn spawn(&self) -> std::io::Result<Worker> {
+        Worker::spawn(&self.config)
+    }
 }
 
 impl Transcoder for Ladders {
@@ -62,7 +66,9 @@ impl Transcoder for Ladders {
         let first = Worker::spawn(&self.config)
             .map_err(|error| TranscodeError::Spawn(error.to_string()))?;
         let status = Arc::new(watch::Sender::new(Status::default()));
+        let shed = watch::Sender::new(Vec::new());
         let supervisor = Supervisor {
+            shed: shed.subscribe(),
             config: self.config.clone(),
             job,
             tracks: Tracks::new(broadcast.clone()),
@@ -71,6 +77,7 @@ impl Transcoder for Ladders {
         };
         Ok(Arc::new(Running {
             status,
+            shed,
             _task: task::own(supervisor.run(first)),
         }))
     }
@@ -79,11 +86,16 @@ impl Transcoder for Ladders {
 /// A ladder under way. Dropping it ends the task, which takes the worker and the tracks with it.
 struct Running {
     status: Arc<watch::Sender<Status>>,
+    shed: watch::Sender<Vec<TrackId>>,
     _task: Task,
 }
 
 impl Transcode for Running {
     fn status(&self) -> watch::Receiver<Status> {
         self.status.subscribe()
+    }
+
+    fn shed(&self, rungs: Vec<TrackId>) {
+        self.shed.send_replace(rungs);
     }
 }

@@ -13,6 +13,7 @@ mod wire;
 mod demand;
 mod feed;
 mod ladders;
+mod offline;
 mod session;
 mod supervise;
 mod tracks;
@@ -29,6 +30,8 @@ mod encoder;
 mod file;
 mod font;
 mod grid;
+mod guard;
+pub mod inspect;
 mod ladder;
 mod meter;
 mod open;
@@ -42,4 +45,9 @@ mod sound;
 mod timeline;
 pub mod worker;
 
+pub use guard::{
+    reach::{Host, NoHost, is_public},
+    walls::kernel,
+};
 pub use ladders::{Config, Ladders};
+pub use offline::{Offline, Piece};

@@ -16,7 +16,10 @@ use ffmpeg_next::{
     media,
 };
 
-use crate::timeline::{Kind, Times};
+use crate::{
+    guard::reach,
+    timeline::{Kind, Times},
+};
 
 /// An open source.
 pub(crate) struct Opened {
@@ -65,7 +68,10 @@ pub(crate) fn open(url: &str, protocols: &[String]) -> Result<Opened, String> {
     deadline.set(OPEN_MS);
     let mut options = Dictionary::new();
     // Nested protocols inherit the list: a playlist in a file cannot reach what the file could not.
-    options.set("protocol_whitelist", &protocols.join(","));
+    options.set(
+        "protocol_whitelist",
+        &reach::protocols_below(url, protocols),
+    );
     options.set("rw_timeout", &(READ_MS * 1000).to_string());
     let at_callback = Arc::clone(&deadline);
     let input =
@@ -115,6 +121,12 @@ impl Opened {
     /// FFmpeg's name of the container or protocol.
     pub(crate) fn container(&self) -> String {
         self.input.format().name().to_owned()
+    }
+
+    /// How long it lasts in s, where it says.
+    pub(crate) fn duration_s(&self) -> Option<f64> {
+        let duration = self.input.duration();
+        (duration > 0).then(|| duration as f64 / f64::from(ffmpeg_next::ffi::AV_TIME_BASE))
     }
 
     /// The bitrate of the whole source in bit/s, where it says.

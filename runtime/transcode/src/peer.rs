@@ -5,8 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ffmpeg_next::{Packet, codec::Id};
-use lockgate_media::{FrameRate, VideoCodec, h264, vp8};
+use ffmpeg_next::Packet;
+use lockgate_media::{FrameRate, VideoCodec};
 use lockgate_ports::transcoder::{AudioSource, SourceInfo, VideoSource};
 
 use crate::{
@@ -122,9 +122,12 @@ impl Look {
         let (width, height) = self.size?;
         Some(VideoSource {
             codec: match self.codec? {
-                VideoCodec::H264 => "h264".to_owned(),
-                VideoCodec::Vp8 => "vp8".to_owned(),
-            },
+                VideoCodec::H264 => "h264",
+                VideoCodec::Vp8 => "vp8",
+                VideoCodec::Vp9 => "vp9",
+                VideoCodec::Av1 => "av1",
+            }
+            .to_owned(),
             width,
             height,
             frame_rate: frame_rate(&self.video_pts),
@@ -184,11 +187,7 @@ impl Feed {
             Some(decoder) => decoder,
             empty => {
                 let (width, height) = self.largest;
-                let id = match codec {
-                    VideoCodec::H264 => Id::H264,
-                    VideoCodec::Vp8 => Id::VP8,
-                };
-                match VideoDecoder::open_live(id, width * height, &self.pipeline.out) {
+                match VideoDecoder::open_live(codec, width * height, &self.pipeline.out) {
                     Ok(decoder) => empty.insert(decoder),
                     Err(error) => {
                         let text = format!("the peer's video cannot be decoded: {error}");
@@ -234,6 +233,9 @@ impl Feed {
         let Some(audio) = self.audio.as_mut().filter(|_| self.info.audio.is_some()) else {
             return;
         };
+        if !self.pipeline.wants_sound() {
+            return;
+        }
         let mut packet = Packet::copy(&unit.data);
         packet.set_pts(Some(unit.pts_90k));
         packet.set_dts(Some(unit.pts_90k));
@@ -243,14 +245,8 @@ impl Feed {
 }
 
 fn size_of(codec: VideoCodec, unit: &Unit) -> Option<(u32, u32)> {
-    let size = match codec {
-        VideoCodec::Vp8 => vp8::dimensions(&unit.data)?,
-        VideoCodec::H264 => {
-            let info = h264::ParameterSets::find(&unit.data)?.info().ok()?;
-            (info.width, info.height)
-        }
-    };
-    (size.0 > 0 && size.1 > 0).then_some(size)
+    let format = codec.format_of(&unit.data)?;
+    (format.width > 0 && format.height > 0).then_some((format.width, format.height))
 }
 
 /// The frame rate that a run of timestamps shows: the usual one that is near, else whole frames.

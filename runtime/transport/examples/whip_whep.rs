@@ -45,7 +45,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         std::env::var(name).map_or(Ok(other), |text| text.parse())
     };
     let transport = Transport::bind(Config {
-        udp_listen: SocketAddr::from(([127, 0, 0, 1], port("UDP", 8189)?)),
+        udp_listen: SocketAddr::from(([127, 0, 0, 1], port("UDP", 8189)?)).into(),
         ..Config::default()
     })
     .await?;

@@ -1,7 +1,7 @@
 //! The transport: where peers are accepted.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -12,69 +12,101 @@ use lockgate_ports::{
     Accepted, BoxFuture, SignalError, Signaller, ViewerFeed,
     task::{Task, own},
 };
-use rtc::{
-    media_stream::MediaStreamTrack,
-    rtp_transceiver::rtp_sender::{
-        RTCRtpCodec, RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters,
-        RtpCodecKind,
-    },
-};
 use tokio::task::JoinSet;
-use webrtc::media_stream::track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP};
 
 use crate::{
     config::{BindError, Config},
-    connection::{Connection, internal, opus, video},
-    egress::{self, Egress, Leg, Stream},
+    connection::{Connection, internal},
+    egress::{Contract, Leg, Stream, Terms},
     ingest::{self, Ingest},
-    net::{Counters, Mux, advertised},
+    net::{Announced, Bound, Counters, Keeper, Mux, Room, Slot, Udp, accept},
     peer::{Door, Session, Shared, random, random_credentials},
-    sdp::{Answer, Offer, Purpose, Section, finished},
+    sdp::{Answer, Offer, Ours, Purpose, Section, agree, finished},
+    viewer::{Arrival, Dtls, Identity, Shards},
 };
 
-/// WebRTC for everyone, over one UDP port.
+/// WebRTC for everyone, over one port.
 ///
 /// Dropping it closes the port and ends all peers.
 pub struct Transport {
     core: Arc<Core>,
-    _receive: Task,
+    udp: Vec<SocketAddr>,
+    tcp: Vec<SocketAddr>,
+    _tasks: Vec<Task>,
 }
 
 struct Core {
     mux: Arc<Mux>,
-    addresses: Vec<IpAddr>,
+    announced: Arc<Announced>,
     peers_max: usize,
     connect_max: Duration,
     silence_max: Duration,
-    /// The tasks of the peers; those of a transport that is gone end.
+    /// Who we are to viewers.
+    identity: Identity,
+    /// Where viewers live.
+    shards: Shards,
+    /// The tasks of the publishers; those of a transport that is gone end.
     peers: Mutex<JoinSet<()>>,
 }
 
 impl Transport {
-    /// Binds the UDP port and starts to receive.
+    /// Binds the sockets and starts to receive.
     pub async fn bind(config: Config) -> Result<Arc<Self>, BindError> {
-        let mux = Mux::bind(config.udp_listen).await?;
-        let local = mux.local_addr();
-        let addresses = advertised(&config, local);
-        tracing::info!(%local, ?addresses, "WebRTC listens");
-        let receiver = Arc::clone(&mux);
-        let receive = own(async move { receiver.receive().await });
+        let Bound {
+            udp,
+            tcp: listeners,
+        } = Bound::new(&config)?;
+        let mux = Mux::new(udp)?;
+        let udp: Vec<SocketAddr> = mux.sockets().iter().map(Udp::local_addr).collect();
+        let mut tasks: Vec<Task> = (0..udp.len())
+            .map(|socket| {
+                let receiver = Arc::clone(&mux);
+                own(async move { receiver.receive(socket).await })
+            })
+            .collect();
+        let room = Arc::<Room>::default();
+        let within = config.connect_max.min(STRANGER_MAX);
+        let mut tcp = Vec::with_capacity(listeners.len());
+        for (address, listener) in listeners {
+            tcp.push(address);
+            let (mux, room) = (Arc::clone(&mux), Arc::clone(&room));
+            tasks.push(own(accept(mux, listener, room, within)));
+        }
+        tracing::info!(?udp, ?tcp, "WebRTC listens");
+        let keeper = Keeper::start(Arc::clone(&mux), tcp.clone(), config.clone()).await;
+        let announced = keeper.announced();
+        let identity = Identity::new().map_err(|error| BindError::Crypto(error.to_string()))?;
+        tasks.push(own(keeper.run()));
         Ok(Arc::new(Self {
             core: Arc::new(Core {
                 mux,
-                addresses,
+                announced,
                 peers_max: config.peers_max,
                 connect_max: config.connect_max,
                 silence_max: config.silence_max,
+                identity,
+                shards: Shards::start(),
                 peers: Mutex::default(),
             }),
-            _receive: receive,
+            udp,
+            tcp,
+            _tasks: tasks,
         }))
     }
 
-    /// The UDP address that is bound.
+    /// The first UDP address that is bound.
     pub fn local_addr(&self) -> SocketAddr {
-        self.core.mux.local_addr()
+        self.udp.first().copied().unwrap_or(NOWHERE)
+    }
+
+    /// The UDP addresses that are bound.
+    pub fn udp_addresses(&self) -> &[SocketAddr] {
+        &self.udp
+    }
+
+    /// The TCP addresses that are bound.
+    pub fn tcp_addresses(&self) -> &[SocketAddr] {
+        &self.tcp
     }
 
     /// How many peers there are, connecting ones included.
@@ -82,12 +114,12 @@ impl Transport {
         self.core.mux.occupancy().0
     }
 
-    /// How many addresses peers were seen at.
+    /// How many ways to peers are known: addresses they were seen at, and their connections.
     pub fn remote_addresses(&self) -> usize {
         self.core.mux.occupancy().1
     }
 
-    /// What happened at the UDP port.
+    /// What happened at the sockets.
     pub fn counters(&self) -> Counters {
         self.core.mux.counters()
     }
@@ -143,9 +175,10 @@ impl Core {
             audio.fmtp.push_str(between);
             audio.fmtp.push_str("useinbandfec=1");
         }
-        let (connection, mut events) = self.open(&offer, Purpose::Publish).await?;
+        let (connection, mut events) = self.open(&offer).await?;
         let answer = connection.negotiate(sdp, &mut events).await?;
-        let (shared, answer) = self.share(sdp, &offer, &answer, &connection);
+        let answer = self.finish(sdp, &offer, &answer);
+        let shared = self.share(&offer, &answer, connection.slot());
         let ingest = Ingest {
             broadcast,
             video: offer
@@ -170,64 +203,85 @@ impl Core {
 
     async fn subscribe(&self, sdp: &str, feed: ViewerFeed) -> Result<Accepted, SignalError> {
         let offer = Offer::check(sdp, Purpose::View)?;
-        let (connection, mut events) = self.open(&offer, Purpose::View).await?;
-        let base = rand::random();
-        // The library makes the name of the media stream the canonical name in the SDP.
-        let cname = random(16);
-        let mut video_leg = None;
-        if let Some(first) = offer.video.first() {
-            let rtx = first.rtx.map(|_| rand::random());
-            let leg = leg(
-                RtpCodecKind::Video,
-                video(first).rtp_codec,
+        if self.mux.occupancy().0 >= self.peers_max {
+            return Err(SignalError::Full);
+        }
+        let ours = random_credentials();
+        let cname = random(CNAME_LEN);
+        let rtx = offer.video.first().and_then(|first| first.rtx);
+        let rtx = rtx.map(|_| rand::random());
+        let [video, audio] = rand::random();
+        let agreed = agree(
+            sdp,
+            &offer,
+            &Ours {
+                ice: &ours,
+                fingerprint: self.identity.fingerprint(),
+                candidates: &self.announced.candidates(),
+                cname: &cname,
+                video,
                 rtx,
-                (&cname, base),
-            );
-            connection
-                .library
-                .add_track(Arc::clone(&leg.track) as Arc<dyn TrackLocal>)
-                .await
-                .map_err(internal)?;
-            video_leg = Some(leg);
-        }
-        let mut audio_leg = None;
-        if let Some(audio) = &offer.audio {
-            let leg = leg(
-                RtpCodecKind::Audio,
-                opus(audio).rtp_codec,
-                None,
-                (&cname, base),
-            );
-            connection
-                .library
-                .add_track(Arc::clone(&leg.track) as Arc<dyn TrackLocal>)
-                .await
-                .map_err(internal)?;
-            audio_leg = Some(leg);
-        }
-        let answer = connection.negotiate(sdp, &mut events).await?;
-        let (shared, answer) = self.share(sdp, &offer, &answer, &connection);
-        let egress = Egress {
-            feed,
-            video: video_leg,
+                audio,
+            },
+        )?;
+        let dtls = Dtls::new(
+            &self.identity,
+            agreed.fingerprints,
+            !offer.peer_is_dtls_client,
+        );
+        let dtls = dtls.map_err(internal)?;
+        let registration = self.mux.register(ours, offer.ice.clone());
+        let shared = self.share(&offer, &agreed.answer, Arc::clone(&registration.slot));
+        let base = rand::random();
+        let [number, audio_number] = agreed.numbers;
+        let video = offer.video.first().map(|_| Leg {
+            stream: Stream::new(video, 90_000, base, rand::random()),
+            terms: Terms {
+                ssrc: video,
+                number,
+                playout: agreed.playout,
+                rtx,
+            },
+        });
+        let audio = offer.audio.as_ref().map(|_| Leg {
+            stream: Stream::new(audio, 48_000, base, rand::random()),
+            terms: Terms {
+                ssrc: audio,
+                number: audio_number,
+                ..Terms::default()
+            },
+        });
+        let contract = Contract {
+            video,
             video_codecs: offer
                 .video
                 .iter()
                 .map(|codec| (codec.codec, codec.payload_type))
                 .collect(),
-            audio: audio_leg,
+            rtx_types: offer
+                .video
+                .iter()
+                .filter_map(|codec| Some((codec.payload_type, codec.rtx?)))
+                .collect(),
+            audio,
             audio_type: offer.audio.as_ref().map_or(0, |audio| audio.payload_type),
-            feedback: events.feedback,
-            playing: shared.playing.clone(),
-            stats: Arc::clone(&shared.link),
-            outflow: events.outflow,
             audio_red: offer.red.as_ref().map(|red| red.payload_type),
             cname,
         };
-        let work = move || egress::run(egress);
-        let peer = Session::start(&mut self.tasks(), shared, connection, events.states, work);
+        let (peer, stopped) = Session::of(Arc::clone(&shared));
+        let arrival = Arrival {
+            shared,
+            registration,
+            dtls,
+            feed,
+            contract,
+            stopped,
+        };
+        if !self.shards.take(arrival).await {
+            return Err(internal("no shard takes viewers any more"));
+        }
         Ok(Accepted {
-            answer,
+            answer: agreed.answer,
             video_codecs: kinds(&offer),
             video_section: offer.video_section,
             peer,
@@ -237,36 +291,27 @@ impl Core {
     async fn open(
         &self,
         offer: &Offer,
-        purpose: Purpose,
     ) -> Result<(Connection, crate::connection::Events), SignalError> {
         if self.mux.occupancy().0 >= self.peers_max {
             return Err(SignalError::Full);
         }
         let ours = random_credentials();
-        Connection::open(&self.mux, ours, offer, purpose).await
+        Connection::open(&self.mux, ours, offer).await
     }
 
-    /// What the peer's handle and task share, and the answer as the peer gets it.
-    fn share(
-        &self,
-        offered: &str,
-        offer: &Offer,
-        answer: &str,
-        connection: &Connection,
-    ) -> (Arc<Shared>, String) {
-        let answer = self.finish(offered, offer, answer);
+    /// What the peer's handle shares with whatever carries its stay.
+    fn share(&self, offer: &Offer, answer: &str, slot: Arc<Slot>) -> Arc<Shared> {
         let door = Door {
             mux: Arc::clone(&self.mux),
-            slot: connection.slot(),
-            addresses: self.addresses.clone(),
-            section: Section::of(&answer),
+            slot,
+            announced: Arc::clone(&self.announced),
+            section: Section::of(answer),
         };
-        let shared = Shared::new(
+        Shared::new(
             offer.ice.clone(),
             door,
             (self.connect_max, self.silence_max),
-        );
-        (shared, answer)
+        )
     }
 
     /// The tasks of the peers, without those that ended.
@@ -285,41 +330,10 @@ impl Core {
         let video: Vec<u8> = offer.video.iter().map(|codec| codec.payload_type).collect();
         finished(&Answer {
             sdp: answer,
-            addresses: &self.addresses,
-            port: self.mux.local_addr().port(),
+            candidates: &self.announced.candidates(),
             video: &video,
             reduced_size: offered.contains("a=rtcp-rsize"),
         })
-    }
-}
-
-fn leg(kind: RtpCodecKind, codec: RTCRtpCodec, rtx: Option<u32>, of: (&str, u32)) -> Leg {
-    let (stream, base) = of;
-    let (name, clock_hz) = match kind {
-        RtpCodecKind::Audio => ("audio", 48_000),
-        _ => ("video", 90_000),
-    };
-    let ssrc = rand::random();
-    let coding = RTCRtpEncodingParameters {
-        rtp_coding_parameters: RTCRtpCodingParameters {
-            ssrc: Some(ssrc),
-            rtx: rtx.map(|ssrc| RTCRtpRtxParameters { ssrc }),
-            ..RTCRtpCodingParameters::default()
-        },
-        codec,
-        ..RTCRtpEncodingParameters::default()
-    };
-    // One stream id for both: a browser then plays them in sync (RFC 8830 §2).
-    let track = MediaStreamTrack::new(
-        stream.to_owned(),
-        name.to_owned(),
-        name.to_owned(),
-        kind,
-        vec![coding],
-    );
-    Leg {
-        stream: Stream::new(ssrc, clock_hz, base, rand::random()),
-        track: Arc::new(TrackLocalStaticRTP::new(track)),
     }
 }
 
@@ -328,3 +342,11 @@ fn kinds(offer: &Offer) -> Vec<VideoCodec> {
     kinds.dedup();
     kinds
 }
+
+/// What is said of a socket that is not there.
+const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+/// How long a connection may take to its first check.
+const STRANGER_MAX: Duration = Duration::from_secs(10);
+/// So long that a description of the source (RFC 3550 §6.5) ends without padding: the library writes the number of padded
+/// octets into the last of them, where zeros belong, and readers that look refuse the whole report.
+const CNAME_LEN: usize = 17;

@@ -77,6 +77,8 @@ export interface Source {
   readonly cpu_used: number | undefined;
   /** Viewers now. */
   readonly viewers: number | undefined;
+  /** Media seconds encoded per second of real time, 1 is live. */
+  readonly speed: number | undefined;
 }
 
 /** What is known of a rung. What is unknown is undefined, never zero. */
@@ -95,7 +97,7 @@ export interface Rung {
   readonly height: number | undefined;
   /** Frames a second. */
   readonly fps: number | undefined;
-  /** 0 H.264, 1 VP8. */
+  /** 0 H.264, 1 VP8, 2 VP9, 3 AV1. */
   readonly codec: number | undefined;
   /** 1 while it is encoded. */
   readonly active: number | undefined;

@@ -142,7 +142,7 @@ rows! {
     height: 1,
     /// Frames a second.
     fps: 1,
-    /// 0 H.264, 1 VP8.
+    /// 0 H.264, 1 VP8, 2 VP9, 3 AV1.
     codec: 1,
     /// 1 while it is encoded.
     active: 1,
@@ -171,4 +171,6 @@ rows! {
     cpu_used: 1,
     /// Viewers now.
     viewers: 1,
+    /// Media seconds encoded per second of real time, 1 is live.
+    speed: 1,
 }

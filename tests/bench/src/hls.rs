@@ -19,7 +19,7 @@ use crate::{
     table::{Distribution, Report},
 };
 
-const RUNG: &str = "720p30";
+const RUNG: &str = "720p60";
 /// Connections that ask for one segment after the other.
 const READERS: usize = 8;
 const ROUND: Duration = Duration::from_secs(4);
@@ -34,12 +34,9 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Report>> {
     let us = std::process::id().to_string();
     let files = format!("--nofile={FILES}:{FILES}");
     process::output(process::command("prlimit").args(["--pid", &us, &files])).await?;
-    let config = format!(
-        "[http]\nlisten = \"127.0.0.1:0\"\nconnections_max = {}\n[webrtc]\nudp_listen = \"127.0.0.1:0\"\n\
-         [ladder]\nmax_quality = \"{RUNG}\"\n",
-        2 * WAITING
-    );
-    let server = Server::start_with(&config, &["--demo"]).await?;
+    let connections = format!("http.connections_max={}", 2 * WAITING);
+    let config = format!("[ladder]\nmax_quality = \"{RUNG}\"\n");
+    let server = Server::start_with(&config, &["--demo", "--set", &connections]).await?;
     let path = format!("/hls/demo/{RUNG}");
     let segments = loop {
         let list = get(server.address(), &format!("{path}/playlist.m3u8")).await;

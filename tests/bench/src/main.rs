@@ -18,6 +18,7 @@
 
 mod delay;
 mod hls;
+mod idle;
 mod ladder;
 mod memory;
 mod policies;
@@ -32,7 +33,7 @@ use serde_json::{Map, Value};
 
 use table::Report;
 
-const TABLES: [&str; 5] = ["ladder", "delay", "memory", "hls", "policies"];
+const TABLES: [&str; 6] = ["ladder", "idle", "delay", "memory", "hls", "policies"];
 /// A table that takes longer is given up: what it waits for does not come.
 const TABLE_WITHIN: Duration = Duration::from_secs(240);
 
@@ -60,6 +61,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let measuring = async {
             match name.as_str() {
                 "ladder" => ladder::measure().await.map(|report| vec![report]),
+                "idle" => idle::measure().await.map(|report| vec![report]),
                 "delay" => delay::measure().await.map(|report| vec![report]),
                 "memory" => memory::measure().await.map(|report| vec![report]),
                 "hls" => hls::measure().await,

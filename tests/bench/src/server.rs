@@ -30,15 +30,15 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        let config = "[http]\nlisten = \"127.0.0.1:0\"\n[webrtc]\nudp_listen = \"127.0.0.1:0\"\n";
-        Self::start_with(config, &[]).await
+        Self::start_with("", &[]).await
     }
 
-    /// The same with a configuration and further arguments.
-    pub(crate) async fn start_with(config: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+    /// The same with more of a configuration, and further arguments.
+    pub(crate) async fn start_with(more: &str, arguments: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
-        fs::write(at("bench.toml"), config)?;
+        let config = "[http]\nlisten = \"127.0.0.1:0\"\n[webrtc]\nudp_listen = \"127.0.0.1:0\"\n";
+        fs::write(at("bench.toml"), format!("{config}{more}"))?;
         let mut child = process::command(process::server()?)
             .args(["serve", "--config", "bench.toml"])
             .args(arguments)
@@ -98,6 +98,14 @@ impl Server {
         }
     }
 
+    /// What the API says.
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let request = self.request(Method::GET, path).body(Full::default())?;
+        let (status, _, body) = self.send(request).await?;
+        ensure!(status.is_success(), "{path}: {status} {body}");
+        Ok(serde_json::from_str(&body)?)
+    }
+
     fn request(&self, method: Method, path: &str) -> hyper::http::request::Builder {
         Request::builder()
             .method(method)
@@ -125,12 +133,7 @@ impl Server {
 
     /// The process that encodes a broadcast.
     pub(crate) async fn worker(&self, broadcast: &str) -> anyhow::Result<u64> {
-        let request = self
-            .request(Method::GET, &format!("/api/streams/{broadcast}"))
-            .body(Full::default())?;
-        let (status, _, body) = self.send(request).await?;
-        ensure!(status.is_success(), "{status} {body}");
-        let stream: Value = serde_json::from_str(&body)?;
+        let stream = self.get(&format!("/api/streams/{broadcast}")).await?;
         let pid = stream["ladder"]["worker_pid"].as_u64();
         pid.context("the broadcast has no worker")
     }

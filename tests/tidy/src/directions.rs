@@ -23,6 +23,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("session", &["broadcast", "hls", "media", "policy", "ports"]),
     ("web", &[]),
     ("check", &[]),
+    ("load", &["fetch"]),
     ("api", &["fetch", "media", "ports", "session", "web"]),
     (
         "server",
@@ -33,6 +34,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "check",
             "fetch",
             "hls",
+            "load",
             "media",
             "policy",
             "policy-luau",
@@ -48,11 +50,13 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
     ("tests-tidy", &[]),
     ("tests-hostile", &[]),
+    ("tests-fuzz", &[]),
     ("tests-peer", &["media"]),
     (
         "tests-bench",
         &[
             "broadcast",
+            "load",
             "media",
             "policy",
             "policy-luau",
@@ -69,9 +73,11 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 /// Foreign crates that only one of ours may name.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("webrtc", &["transport", "tests-peer"]),
-    ("rtc", &["transport", "tests-peer"]),
+    ("rtc", &["load", "transport", "tests-peer"]),
     ("ffmpeg-next", &["transcode"]),
     ("ffmpeg-sys-next", &["transcode"]),
+    ("landlock", &["transcode"]),
+    ("libseccomp", &["transcode"]),
     ("wasmtime", &["policy-wasm"]),
     ("mlua", &["policy-luau"]),
     ("reqwest", &["fetch"]),

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 
 fn bytes() -> Vec<u8> {
-    let folder = std::env::var_os("LOCKGATE_FIXTURES").map_or_else(
+    let folder = env::var_os("LOCKGATE_FIXTURES").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/fixtures"),
         PathBuf::from,
     );

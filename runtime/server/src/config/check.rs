@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use lockgate_policy::{builtin, schema};
 
-use super::{Config, IceServer};
+use super::Config;
 
 impl Config {
     /// The first thing that is wrong, as `section.key: what and what to do`.
@@ -65,6 +65,7 @@ impl Config {
             1e6,
         )?;
         within("webrtc.peers_max", self.webrtc.peers_max as f64, 0.0, 1e6)?;
+        within("webrtc.connect_s", self.webrtc.connect_s as f64, 1.0, 60.0)?;
         // RFC 7675 §5.1: consent lasts 30 s at most.
         within("webrtc.silence_s", self.webrtc.silence_s as f64, 1.0, 30.0)?;
         for (kind, limits) in &self.policies.limits {
@@ -72,16 +73,18 @@ impl Config {
                 .check()
                 .map_err(|what| format!("policies.limits.{kind}.{what}"))?;
         }
-        self.webrtc
-            .ice_servers
-            .iter()
-            .try_for_each(check_ice_server)?;
+        self.webrtc.check()?;
         within(
             "webrtc.playout_delay_max_ms",
             self.webrtc.playout_delay_max_ms as f64,
             0.0,
             10_000.0,
         )?;
+        self.record.check()?;
+        for host in &self.ingest.hosts {
+            host.parse::<lockgate_transcode::Host>()
+                .map_err(|error| format!("ingest.hosts: {error}"))?;
+        }
         self.check_rungs()?;
         self.check_parameters()?;
         let mut names = HashSet::new();
@@ -163,44 +166,5 @@ impl Config {
             }
         }
         Ok(())
-    }
-}
-
-/// RFC 7064 and RFC 7065: which URLs there are, and that only TURN has users.
-fn check_ice_server(server: &IceServer) -> Result<(), String> {
-    let wrong = |what: &str| Err(format!("webrtc.ice_servers: {:?}: {what}", server.url));
-    let Some((scheme, rest)) = server.url.split_once(':') else {
-        return wrong("it has no scheme; write stun:HOST, turn:HOST or turns:HOST");
-    };
-    let is_turn = match scheme {
-        "stun" | "stuns" => false,
-        "turn" | "turns" => true,
-        _ => return wrong("its scheme is none of stun, stuns, turn and turns"),
-    };
-    let odd = |letter: char| !letter.is_ascii_graphic() || "<>\"".contains(letter);
-    if rest.is_empty() || rest.starts_with('/') || rest.contains(odd) {
-        return wrong("after the scheme comes a host, as in turn:turn.example.org:3478");
-    }
-    let named = [&server.username, &server.credential, &server.secret]
-        .iter()
-        .any(|value| value.is_some());
-    match (&server.username, &server.credential, &server.secret) {
-        _ if named && !is_turn => wrong("only TURN servers have users"),
-        _ if server.ttl_s.is_some() && server.secret.is_none() => {
-            wrong("ttl_s is for names made from a secret; give one, or leave ttl_s out")
-        }
-        (_, Some(_), Some(_)) => wrong("it has a credential and a secret; give one of both"),
-        (_, _, Some(secret)) if secret.is_empty() => wrong("its secret is empty"),
-        (Some(_), None, None) => wrong("it has a username, but neither credential nor secret"),
-        (None, Some(_), None) => wrong("it has a credential, but no username"),
-        (None, None, None) if is_turn => {
-            wrong("TURN needs a username with a credential, or a secret")
-        }
-        _ => match server.ttl_s {
-            Some(ttl_s) if !(60..=604_800).contains(&ttl_s) => {
-                wrong("its ttl_s is not within 60 to 604800")
-            }
-            _ => Ok(()),
-        },
     }
 }

@@ -4,6 +4,8 @@ mod check;
 mod limits;
 mod load;
 mod log;
+mod record;
+mod webrtc;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
@@ -11,11 +13,14 @@ use lockgate_api::{MetricsAccess, Scope};
 use lockgate_fetch::Origin;
 use lockgate_media::{BroadcastName, Rung, ladder::default_rungs};
 use lockgate_policy::{Kind, host::Grants};
+use lockgate_ports::transcoder::Settings;
 use serde::{Deserialize, Serialize};
 
 pub use limits::PolicyLimits;
 pub use load::{Error, Loader};
-pub use log::{PolicyLog, Record};
+pub use log::{PolicyLog, Record as LogRecord};
+pub use record::Record;
+pub use webrtc::{IceServer, Listen, Webrtc};
 
 /// The whole configuration.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -31,6 +36,8 @@ pub struct Config {
     pub ladder: Ladder,
     /// HLS.
     pub hls: Hls,
+    /// What is recorded.
+    pub record: Record,
     /// Who may do what.
     pub auth: Auth,
     /// The judgements.
@@ -51,52 +58,14 @@ pub struct Http {
     pub metrics: MetricsAccess,
 }
 
-/// WebRTC.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Webrtc {
-    /// Address and UDP port of all media.
-    pub udp_listen: SocketAddr,
-    /// Addresses that peers reach this server at; empty means those of its interfaces.
-    pub public_addresses: Vec<std::net::IpAddr>,
-    /// STUN and TURN servers handed to peers.
-    pub ice_servers: Vec<IceServer>,
-    /// Most WebRTC viewers of one broadcast.
-    pub viewers_max: usize,
-    /// Most WebRTC peers at a time, publishers and viewers together.
-    pub peers_max: usize,
-    /// How long a peer may be silent before its session ends, in s, 1 to 30.
-    pub silence_s: u64,
-    /// Most that viewers are told to delay pictures on a link that needs it, in ms, 0 to 10000; 0 never tells them.
-    pub playout_delay_max_ms: u64,
-}
-
-/// A STUN or TURN server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct IceServer {
-    /// `stun:…`, `turn:…` or `turns:…`.
-    pub url: String,
-    /// TURN user name; with a `secret`, what stands in it after its end.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub username: Option<String>,
-    /// TURN password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credential: Option<String>,
-    /// The secret shared with the TURN server, from which each peer gets a name and password of its own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
-    /// How long such a name is good for, in s, 60 to 604800; a day if absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ttl_s: Option<u64>,
-}
-
 /// Where media comes from, besides publishers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ingest {
     /// URL protocols that FFmpeg may use.
     pub protocols: Vec<String>,
+    /// What FFmpeg may connect to besides the hosts in the URLs of sources.
+    pub hosts: Vec<String>,
     /// Files and URLs served as broadcasts.
     pub source: Vec<Source>,
 }
@@ -223,6 +192,20 @@ pub struct Policies {
     pub limits: BTreeMap<Kind, PolicyLimits>,
 }
 
+/// How to encode, as the transcoder takes it.
+pub(crate) fn encode_settings(config: &Config, on_demand: bool) -> Settings {
+    Settings {
+        encoder: config.ladder.encoder.clone(),
+        preset: config.ladder.preset.clone(),
+        gop_s: config.hls.segment_s,
+        on_demand,
+        opus_bps: config.ladder.opus_kbps * 1000,
+        aac_bps: config.ladder.aac_kbps * 1000,
+        protocols: config.ingest.protocols.clone(),
+        hosts: config.ingest.hosts.clone(),
+    }
+}
+
 impl Policies {
     /// The file that decides a kind.
     pub fn file(&self, kind: Kind) -> Option<&PathBuf> {
@@ -271,20 +254,6 @@ impl Default for Http {
     }
 }
 
-impl Default for Webrtc {
-    fn default() -> Self {
-        Self {
-            udp_listen: SocketAddr::from(([0, 0, 0, 0], 8189)),
-            public_addresses: Vec::new(),
-            ice_servers: Vec::new(),
-            viewers_max: 2000,
-            peers_max: 10_000,
-            silence_s: 15,
-            playout_delay_max_ms: 500,
-        }
-    }
-}
-
 impl Default for Ingest {
     fn default() -> Self {
         let protocols = [
@@ -292,6 +261,7 @@ impl Default for Ingest {
         ];
         Self {
             protocols: protocols.map(str::to_owned).to_vec(),
+            hosts: vec!["public".to_owned()],
             source: Vec::new(),
         }
     }

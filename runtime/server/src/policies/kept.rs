@@ -76,8 +76,10 @@ impl Kept {
             }
             // Back to the built-in nothing is recorded: what was last good before stays so.
             if let Some(last_good) = self.read(&format!("{}/{}", slot.kind, slot.active.digest)) {
-                tracing::info!(kind = %slot.kind, digest = %last_good.digest, "this policy counts as last good again");
-                self.note(slot.kind, &last_good).await;
+                // Said once it is true: a crash after this line starts with this policy.
+                if self.note(slot.kind, &last_good).await {
+                    tracing::info!(kind = %slot.kind, digest = %last_good.digest, "this policy counts as last good again");
+                }
             }
         }
         if !in_use.is_empty() {
@@ -123,12 +125,14 @@ impl Kept {
         of_kind.next().map(|(_, digest)| digest.clone())
     }
 
-    async fn note(&self, kind: Kind, last_good: &LastGood) {
-        if self.note_as(kind.name(), last_good).await {
+    async fn note(&self, kind: Kind, last_good: &LastGood) -> bool {
+        let noted = self.note_as(kind.name(), last_good).await;
+        if noted {
             let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
             known.retain(|(of, _)| *of != kind);
             known.push((kind, last_good.digest.clone()));
         }
+        noted
     }
 
     async fn note_as(&self, key: &str, last_good: &LastGood) -> bool {

@@ -25,7 +25,7 @@ use lockgate_policy::{
     slot::{self, Admitted, Decided, SlotInfo, SwapError},
 };
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 pub use files::FilesInfo;
 use files::Writer;
@@ -48,6 +48,8 @@ struct Inner {
     late: AtomicU64,
     /// The generation of the `auth` policy; 0 while the built-in decides.
     auth: AtomicU64,
+    /// Told of each change of who decides.
+    changes: watch::Sender<()>,
     started: Instant,
     /// What policies of each kind may import.
     grants: [(Kind, Grants); 5],
@@ -112,6 +114,7 @@ impl Desk {
             deadline,
             late: AtomicU64::new(0),
             auth: AtomicU64::new(0),
+            changes: watch::Sender::default(),
             started: Instant::now(),
             grants,
             writer,
@@ -184,6 +187,12 @@ impl Desk {
         self.inner.auth.load(Ordering::Acquire)
     }
 
+    /// Changes when somebody puts a policy in charge or takes one back: what it decides differently is asked at once, not at
+    /// the next tick.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.inner.changes.subscribe()
+    }
+
     /// Puts a policy in charge of a kind, after every check. Returns its generation.
     pub async fn swap(
         &self,
@@ -208,6 +217,7 @@ impl Desk {
         if kind == Kind::Auth {
             self.inner.auth.store(generation, Ordering::Release);
         }
+        self.inner.changes.send_replace(());
     }
 
     /// Lets a candidate decide beside the active policy without effect; `None` ends it.

@@ -10,9 +10,9 @@ use lockgate_media::VideoCodec;
 
 pub(crate) use super::reorder::Packet;
 use super::{
-    h264,
+    av1, h264,
     reorder::{Next, Reorder},
-    vp8,
+    vp8, vp9,
 };
 
 /// What a stream of packets carries.
@@ -33,8 +33,12 @@ pub(crate) struct Unit {
     pub(crate) arrived: Instant,
     /// Decoding can start here.
     pub(crate) keyframe: bool,
-    /// Its packets say that no other picture refers to it (VP8).
+    /// No other picture refers to it, as the packets of VP8 and the bitstream of VP9 and AV1 say. H.264 says so itself.
     pub(crate) discardable: bool,
+    /// Its temporal layer, as the packets of VP8 say.
+    pub(crate) temporal_layer: u8,
+    /// Its temporal layer can be taken up here.
+    pub(crate) layer_sync: bool,
     /// In the form of [`lockgate_media::AccessUnit`].
     pub(crate) data: Bytes,
 }
@@ -78,7 +82,18 @@ pub(crate) struct Counts {
 enum Builder {
     H264(h264::Builder),
     Vp8(vp8::Builder),
+    Vp9(vp9::Builder),
+    Av1(Box<av1::Builder>),
     Opus(Option<Bytes>),
+}
+
+/// What a builder has made.
+pub(super) struct Built {
+    pub(super) data: Bytes,
+    pub(super) keyframe: bool,
+    pub(super) discardable: bool,
+    pub(super) temporal_layer: u8,
+    pub(super) layer_sync: bool,
 }
 
 /// The packets of a picture do not fit together.
@@ -87,12 +102,16 @@ pub(super) struct Broken;
 
 impl Assembler {
     pub(crate) fn new(coding: Coding) -> Self {
-        let (builder, wait) = match coding {
-            Coding::Video(VideoCodec::H264) => {
-                (Builder::H264(h264::Builder::default()), VIDEO_WAIT)
-            }
-            Coding::Video(VideoCodec::Vp8) => (Builder::Vp8(vp8::Builder::default()), VIDEO_WAIT),
-            Coding::Opus => (Builder::Opus(None), AUDIO_WAIT),
+        let builder = match coding {
+            Coding::Video(VideoCodec::H264) => Builder::H264(h264::Builder::default()),
+            Coding::Video(VideoCodec::Vp8) => Builder::Vp8(vp8::Builder::default()),
+            Coding::Video(VideoCodec::Vp9) => Builder::Vp9(vp9::Builder::default()),
+            Coding::Video(VideoCodec::Av1) => Builder::Av1(Box::default()),
+            Coding::Opus => Builder::Opus(None),
+        };
+        let wait = match coding {
+            Coding::Video(_) => VIDEO_WAIT,
+            Coding::Opus => AUDIO_WAIT,
         };
         Self {
             builder,
@@ -205,13 +224,12 @@ impl Assembler {
         let Some((timestamp, arrived)) = self.current else {
             return;
         };
-        let discardable = self.builder.is_discardable();
         match self.builder.finish() {
             Err(Broken) => self.spoil(),
             Ok(None) => self.current = None,
-            Ok(Some((data, keyframe))) => {
+            Ok(Some(built)) => {
                 self.current = None;
-                if self.awaits_keyframe && !keyframe {
+                if self.awaits_keyframe && !built.keyframe {
                     self.counts.units_dropped += 1;
                     return;
                 }
@@ -219,9 +237,11 @@ impl Assembler {
                 self.events.push_back(Event::Unit(Unit {
                     timestamp,
                     arrived,
-                    keyframe,
-                    discardable: discardable && !keyframe,
-                    data,
+                    keyframe: built.keyframe,
+                    discardable: built.discardable && !built.keyframe,
+                    temporal_layer: built.temporal_layer,
+                    layer_sync: built.layer_sync,
+                    data: built.data,
                 }));
             }
         }
@@ -233,6 +253,8 @@ impl Builder {
         match self {
             Self::H264(builder) => builder.push(payload),
             Self::Vp8(builder) => builder.push(payload),
+            Self::Vp9(builder) => builder.push(payload),
+            Self::Av1(builder) => builder.push(payload),
             Self::Opus(packet) => {
                 *packet = Some(payload.clone());
                 Ok(())
@@ -240,22 +262,29 @@ impl Builder {
         }
     }
 
-    fn finish(&mut self) -> Result<Option<(Bytes, bool)>, Broken> {
-        match self {
-            Self::H264(builder) => builder.finish(),
-            Self::Vp8(builder) => Ok(builder.finish()),
-            Self::Opus(packet) => Ok(packet.take().map(|data| (data, true))),
-        }
-    }
-
-    fn is_discardable(&self) -> bool {
-        matches!(self, Self::Vp8(builder) if builder.is_discardable())
+    fn finish(&mut self) -> Result<Option<Built>, Broken> {
+        let plain = |(data, keyframe)| Built {
+            data,
+            keyframe,
+            discardable: false,
+            temporal_layer: 0,
+            layer_sync: false,
+        };
+        Ok(match self {
+            Self::H264(builder) => builder.finish()?.map(plain),
+            Self::Vp8(builder) => builder.finish(),
+            Self::Vp9(builder) => builder.finish(),
+            Self::Av1(builder) => builder.finish()?,
+            Self::Opus(packet) => packet.take().map(|data| plain((data, true))),
+        })
     }
 
     fn reset(&mut self) {
         match self {
             Self::H264(builder) => drop(builder.reset()),
             Self::Vp8(builder) => drop(builder.reset()),
+            Self::Vp9(builder) => drop(builder.reset()),
+            Self::Av1(builder) => drop(builder.reset()),
             Self::Opus(packet) => *packet = None,
         }
     }
@@ -264,6 +293,8 @@ impl Builder {
         match self {
             Self::H264(_) => h264::Builder::is_start(payload),
             Self::Vp8(_) => vp8::Builder::is_start(payload),
+            Self::Vp9(_) => vp9::Builder::is_start(payload),
+            Self::Av1(_) => av1::Builder::is_start(payload),
             Self::Opus(_) => true,
         }
     }

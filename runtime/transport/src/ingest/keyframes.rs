@@ -15,6 +15,11 @@ impl KeyframeGate {
         self.wanted = true;
     }
 
+    /// Nobody needs one any more.
+    pub(crate) fn forget(&mut self) {
+        self.wanted = false;
+    }
+
     /// Whether to send a request now.
     pub(crate) fn poll(&mut self, now: Instant) -> bool {
         if !self.wanted || self.deadline().is_some_and(|deadline| now < deadline) {

@@ -74,7 +74,8 @@ impl Layers {
         self.current
     }
 
-    fn best(&self, now: Instant) -> Option<u32> {
+    /// The layer that is the source, or should become it.
+    pub(crate) fn best(&self, now: Instant) -> Option<u32> {
         self.layers
             .iter()
             .filter(|layer| {
@@ -89,7 +90,7 @@ impl Layers {
 }
 
 /// A layer that sends nothing for this long was switched off by its sender: it saves bandwidth from the top.
-const SILENT: Duration = Duration::from_millis(1500);
+pub(super) const SILENT: Duration = Duration::from_millis(1500);
 
 #[cfg(test)]
 mod tests {

@@ -4,6 +4,9 @@
 //! among simulcast layers, and the task in `task.rs` carries packets between them and the hub.
 
 mod assembler;
+mod av1;
+#[cfg(test)]
+mod fuzz;
 mod h264;
 mod keyframes;
 mod layers;
@@ -14,6 +17,7 @@ mod task;
 mod tests;
 mod track;
 mod vp8;
+mod vp9;
 
 pub(crate) use assembler::{Assembler, Coding, Event, Packet, Unit};
 pub(crate) use keyframes::KeyframeGate;

@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::OptionFuture;
 use lockgate_broadcast::{Broadcast, track::Demand};
 use lockgate_media::{Format, TrackId, VideoCodec, stats::IngestStats};
 use rtc::{
@@ -19,15 +18,15 @@ use rtc::{
     rtp_transceiver::rtp_sender::RtpCodecKind,
 };
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 
 use super::{
     Assembler, Coding, Event, KeyframeGate, Layers, Packet, StreamId, Sync, Unit,
-    layers::Verdict,
-    track::{Output, opus_duration_90k, opus_format, video_format},
+    layers::{SILENT, Verdict},
+    track::{Output, opus_duration_90k, opus_format},
 };
 use crate::feedback::Feedback;
 
@@ -47,6 +46,8 @@ pub(crate) struct Ingest {
 struct Received {
     kind: RtpCodecKind,
     track: Arc<dyn TrackRemote>,
+    /// The layer it is of (RFC 8852 §3.1), where the publisher sends several.
+    rid: Option<Arc<str>>,
     packet: rtc::rtp::Packet,
 }
 
@@ -58,6 +59,10 @@ struct Source {
     track: Arc<dyn TrackRemote>,
     keyframes: KeyframeGate,
     retry: Option<Instant>,
+    /// The track of this layer alone, where there are several.
+    layer: Option<Output>,
+    /// When its last packet came.
+    heard: Instant,
 }
 
 struct State {
@@ -67,9 +72,14 @@ struct State {
     sources: HashMap<u32, Source>,
     sync: Sync,
     layers: Layers,
+    /// The best layer that arrives.
     video: Output,
     audio: Output,
     stats: IngestStats,
+    /// Told when readers want something else.
+    wanted: Arc<Notify>,
+    /// Carry what readers want to `wanted`.
+    forwarders: JoinSet<()>,
 }
 
 /// Runs until dropped.
@@ -94,12 +104,12 @@ pub(crate) async fn run(ingest: Ingest) {
         sync: Sync::default(),
         layers: Layers::default(),
         stats: IngestStats::default(),
+        wanted: Arc::default(),
+        forwarders: JoinSet::new(),
     };
-    let mut demand: Option<watch::Receiver<Demand>> = None;
-    let mut asked = 0;
+    let wanted = Arc::clone(&state.wanted);
     loop {
         let deadline = state.deadline();
-        let wanted: OptionFuture<_> = demand.as_mut().map(watch::Receiver::changed).into();
         tokio::select! {
             Some(track) = tracks.recv() => {
                 readers.spawn(read(track, sender.clone()));
@@ -114,23 +124,12 @@ pub(crate) async fn run(ingest: Ingest) {
                 }
             }
             Some(told) = feedback.recv() => state.feedback(&told),
-            Some(Ok(())) = wanted => {}
+            () = wanted.notified() => {}
             () = sleep_until(deadline) => {}
         }
         let now = Instant::now();
         state.drain(now);
-        if demand.is_none()
-            && let Some(producer) = state.video.producer()
-        {
-            demand = Some(producer.demand());
-        }
-        if let Some(demand) = &mut demand {
-            let total = demand.borrow_and_update().keyframes_asked;
-            if total > asked {
-                asked = total;
-                state.want_keyframe();
-            }
-        }
+        state.attend(now);
         state.ask(now).await;
         *stats.lock().unwrap_or_else(PoisonError::into_inner) = state.stats();
     }
@@ -139,17 +138,34 @@ pub(crate) async fn run(ingest: Ingest) {
 /// Empties one track of the library as fast as it can: what does not fit its queue is lost.
 async fn read(track: Arc<dyn TrackRemote>, out: mpsc::Sender<Received>) {
     let kind = track.kind().await;
+    let mut rids: HashMap<u32, Arc<str>> = HashMap::new();
     while let Some(event) = track.poll().await {
-        if let TrackRemoteEvent::OnRtpPacket(packet) = event {
-            let received = Received {
-                kind,
-                track: Arc::clone(&track),
-                packet,
-            };
-            if out.send(received).await.is_err() {
-                return;
+        match event {
+            TrackRemoteEvent::OnOpen(opened) if rids.len() < SOURCES_MAX => {
+                if let Some(rid) = opened.rid.filter(|rid| !rid.is_empty()) {
+                    rids.insert(opened.ssrc, rid.into());
+                }
             }
+            TrackRemoteEvent::OnRtpPacket(packet) => {
+                let received = Received {
+                    kind,
+                    track: Arc::clone(&track),
+                    rid: rids.get(&packet.header.ssrc).cloned(),
+                    packet,
+                };
+                if out.send(received).await.is_err() {
+                    return;
+                }
+            }
+            _ => {}
         }
+    }
+}
+
+/// Tells of every change of what a track's readers want.
+async fn forward(mut demand: watch::Receiver<Demand>, wanted: Arc<Notify>) {
+    while demand.changed().await.is_ok() {
+        wanted.notify_one();
     }
 }
 
@@ -158,6 +174,7 @@ impl State {
         let Received {
             kind,
             track,
+            rid,
             packet,
         } = received;
         self.stats.packets_received += 1;
@@ -187,6 +204,10 @@ impl State {
                     90_000
                 };
                 let stream = self.sync.add(clock_hz);
+                let layer = rid
+                    .and_then(|rid| TrackId::layer(&rid))
+                    .filter(|_| coding != Coding::Opus)
+                    .map(|id| Output::new(self.broadcast.clone(), id));
                 self.sources.entry(header.ssrc).or_insert_with(|| {
                     let mut keyframes = KeyframeGate::default();
                     if coding != Coding::Opus {
@@ -200,10 +221,13 @@ impl State {
                         track,
                         keyframes,
                         retry: None,
+                        layer,
+                        heard: now,
                     }
                 })
             }
         };
+        source.heard = now;
         if source.payload_type != header.payload_type {
             // The publisher changed its codec or profile within the negotiated ones.
             source.payload_type = header.payload_type;
@@ -276,13 +300,15 @@ impl State {
         place: super::Place,
         unit: Unit,
     ) {
-        let format = unit
-            .keyframe
-            .then(|| video_format(codec, &unit.data))
-            .flatten();
+        let format = unit.keyframe.then(|| codec.format_of(&unit.data)).flatten();
         let pixels = format
             .as_ref()
             .map(|format| u64::from(format.width) * u64::from(format.height));
+        if let Some(source) = self.sources.get_mut(&ssrc)
+            && let Some(layer) = &mut source.layer
+        {
+            layer.write(unit.clone(), place, 0, format.clone().map(Format::Video));
+        }
         let written = match self.layers.unit(now, ssrc, unit.keyframe, pixels) {
             Verdict::Pass => self.video.write(unit, place, 0, format.map(Format::Video)),
             Verdict::WantKeyframe => false,
@@ -293,24 +319,47 @@ impl State {
         }
     }
 
-    /// A reader of the source wants a keyframe.
-    fn want_keyframe(&mut self) {
-        if let Some(source) = self
-            .layers
-            .current()
-            .and_then(|ssrc| self.sources.get_mut(&ssrc))
-        {
-            source.keyframes.want();
+    /// Looks what readers want, and takes layers that their sender switched off out of the hub.
+    fn attend(&mut self, now: Instant) {
+        let current = self.layers.current();
+        let is_asked = self.video.wants_keyframe();
+        let mut demands: Vec<_> = self.video.new_demand().into_iter().collect();
+        for (ssrc, source) in &mut self.sources {
+            if is_asked && current == Some(*ssrc) {
+                source.keyframes.want();
+            }
+            let Some(layer) = &mut source.layer else {
+                continue;
+            };
+            if layer.wants_keyframe() {
+                source.keyframes.want();
+            }
+            if now.saturating_duration_since(source.heard) >= SILENT {
+                layer.withdraw();
+            }
+            demands.extend(layer.new_demand());
+        }
+        for demand in demands {
+            while self.forwarders.try_join_next().is_some() {}
+            self.forwarders
+                .spawn(forward(demand, Arc::clone(&self.wanted)));
         }
     }
 
     /// Sends the requests for keyframes that are due.
     async fn ask(&mut self, now: Instant) {
+        let best = self.layers.best(now);
         for (ssrc, source) in &mut self.sources {
             if source.coding == Coding::Opus {
                 continue;
             }
             let missing = source.assembler.asks(now);
+            if !source.is_used() && best != Some(*ssrc) {
+                // Whoever begins to read it asks for a keyframe first.
+                source.keyframes.forget();
+                source.retry = None;
+                continue;
+            }
             if !missing.is_empty() {
                 self.stats.packets_asked += missing.len() as u64;
                 let request = TransportLayerNack {
@@ -350,6 +399,7 @@ impl State {
                     source.assembler.asks_deadline(),
                     source.keyframes.deadline(),
                     source.retry,
+                    source.withdrawn(),
                 ]
             })
             .flatten()
@@ -364,6 +414,20 @@ impl State {
             stats.units_dropped += counts.units_dropped;
         }
         stats
+    }
+}
+
+impl Source {
+    /// Whether anybody needs it. Until its first keyframe came it is not known what it is, so that it is needed.
+    fn is_used(&self) -> bool {
+        let layer = self.layer.as_ref();
+        layer.is_none_or(|layer| layer.is_read() || !layer.is_published())
+    }
+
+    /// When it is taken out of the hub if it stays silent.
+    fn withdrawn(&self) -> Option<Instant> {
+        let layer = self.layer.as_ref()?;
+        layer.is_published().then(|| self.heard + SILENT)
     }
 }
 

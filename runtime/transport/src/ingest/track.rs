@@ -1,13 +1,12 @@
 //! The hub's end of an ingest: units into a track that is published when the first one comes.
 
-use bytes::Bytes;
 use lockgate_broadcast::{
     Broadcast,
-    track::{Producer, Role},
+    track::{Demand, Producer, Role},
 };
-use lockgate_media::{
-    AccessUnit, AudioFormat, Format, TrackId, VideoCodec, VideoFormat, h264, vp8,
-};
+use lockgate_media::{AccessUnit, AudioFormat, Format, TrackId};
+
+use tokio::sync::watch;
 
 use super::{Place, Unit};
 
@@ -16,6 +15,8 @@ pub(super) struct Output {
     broadcast: Broadcast,
     id: TrackId,
     producer: Option<Producer>,
+    demand: Option<watch::Receiver<Demand>>,
+    keyframes_asked: u64,
     last_pts_90k: Option<i64>,
 }
 
@@ -25,12 +26,49 @@ impl Output {
             broadcast,
             id,
             producer: None,
+            demand: None,
+            keyframes_asked: 0,
             last_pts_90k: None,
         }
     }
 
-    pub(super) fn producer(&self) -> Option<&Producer> {
-        self.producer.as_ref()
+    /// Whether the track is in the hub.
+    pub(super) fn is_published(&self) -> bool {
+        self.producer.is_some()
+    }
+
+    /// Whether somebody reads the track.
+    pub(super) fn is_read(&self) -> bool {
+        let demand = self.demand.as_ref();
+        demand.is_some_and(|demand| demand.borrow().readers > 0)
+    }
+
+    /// Whether a reader asked for a keyframe since this was called last.
+    pub(super) fn wants_keyframe(&mut self) -> bool {
+        let Some(demand) = &mut self.demand else {
+            return false;
+        };
+        let asked = demand.borrow_and_update().keyframes_asked;
+        let more = asked > self.keyframes_asked;
+        self.keyframes_asked = asked;
+        more
+    }
+
+    /// What readers want, each time the track was published anew.
+    pub(super) fn new_demand(&mut self) -> Option<watch::Receiver<Demand>> {
+        let producer = self.producer.as_ref()?;
+        if self.demand.is_some() {
+            return None;
+        }
+        self.keyframes_asked = 0;
+        self.demand = Some(producer.demand());
+        self.demand.clone()
+    }
+
+    /// Takes the track out of the hub. The next keyframe brings it back.
+    pub(super) fn withdraw(&mut self) {
+        self.producer = None;
+        self.demand = None;
     }
 
     /// Writes a unit. `format` is given where it may be new: with every keyframe. False if the track cannot be
@@ -71,35 +109,11 @@ impl Output {
             AccessUnit::new(pts, unit.keyframe, unit.data)
                 .with_duration(duration_90k)
                 .with_epoch(place.epoch)
-                .with_discardable(unit.discardable),
+                .with_discardable(unit.discardable)
+                .with_temporal_layer(unit.temporal_layer, unit.layer_sync),
         );
         true
     }
-}
-
-/// What a keyframe says about its track; `None` if it cannot be read.
-pub(super) fn video_format(codec: VideoCodec, keyframe: &Bytes) -> Option<VideoFormat> {
-    let mut format = VideoFormat {
-        codec,
-        width: 0,
-        height: 0,
-        frame_rate: None,
-        bitrate_bps: None,
-        parameter_sets: None,
-    };
-    match codec {
-        VideoCodec::H264 => {
-            let sets = h264::ParameterSets::find(keyframe)?;
-            // A decoder may still read what we cannot, so an unknown size does not hold the track back.
-            if let Ok(info) = sets.info() {
-                (format.width, format.height) = (info.width, info.height);
-                format.frame_rate = info.frame_rate;
-            }
-            format.parameter_sets = Some(sets);
-        }
-        VideoCodec::Vp8 => (format.width, format.height) = vp8::dimensions(keyframe)?,
-    }
-    Some(format)
 }
 
 /// The format of an Opus track: what is negotiated is always two channels (RFC 7587 §7).

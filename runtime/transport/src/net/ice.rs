@@ -8,14 +8,14 @@
 //! publisher's layers over one. So the crate never sees the peer's addresses nor a restart: to it the peer is always
 //! at the same place (`super::slot`), and this value decides where that is.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use rtc::{crypto::RTCCrypto, stun::message::TransactionId};
 
-use super::stun::{self, BindingRequest, BindingSuccess};
+use super::{
+    stun::{self, BindingRequest, BindingSuccess},
+    via::Via,
+};
 
 /// A username fragment and its password (RFC 8445 §5.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,9 +45,7 @@ pub(super) struct Agent {
 /// A pair of addresses that a good check came over.
 #[derive(Debug)]
 struct Path {
-    remote: SocketAddr,
-    /// Which of our addresses it came to.
-    local: Option<IpAddr>,
+    via: Via,
     priority: u32,
     /// Names our own check of this path.
     id: TransactionId,
@@ -57,8 +55,7 @@ struct Path {
 
 #[derive(Debug)]
 struct Selected {
-    remote: SocketAddr,
-    local: Option<IpAddr>,
+    via: Via,
     priority: u32,
     checked: Instant,
 }
@@ -70,8 +67,8 @@ pub(super) struct Checked {
     pub(super) response: Vec<u8>,
     /// Our own check of where it came from.
     pub(super) probe: Option<Vec<u8>>,
-    /// An address that had to go for this one.
-    pub(super) evicted: Option<SocketAddr>,
+    /// A way that had to go for this one.
+    pub(super) evicted: Option<Via>,
 }
 
 impl Agent {
@@ -94,8 +91,7 @@ impl Agent {
     pub(super) fn check(
         &mut self,
         now: Instant,
-        from: SocketAddr,
-        to: Option<IpAddr>,
+        via: &Via,
         request: &mut BindingRequest,
         crypto: &dyn RTCCrypto,
     ) -> Option<Checked> {
@@ -114,19 +110,20 @@ impl Agent {
         let response = if conflict {
             request.role_conflict(&ours.password, crypto)?
         } else {
-            request.success(from, &ours.password, crypto)?
+            request.success(via.remote(), &ours.password, crypto)?
         };
-        let evicted = self.remember(from, to, request.priority());
-        let wanted = !conflict && self.wants(now, from, request, is_next);
+        let evicted = self.remember(via, request.priority());
+        let wanted = !conflict && self.wants(now, via, request, is_next);
         if !is_next
             && let Some(selected) = &mut self.selected
-            && selected.remote == from
+            && selected.via == *via
         {
             selected.checked = now;
-            selected.local = to;
+            // It may have come to another of our addresses.
+            selected.via = via.clone();
         }
         let mut probe = None;
-        if wanted && let Some(path) = self.paths.iter_mut().find(|path| path.remote == from) {
+        if wanted && let Some(path) = self.paths.iter_mut().find(|path| path.via == *via) {
             probe = stun::probe(path.id, &ours.ufrag, &theirs, path.priority, crypto);
             path.wanted = Some(ours.ufrag);
         }
@@ -138,20 +135,14 @@ impl Agent {
     }
 
     /// Whether media should go to where this check came from, and does not yet.
-    fn wants(
-        &self,
-        now: Instant,
-        from: SocketAddr,
-        request: &BindingRequest,
-        is_next: bool,
-    ) -> bool {
+    fn wants(&self, now: Instant, via: &Via, request: &BindingRequest, is_next: bool) -> bool {
         let nominates = request.nominates();
         let Some(selected) = self.selected.as_ref().filter(|_| !is_next) else {
             return nominates;
         };
         // A peer may nominate all its pairs (RFC 5245 §8.1.1.2), and then the best counts. One that checks only
         // elsewhere has moved, whether it knows (a new nomination) or not (a NAT that gave it another port).
-        from != selected.remote
+        *via != selected.via
             && ((nominates && request.priority() >= selected.priority)
                 || now.saturating_duration_since(selected.checked) >= MOVED_AFTER)
     }
@@ -165,14 +156,14 @@ impl Agent {
     pub(super) fn answered(
         &mut self,
         now: Instant,
-        from: SocketAddr,
+        via: &Via,
         answer: &mut BindingSuccess,
         crypto: &dyn RTCCrypto,
     ) -> Option<Option<String>> {
         let path = self
             .paths
             .iter_mut()
-            .find(|path| path.remote == from && path.id == answer.id())?;
+            .find(|path| path.via == *via && path.id == answer.id())?;
         let wanted = path.wanted.as_deref()?;
         let next = self.next.as_ref();
         let is_next = next.is_some_and(|next| next.ours.ufrag == wanted);
@@ -184,8 +175,7 @@ impl Agent {
         }
         path.wanted = None;
         self.selected = Some(Selected {
-            remote: path.remote,
-            local: path.local,
+            via: path.via.clone(),
             priority: path.priority,
             checked: now,
         });
@@ -193,20 +183,14 @@ impl Agent {
         Some(begun.map(|begun| std::mem::replace(&mut self.current, begun).ours.ufrag))
     }
 
-    /// Remembers an address of the peer; returns the one that had to go for it, if any.
-    fn remember(
-        &mut self,
-        remote: SocketAddr,
-        local: Option<IpAddr>,
-        priority: u32,
-    ) -> Option<SocketAddr> {
-        if let Some(path) = self.paths.iter_mut().find(|path| path.remote == remote) {
-            (path.local, path.priority) = (local, priority);
+    /// Remembers a way to the peer; returns the one that had to go for it, if any.
+    fn remember(&mut self, via: &Via, priority: u32) -> Option<Via> {
+        if let Some(path) = self.paths.iter_mut().find(|path| path.via == *via) {
+            (path.via, path.priority) = (via.clone(), priority);
             return None;
         }
         self.paths.push(Path {
-            remote,
-            local,
+            via: via.clone(),
             priority,
             id: TransactionId::new(),
             wanted: None,
@@ -214,23 +198,28 @@ impl Agent {
         if self.paths.len() <= PATHS_MAX {
             return None;
         }
-        let selected = self.selected.as_ref().map(|selected| selected.remote);
+        let selected = self.selected.as_ref().map(|selected| &selected.via);
         let oldest = self
             .paths
             .iter()
-            .position(|path| Some(path.remote) != selected)?;
-        Some(self.paths.remove(oldest).remote)
+            .position(|path| Some(&path.via) != selected)?;
+        Some(self.paths.remove(oldest).via)
     }
 
-    /// Where media goes, and from which of our addresses; `None` before the first pair.
-    pub(super) fn destination(&self) -> Option<(SocketAddr, Option<IpAddr>)> {
-        let selected = self.selected.as_ref()?;
-        Some((selected.remote, selected.local))
+    /// Forgets a way that is closed. Where it was the selected one, the peer has to nominate another.
+    pub(super) fn lost(&mut self, via: &Via) {
+        self.paths.retain(|path| path.via != *via);
+        self.selected.take_if(|selected| selected.via == *via);
     }
 
-    /// All addresses that good checks came from.
-    pub(super) fn remotes(&self) -> impl Iterator<Item = SocketAddr> + '_ {
-        self.paths.iter().map(|path| path.remote)
+    /// Where media goes; `None` without a pair.
+    pub(super) fn destination(&self) -> Option<&Via> {
+        self.selected.as_ref().map(|selected| &selected.via)
+    }
+
+    /// All ways that good checks came along.
+    pub(super) fn ways(&self) -> impl Iterator<Item = &Via> {
+        self.paths.iter().map(|path| &path.via)
     }
 
     /// The ufrags that checks may name now.
@@ -248,8 +237,8 @@ const PATHS_MAX: usize = 16;
 
 #[cfg(test)]
 impl Agent {
-    pub(super) fn probe(&self, remote: SocketAddr, crypto: &dyn RTCCrypto) -> Option<Vec<u8>> {
-        let path = self.paths.iter().find(|path| path.remote == remote)?;
+    pub(super) fn probe(&self, via: &Via, crypto: &dyn RTCCrypto) -> Option<Vec<u8>> {
+        let path = self.paths.iter().find(|path| path.via == *via)?;
         let nobody = Credentials {
             ufrag: String::new(),
             password: String::new(),
@@ -260,7 +249,7 @@ impl Agent {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{net::SocketAddr, sync::Arc};
 
     use rtc::crypto::{RTCCryptoProvider, default_provider};
 
@@ -273,8 +262,8 @@ mod tests {
         now: Instant,
     }
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], port))
+    fn address(port: u16) -> Via {
+        Via::udp(SocketAddr::from(([192, 0, 2, 1], port)))
     }
 
     fn credentials(ufrag: &str) -> Credentials {
@@ -298,7 +287,7 @@ mod tests {
             let mut request = BindingRequest::parse(&raw).unwrap();
             let crypto = self.provider.crypto();
             self.agent
-                .check(self.now, address(port), None, &mut request, crypto)
+                .check(self.now, &address(port), &mut request, crypto)
         }
 
         /// The peer answers our check as whoever it is; the ufrag that this retires.
@@ -307,7 +296,7 @@ mod tests {
             let raw = stun::answer_for(probe, &credentials(theirs), crypto).unwrap();
             let mut answer = BindingSuccess::parse(&raw).unwrap();
             self.agent
-                .answered(self.now, address(port), &mut answer, crypto)
+                .answered(self.now, &address(port), &mut answer, crypto)
         }
 
         /// A check, and an answer to ours if there is one.
@@ -317,7 +306,7 @@ mod tests {
         }
 
         fn at(&self) -> Option<u16> {
-            self.agent.destination().map(|(remote, _)| remote.port())
+            self.agent.destination().map(|via| via.remote().port())
         }
     }
 
@@ -353,13 +342,13 @@ mod tests {
                 "{username}"
             );
         }
-        assert_eq!((bench.at(), bench.agent.remotes().count()), (None, 0));
+        assert_eq!((bench.at(), bench.agent.ways().count()), (None, 0));
         let plain = Check {
             nominates: false,
             ..one()
         };
         assert_eq!(bench.checked(1, plain).unwrap().probe, None);
-        assert_eq!((bench.at(), bench.agent.remotes().count()), (None, 1));
+        assert_eq!((bench.at(), bench.agent.ways().count()), (None, 1));
         assert_eq!(bench.both(1, one(), "peer"), None);
         assert_eq!(bench.at(), Some(1));
     }
@@ -469,6 +458,22 @@ mod tests {
     }
 
     #[test]
+    fn a_way_that_is_closed_is_not_sent_along_and_another_is_nominated() {
+        let mut bench = Bench::new();
+        bench.both(1, one(), "peer");
+        bench.agent.lost(&address(1));
+        assert_eq!((bench.at(), bench.agent.ways().count()), (None, 0));
+        let low = Check {
+            priority: 0,
+            ..one()
+        };
+        bench.both(2, low, "peer");
+        assert_eq!(bench.at(), Some(2));
+        bench.agent.lost(&address(3));
+        assert_eq!(bench.at(), Some(2));
+    }
+
+    #[test]
     fn the_oldest_path_goes_but_never_the_selected() {
         let mut bench = Bench::new();
         let plain = Check {
@@ -480,7 +485,7 @@ mod tests {
             assert_eq!(bench.checked(port, plain).unwrap().evicted, None);
         }
         assert_eq!(bench.checked(17, plain).unwrap().evicted, Some(address(2)));
-        assert_eq!(bench.agent.remotes().count(), PATHS_MAX);
+        assert_eq!(bench.agent.ways().count(), PATHS_MAX);
         assert_eq!(bench.at(), Some(1));
     }
 }

@@ -1,27 +1,28 @@
-//! The shared socket and the map from addresses and ICE ufrags to peers.
+//! The map from the ways of peers and their ICE ufrags to peers, behind the sockets that all share.
 
 use std::{
     collections::HashMap,
-    io::{self, IoSliceMut},
-    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
 
+use bytes::Bytes;
 use rtc::crypto::{RTCCryptoProvider, default_provider};
-use tokio::{io::Interest, net::UdpSocket};
-use webrtc::runtime::{BATCH_SIZE, RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use webrtc::runtime::{EcnCodepoint, Transmit};
 
 use super::{
     ice::Credentials,
+    reflexive::Questions,
     slot::Slot,
+    socket::{Sent, Udp},
     stun::{self, BindingRequest, BindingSuccess},
+    via::{Place, Via},
 };
 use crate::config::BindError;
 
-/// What happened at the UDP port since the start.
+/// What happened at the sockets of peers since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Datagrams received.
@@ -34,17 +35,20 @@ pub struct Counters {
     pub forged: u64,
     /// Datagrams dropped because a peer did not keep up.
     pub overflowed: u64,
-    /// Datagrams the system would not take.
+    /// Datagrams that neither the system nor a connection would take.
     pub unsent: u64,
+    /// Connections closed because too many waited for a first check, or theirs was no good one.
+    pub refused: u64,
 }
 
-/// The socket all peers share.
+/// What all peers share.
 pub(crate) struct Mux {
-    socket: UdpSocket,
-    state: UdpSocketState,
-    local: SocketAddr,
+    sockets: Vec<Udp>,
     crypto: Arc<dyn RTCCryptoProvider>,
     table: Mutex<Table>,
+    questions: Questions,
+    /// TCP connections so far.
+    streams: AtomicU64,
     counters: Atomics,
 }
 
@@ -52,7 +56,7 @@ pub(crate) struct Mux {
 struct Table {
     peers: usize,
     by_ufrag: HashMap<String, Arc<Slot>>,
-    by_address: HashMap<SocketAddr, Arc<Slot>>,
+    by_place: HashMap<Place, Arc<Slot>>,
 }
 
 impl Table {
@@ -62,6 +66,18 @@ impl Table {
             let known = self.by_ufrag.get(ufrag);
             known.is_some_and(|known| Arc::ptr_eq(known, slot))
         })
+    }
+
+    /// Takes a way from a peer; a connection ends with it.
+    fn forget(&mut self, via: &Via, slot: &Arc<Slot>) {
+        let place = via.place();
+        let owner = self.by_place.get(&place);
+        if owner.is_some_and(|owner| Arc::ptr_eq(owner, slot)) {
+            self.by_place.remove(&place);
+            if let Via::Tcp(stream) = via {
+                stream.close();
+            }
+        }
     }
 }
 
@@ -73,6 +89,7 @@ struct Atomics {
     forged: AtomicU64,
     overflowed: AtomicU64,
     unsent: AtomicU64,
+    refused: AtomicU64,
 }
 
 /// A peer's place at the mux; dropping it frees its ufrags and addresses.
@@ -85,55 +102,37 @@ impl Drop for Registration {
     fn drop(&mut self) {
         self.mux.revoke(&self.slot);
         let mut table = self.mux.table();
-        for remote in self.slot.remotes() {
-            if table
-                .by_address
-                .get(&remote)
-                .is_some_and(|slot| Arc::ptr_eq(slot, &self.slot))
-            {
-                table.by_address.remove(&remote);
-            }
+        for via in self.slot.ways() {
+            table.forget(&via, &self.slot);
         }
     }
 }
 
 impl Mux {
-    pub(crate) async fn bind(address: SocketAddr) -> Result<Arc<Self>, BindError> {
-        let fail = |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse(address),
-            _ => BindError::Io { address, source },
-        };
-        let socket = UdpSocket::bind(address).await.map_err(fail)?;
-        let state = UdpSocketState::new(UdpSockRef::from(&socket)).map_err(fail)?;
-        // A keyframe of a 4k stream comes as one burst. The system may give less; that is not worth failing for.
-        for (what, result) in [
-            (
-                "receive",
-                state.set_recv_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER),
-            ),
-            (
-                "send",
-                state.set_send_buffer_size(UdpSockRef::from(&socket), SOCKET_BUFFER),
-            ),
-        ] {
-            if let Err(error) = result {
-                tracing::debug!(%error, "the {what} buffer of the UDP socket keeps its size");
-            }
-        }
-        let local = socket.local_addr().map_err(fail)?;
+    pub(crate) fn new(sockets: Vec<Udp>) -> Result<Arc<Self>, BindError> {
         let crypto = default_provider().map_err(|error| BindError::Crypto(error.to_string()))?;
         Ok(Arc::new(Self {
-            socket,
-            state,
-            local,
+            sockets,
             crypto,
             table: Mutex::default(),
+            questions: Questions::default(),
+            streams: AtomicU64::new(0),
             counters: Atomics::default(),
         }))
     }
 
-    pub(crate) fn local_addr(&self) -> SocketAddr {
-        self.local
+    /// The UDP sockets.
+    pub(crate) fn sockets(&self) -> &[Udp] {
+        &self.sockets
+    }
+
+    pub(super) fn questions(&self) -> &Questions {
+        &self.questions
+    }
+
+    /// A number for a TCP connection that no other has.
+    pub(super) fn number(&self) -> u64 {
+        self.streams.fetch_add(1, Relaxed)
     }
 
     /// A place for a new peer, with our credentials and its own.
@@ -179,10 +178,10 @@ impl Mux {
         }
     }
 
-    /// How many peers and how many addresses are known.
+    /// How many peers are known, and how many ways to them.
     pub(crate) fn occupancy(&self) -> (usize, usize) {
         let table = self.table();
-        (table.peers, table.by_address.len())
+        (table.peers, table.by_place.len())
     }
 
     pub(crate) fn counters(&self) -> Counters {
@@ -194,69 +193,46 @@ impl Mux {
             forged: from.forged.load(Relaxed),
             overflowed: from.overflowed.load(Relaxed),
             unsent: from.unsent.load(Relaxed),
+            refused: from.refused.load(Relaxed),
         }
     }
 
-    /// Receives for ever and hands every datagram to its peer.
-    pub(crate) async fn receive(&self) {
-        let slots = BATCH_SIZE.min(RECEIVE_BATCH);
-        let mut buffers = vec![vec![0u8; RECEIVE_BUFFER]; slots];
-        let mut meta = vec![RecvMeta::default(); slots];
-        loop {
-            let received = self
-                .socket
-                .async_io(Interest::READABLE, || {
-                    let mut slices: Vec<IoSliceMut<'_>> = buffers
-                        .iter_mut()
-                        .map(|buffer| IoSliceMut::new(buffer))
-                        .collect();
-                    self.state
-                        .recv(UdpSockRef::from(&self.socket), &mut slices, &mut meta)
-                })
-                .await;
-            match received {
-                Ok(count) => {
-                    for (buffer, meta) in buffers.iter().zip(&meta).take(count) {
-                        let filled = buffer.get(..meta.len).unwrap_or(buffer);
-                        for datagram in filled.chunks(meta.stride.max(1)) {
-                            self.dispatch(meta.addr, meta.dst_ip, datagram);
-                        }
-                    }
-                }
-                // ICMP errors of a peer that went away show up here; the socket itself stays sound.
-                Err(error) => {
-                    tracing::debug!(%error, "receiving from the UDP socket");
-                    tokio::task::yield_now().await;
-                }
-            }
-        }
+    /// Receives from one of the sockets for ever and hands every datagram to its peer.
+    pub(crate) async fn receive(&self, socket: usize) {
+        let Some(from) = self.sockets.get(socket) else {
+            return;
+        };
+        from.receive(|remote, local, datagram| {
+            let via = Via::Udp {
+                socket,
+                remote,
+                local,
+            };
+            self.dispatch(&via, datagram);
+        })
+        .await;
     }
 
-    /// Hands one datagram to the peer it belongs to, or drops and counts it.
+    /// Hands one datagram to the peer it belongs to, or drops and counts it. True if it was a check signed for a peer.
     ///
-    /// A source address belongs to the peer whose binding request last came from it signed with that peer's password
+    /// A way belongs to the peer whose binding request last came along it signed with that peer's password
     /// (RFC 8445 §7.3.1, RFC 8489 §9.1.3). So nobody can take an address, or have DTLS or SRTP looked at, who does
     /// not know the password; and neither is looked at before there is a nominated pair.
-    pub(super) fn dispatch(&self, from: SocketAddr, to: Option<IpAddr>, datagram: &[u8]) {
+    pub(super) fn dispatch(&self, via: &Via, datagram: &[u8]) -> bool {
         self.counters.received.fetch_add(1, Relaxed);
         if datagram.len() > DATAGRAM_MAX {
             self.counters.unknown.fetch_add(1, Relaxed);
-            return;
+            return false;
         }
         if let Some(request) = BindingRequest::parse(datagram) {
-            self.check(from, to, request);
-            return;
+            return self.check(via, request);
         }
-        let bound = self.table().by_address.get(&from).cloned();
+        let bound = self.table().by_place.get(&via.place()).cloned();
+        if stun::is_stun(datagram) {
+            self.answered(via, bound.as_deref(), datagram);
+            return false;
+        }
         match bound {
-            Some(slot) if stun::is_stun(datagram) => {
-                // What is neither check nor answer (an indication) tells an agent nothing (RFC 8445 §11).
-                if let Some(mut answer) = BindingSuccess::parse(datagram)
-                    && let Some(retired) = slot.answered(from, &mut answer, self.crypto.crypto())
-                {
-                    self.table().by_ufrag.remove(&retired);
-                }
-            }
             Some(slot) if slot.is_open() => {
                 if !slot.receive(datagram) {
                     self.counters.overflowed.fetch_add(1, Relaxed);
@@ -266,43 +242,65 @@ impl Mux {
                 self.counters.unknown.fetch_add(1, Relaxed);
             }
         }
+        false
     }
 
-    /// Answers a check and gives its address to the peer that it names, if it is signed with that peer's password.
-    fn check(&self, from: SocketAddr, to: Option<IpAddr>, mut request: BindingRequest) {
+    /// Takes an answer to a check or a question of ours. What is neither check nor answer (an indication) tells an
+    /// agent nothing (RFC 8445 §11).
+    fn answered(&self, via: &Via, bound: Option<&Slot>, datagram: &[u8]) {
+        let answer = BindingSuccess::parse(datagram);
+        match (answer, bound) {
+            (Some(answer), _) if self.questions.answered(via, &answer) => {}
+            (Some(mut answer), Some(slot)) => {
+                if let Some(retired) = slot.answered(via, &mut answer, self.crypto.crypto()) {
+                    self.table().by_ufrag.remove(&retired);
+                }
+            }
+            (None, Some(_)) => {}
+            (_, None) => {
+                self.counters.unknown.fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// Answers a check and gives its way to the peer that it names, if it is signed with that peer's password.
+    fn check(&self, via: &Via, mut request: BindingRequest) -> bool {
         let slot = self.table().by_ufrag.get(request.ufrag()).cloned();
         let Some(slot) = slot else {
             self.counters.unknown.fetch_add(1, Relaxed);
-            return;
+            return false;
         };
-        let Some(checked) = slot.check(from, to, &mut request, self.crypto.crypto()) else {
+        let Some(checked) = slot.check(via, &mut request, self.crypto.crypto()) else {
             self.counters.forged.fetch_add(1, Relaxed);
-            return;
+            return false;
         };
         {
             let mut table = self.table();
-            // The peer may have been closed meanwhile; an address must not outlive it.
+            // The peer may have been closed meanwhile; no way must outlive it.
             if !table.knows(&slot) {
-                return;
+                return false;
             }
-            if let Some(gone) = checked.evicted
-                && table
-                    .by_address
-                    .get(&gone)
-                    .is_some_and(|of| Arc::ptr_eq(of, &slot))
-            {
-                table.by_address.remove(&gone);
+            if let Some(gone) = checked.evicted {
+                table.forget(&gone, &slot);
             }
-            table.by_address.insert(from, slot);
+            table.by_place.insert(via.place(), slot);
         }
-        for contents in std::iter::once(&checked.response).chain(&checked.probe) {
-            self.transmit(&Transmit {
-                destination: from,
-                ecn: None,
-                contents,
-                segment_size: None,
-                src_ip: to,
-            });
+        for message in std::iter::once(&checked.response).chain(&checked.probe) {
+            self.transmit(via, message);
+        }
+        true
+    }
+
+    /// Counts a connection of somebody who is no peer.
+    pub(super) fn refused(&self) {
+        self.counters.refused.fetch_add(1, Relaxed);
+    }
+
+    /// Forgets a way that is closed.
+    pub(super) fn lost(&self, via: &Via) {
+        let slot = self.table().by_place.remove(&via.place());
+        if let Some(slot) = slot {
+            slot.lost(via);
         }
     }
 
@@ -312,29 +310,109 @@ impl Mux {
             slot.stun_of_library(transmit.contents, self.crypto.crypto());
             return;
         }
-        let Some((destination, src_ip)) = slot.destination() else {
-            self.counters.unsent.fetch_add(1, Relaxed);
-            return;
-        };
-        self.transmit(&Transmit {
-            destination,
-            ecn: transmit.ecn,
-            contents: transmit.contents,
-            segment_size: transmit.segment_size,
-            src_ip,
-        });
+        match slot.destination() {
+            Some(via) => self.carry(&via, transmit.contents, transmit.segment_size, transmit.ecn),
+            None => {
+                self.counters.unsent.fetch_add(1, Relaxed);
+            }
+        }
     }
 
-    /// Sends one datagram, or drops and counts it: a full socket must never hold one peer up for another.
-    fn transmit(&self, transmit: &Transmit<'_>) {
-        let sent = self.socket.try_io(Interest::WRITABLE, || {
-            self.state
-                .try_send(UdpSockRef::from(&self.socket), transmit)
-        });
-        match sent {
-            Ok(()) => self.counters.sent.fetch_add(1, Relaxed),
-            Err(_) => self.counters.unsent.fetch_add(1, Relaxed),
+    /// Sends one datagram.
+    pub(super) fn transmit(&self, via: &Via, datagram: &[u8]) {
+        self.carry(via, datagram, None, None);
+    }
+
+    /// How many datagrams the system takes as one run.
+    pub(crate) fn segments_max(&self) -> usize {
+        let all = self.sockets.iter().map(Udp::segments_max);
+        all.min().unwrap_or(1)
+    }
+
+    /// Sends a run of datagrams to a peer: each of `segment` bytes, but for the last, which may be shorter. False if
+    /// the socket has no room, and nothing was sent.
+    #[must_use]
+    pub(crate) fn send_run(&self, slot: &Slot, run: &[u8], segment: usize) -> bool {
+        let count = run.len().div_ceil(segment.max(1));
+        let Some(via) = slot.destination() else {
+            self.dropped(count);
+            return true;
         };
+        let segment = Some(segment).filter(|segment| *segment < run.len());
+        match self.try_carry(&via, run, segment, None) {
+            Sent::Full => false,
+            sent => {
+                self.count(sent, count);
+                true
+            }
+        }
+    }
+
+    /// Waits until the socket that a peer is sent to from may have room.
+    pub(crate) async fn writable(&self, slot: &Slot) {
+        if let Some(Via::Udp { socket, .. }) = slot.destination()
+            && let Some(socket) = self.sockets.get(socket)
+        {
+            socket.writable().await;
+        }
+    }
+
+    /// So many datagrams were not sent.
+    pub(crate) fn dropped(&self, count: usize) {
+        self.counters.unsent.fetch_add(count as u64, Relaxed);
+    }
+
+    /// Sends, or drops and counts: a full socket or connection must never hold one peer up for another.
+    fn carry(
+        &self,
+        via: &Via,
+        contents: &[u8],
+        segment_size: Option<usize>,
+        ecn: Option<EcnCodepoint>,
+    ) {
+        let sent = self.try_carry(via, contents, segment_size, ecn);
+        let segment = segment_size.unwrap_or(contents.len()).max(1);
+        self.count(sent, contents.len().div_ceil(segment));
+    }
+
+    fn count(&self, sent: Sent, datagrams: usize) {
+        let counter = match sent {
+            Sent::All => &self.counters.sent,
+            Sent::Full | Sent::Not => &self.counters.unsent,
+        };
+        counter.fetch_add(datagrams as u64, Relaxed);
+    }
+
+    fn try_carry(
+        &self,
+        via: &Via,
+        contents: &[u8],
+        segment_size: Option<usize>,
+        ecn: Option<EcnCodepoint>,
+    ) -> Sent {
+        match via {
+            Via::Udp {
+                socket,
+                remote,
+                local,
+            } => self.sockets.get(*socket).map_or(Sent::Not, |socket| {
+                socket.send(&Transmit {
+                    destination: *remote,
+                    ecn,
+                    contents,
+                    segment_size,
+                    src_ip: *local,
+                })
+            }),
+            Via::Tcp(stream) => {
+                let mut datagrams = contents.chunks(segment_size.unwrap_or(contents.len()).max(1));
+                if datagrams.all(|datagram| stream.send(Bytes::copy_from_slice(datagram))) {
+                    Sent::All
+                } else {
+                    Sent::Not
+                }
+            }
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -343,22 +421,31 @@ impl Mux {
     }
 }
 
-/// Asked of the system for each direction: 4 MiB, 0.3 s at 100 Mbit/s.
-const SOCKET_BUFFER: usize = 4 << 20;
-/// One GRO batch of the kernel.
-const RECEIVE_BUFFER: usize = 1 << 16;
-/// Batches read by one system call.
-const RECEIVE_BATCH: usize = 8;
 /// What the driver's buffer holds.
-const DATAGRAM_MAX: usize = 2000;
+pub(super) const DATAGRAM_MAX: usize = 2000;
 
 #[cfg(test)]
 mod tests {
-    use super::super::stun::tests::{Check, binding_request};
-    use super::*;
+    use std::net::SocketAddr;
 
-    fn address(port: u16) -> SocketAddr {
-        SocketAddr::from(([192, 0, 2, 1], port))
+    use super::super::{
+        socket::Bound,
+        stream::Stream,
+        stun::tests::{Check, binding_request},
+    };
+    use super::*;
+    use crate::config::Config;
+
+    fn address(port: u16) -> Via {
+        Via::udp(SocketAddr::from(([192, 0, 2, 1], port)))
+    }
+
+    fn mux() -> Arc<Mux> {
+        let config = Config {
+            udp_listen: "127.0.0.1:0".parse().unwrap(),
+            ..Config::default()
+        };
+        Mux::new(Bound::new(&config).unwrap().udp).unwrap()
     }
 
     fn queued(registration: &Registration) -> usize {
@@ -386,17 +473,17 @@ mod tests {
                 ..Check::default()
             };
             let raw = binding_request(check, self.crypto.crypto());
-            self.dispatch(address(port), None, &raw);
+            self.dispatch(&address(port), &raw);
         }
 
         /// Checks and answers the check that comes back for it, which is not waited for but made again.
         fn paired(&self, of: &Registration, port: u16, ours: &str, theirs: &str) {
             let username = format!("{ours}:{theirs}");
             self.checked(port, &username, &format!("password of {ours}"), true);
-            let probe = of.slot.probe(address(port)).unwrap();
+            let probe = of.slot.probe(&address(port)).unwrap();
             let answer =
                 stun::answer_for(&probe, &credentials(theirs), self.crypto.crypto()).unwrap();
-            self.dispatch(address(port), None, &answer);
+            self.dispatch(&address(port), &answer);
         }
     }
 
@@ -405,10 +492,10 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_is_bound_only_by_a_signed_request_and_freed_with_its_peer() {
-        let mux = Mux::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let mux = mux();
         let (alice, bob) = (mux.place("alice"), mux.place("bob"));
 
-        mux.dispatch(address(1), None, DTLS); // from nowhere
+        mux.dispatch(&address(1), DTLS); // from nowhere
         mux.checked(1, "alice:peer", "wrong", true);
         mux.checked(1, "alice:other", "password of alice", true);
         mux.checked(1, "carol:peer", "password of alice", true);
@@ -417,20 +504,20 @@ mod tests {
 
         // Checked, but without a pair: DTLS has to wait.
         mux.checked(1, "alice:peer", "password of alice", false);
-        mux.dispatch(address(1), None, DTLS);
+        mux.dispatch(&address(1), DTLS);
         assert_eq!((mux.occupancy(), queued(&alice)), ((2, 1), 0));
         mux.paired(&alice, 1, "alice", "peer");
-        mux.dispatch(address(1), None, DTLS);
+        mux.dispatch(&address(1), DTLS);
         assert_eq!(queued(&alice), 2);
 
         // A stranger behind the same address who does not know bob's password changes nothing …
         mux.paired(&bob, 2, "bob", "peer");
         mux.checked(1, "bob:peer", "password of alice", true);
-        mux.dispatch(address(1), None, SRTP);
+        mux.dispatch(&address(1), SRTP);
         assert_eq!((queued(&alice), queued(&bob)), (1, 1));
         // … and one who does gets the address: the same client came back from the same port.
         mux.checked(1, "bob:peer", "password of bob", true);
-        mux.dispatch(address(1), None, SRTP);
+        mux.dispatch(&address(1), SRTP);
         assert_eq!((queued(&alice), queued(&bob)), (0, 1));
 
         drop(alice);
@@ -442,7 +529,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_restart_adds_a_name_and_its_first_pair_takes_the_old_one_away() {
-        let mux = Mux::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let mux = mux();
         let alice = mux.place("alice");
         mux.paired(&alice, 1, "alice", "peer");
         for ufrag in ["first", "second"] {
@@ -459,7 +546,7 @@ mod tests {
             (names(&mux), mux.occupancy()),
             (vec!["second".to_owned()], (1, 2))
         );
-        assert_eq!(alice.slot.destination(), Some((address(2), None)));
+        assert_eq!(alice.slot.destination(), Some(address(2)));
 
         mux.revoke(&alice.slot);
         assert!(names(&mux).is_empty());
@@ -469,12 +556,39 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_in_use_is_named() {
-        let mux = Mux::bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
-        let error = Mux::bind(mux.local_addr()).await.err().unwrap();
-        assert_eq!(
-            error.to_string(),
-            format!("UDP {} is already in use", mux.local_addr())
-        );
+    async fn a_connection_ends_with_its_peer_and_a_peer_outlives_its_connection() {
+        let mux = mux();
+        let alice = mux.place("alice");
+        let ways: Vec<Via> = (0..2)
+            .map(|_| Via::Tcp(Stream::new(mux.number(), "192.0.2.1:9".parse().unwrap()).0))
+            .collect();
+        let check = |via: &Via, nominates| {
+            let check = Check {
+                username: "alice:peer",
+                password: "password of alice",
+                nominates,
+                ..Check::default()
+            };
+            mux.dispatch(via, &binding_request(check, mux.crypto.crypto()))
+        };
+        for via in &ways {
+            assert!(check(via, true));
+            let probe = alice.slot.probe(via).unwrap();
+            let answer =
+                stun::answer_for(&probe, &credentials("peer"), mux.crypto.crypto()).unwrap();
+            mux.dispatch(via, &answer);
+        }
+        assert_eq!(mux.occupancy(), (1, 2));
+        assert_eq!(alice.slot.destination().as_ref(), Some(&ways[1]));
+        mux.lost(&ways[1]);
+        assert_eq!(mux.occupancy(), (1, 1));
+        assert_eq!(alice.slot.destination(), None);
+        drop(alice);
+        assert_eq!(mux.occupancy(), (0, 0));
+        let Via::Tcp(stream) = &ways[0] else {
+            panic!("both are connections");
+        };
+        stream.closed().await;
+        assert!(!check(&ways[0], true));
     }
 }

@@ -20,6 +20,7 @@ use rtc::crypto::RTCCrypto;
 use super::{
     ice::{Agent, Checked, Credentials},
     stun::{self, BindingRequest, BindingSuccess},
+    via::Via,
 };
 
 /// One peer behind the shared socket.
@@ -63,12 +64,11 @@ impl Slot {
     /// Takes a check of the peer; `None` if it is not signed for this session.
     pub(super) fn check(
         &self,
-        from: SocketAddr,
-        to: Option<IpAddr>,
+        via: &Via,
         request: &mut BindingRequest,
         crypto: &dyn RTCCrypto,
     ) -> Option<Checked> {
-        let checked = lock(&self.agent).check(Instant::now(), from, to, request, crypto)?;
+        let checked = lock(&self.agent).check(Instant::now(), via, request, crypto)?;
         self.heard();
         Some(checked)
     }
@@ -76,11 +76,11 @@ impl Slot {
     /// Takes the peer's answer to a check of ours; returns the ufrag that it puts out of use.
     pub(super) fn answered(
         &self,
-        from: SocketAddr,
+        via: &Via,
         answer: &mut BindingSuccess,
         crypto: &dyn RTCCrypto,
     ) -> Option<String> {
-        let retired = lock(&self.agent).answered(Instant::now(), from, answer, crypto)?;
+        let retired = lock(&self.agent).answered(Instant::now(), via, answer, crypto)?;
         self.heard();
         if !self.open.swap(true, Relaxed) {
             self.push(self.nomination.clone());
@@ -124,14 +124,19 @@ impl Slot {
         self.open.load(Relaxed)
     }
 
-    /// Where the peer is sent to, and from which of our addresses.
-    pub(super) fn destination(&self) -> Option<(SocketAddr, Option<IpAddr>)> {
-        lock(&self.agent).destination()
+    /// The way along which the peer is sent to.
+    pub(super) fn destination(&self) -> Option<Via> {
+        lock(&self.agent).destination().cloned()
     }
 
-    /// All addresses of the peer.
-    pub(super) fn remotes(&self) -> Vec<SocketAddr> {
-        lock(&self.agent).remotes().collect()
+    /// All ways to the peer.
+    pub(super) fn ways(&self) -> Vec<Via> {
+        lock(&self.agent).ways().cloned().collect()
+    }
+
+    /// Forgets a way that is closed.
+    pub(super) fn lost(&self, via: &Via) {
+        lock(&self.agent).lost(via);
     }
 
     /// The ufrags that name this peer now.
@@ -155,8 +160,8 @@ impl Slot {
         true
     }
 
-    /// The next datagram for the driver.
-    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Bytes> {
+    /// The next datagram for the driver, or for the viewer's shard.
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Bytes> {
         let mut queue = lock(&self.queue);
         // The driver hands packets on through queues of 256 and drops what does not fit, so it must let the readers
         // of those run before they can be full.
@@ -195,9 +200,9 @@ pub(super) const STILL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(19
 #[cfg(test)]
 impl Slot {
     /// Our check of an address, as it was sent.
-    pub(super) fn probe(&self, remote: SocketAddr) -> Option<Vec<u8>> {
+    pub(super) fn probe(&self, via: &Via) -> Option<Vec<u8>> {
         let provider = rtc::crypto::default_provider().ok()?;
-        lock(&self.agent).probe(remote, provider.crypto())
+        lock(&self.agent).probe(via, provider.crypto())
     }
 }
 

@@ -13,8 +13,8 @@ use rtc::{
         fingerprint::FINGERPRINT,
         integrity::MessageIntegrity,
         message::{
-            BINDING_ERROR, BINDING_REQUEST, BINDING_SUCCESS, Message, MessageType, Setter,
-            TransactionId, is_stun_message,
+            BINDING_ERROR, BINDING_REQUEST, BINDING_SUCCESS, Getter as _, Message, MessageType,
+            Setter, TransactionId, is_stun_message,
         },
         textattrs::TextAttribute,
         xoraddr::XorMappedAddress,
@@ -126,6 +126,13 @@ impl BindingSuccess {
         self.0.transaction_id
     }
 
+    /// The address that the server saw (RFC 8489 §14.2).
+    pub(super) fn mapped(&self) -> Option<SocketAddr> {
+        let mut address = XorMappedAddress::default();
+        address.get_from(&self.0).ok()?;
+        Some(SocketAddr::new(address.ip, address.port))
+    }
+
     /// Whether MESSAGE-INTEGRITY was made with this password.
     pub(super) fn is_signed_with(&mut self, password: &str, crypto: &dyn RTCCrypto) -> bool {
         MessageIntegrity::check(&mut self.0, password.as_bytes(), crypto).is_ok()
@@ -162,6 +169,14 @@ fn build(
         MessageIntegrity::new_short_term_integrity_with_provider(password.to_owned(), crypto),
     ));
     setters.push(Box::new(FINGERPRINT));
+    let mut message = Message::new();
+    message.build(&setters).ok()?;
+    Some(message.raw)
+}
+
+/// A question for a STUN server: where does this come from?
+pub(super) fn question(id: TransactionId) -> Option<Vec<u8>> {
+    let setters: Vec<Box<dyn Setter>> = vec![Box::new(BINDING_REQUEST), Box::new(id)];
     let mut message = Message::new();
     message.build(&setters).ok()?;
     Some(message.raw)

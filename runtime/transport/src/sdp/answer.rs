@@ -1,14 +1,13 @@
 //! The library's answer made ours: our addresses, our order of codecs, nothing that was not offered.
 
-use std::net::IpAddr;
+use crate::{config::Wire, net::Candidate};
 
 /// What an answer has to tell.
 pub(crate) struct Answer<'a> {
     /// The library's answer.
     pub(crate) sdp: &'a str,
-    /// Our addresses, best first, with the port of the shared socket.
-    pub(crate) addresses: &'a [IpAddr],
-    pub(crate) port: u16,
+    /// Where peers reach us.
+    pub(crate) candidates: &'a [Candidate],
     /// The payload types of the video codecs, best first: a sender uses the first of the answer (RFC 9429 §5.3.1).
     pub(crate) video: &'a [u8],
     /// Whether reduced-size RTCP was offered (RFC 5506 §5).
@@ -22,12 +21,11 @@ pub(crate) struct Answer<'a> {
 pub(crate) fn finished(answer: &Answer<'_>) -> String {
     let Answer {
         sdp,
-        addresses,
-        port,
+        candidates,
         video,
         reduced_size,
     } = *answer;
-    let mut out = String::with_capacity(sdp.len() + addresses.len() * 80);
+    let mut out = String::with_capacity(sdp.len() + candidates.len() * 80);
     let mut sections = 0;
     for line in sdp.lines() {
         if line.starts_with("a=candidate:")
@@ -38,7 +36,7 @@ pub(crate) fn finished(answer: &Answer<'_>) -> String {
         }
         if line.starts_with("m=") {
             if sections == 1 {
-                write_candidates(&mut out, addresses, port);
+                write_candidates(&mut out, candidates);
             }
             sections += 1;
         }
@@ -58,7 +56,7 @@ pub(crate) fn finished(answer: &Answer<'_>) -> String {
         }
     }
     if sections == 1 {
-        write_candidates(&mut out, addresses, port);
+        write_candidates(&mut out, candidates);
     }
     out
 }
@@ -81,14 +79,35 @@ fn reordered(line: &str, first: &[u8]) -> String {
 /// RFC 8840 §4.1.3, RFC 8445 §10: we take trickled candidates, and follow that ICE and not the one before.
 pub(super) const OPTIONS: &str = "a=ice-options:trickle ice2";
 
-pub(super) fn write_candidates(out: &mut String, addresses: &[IpAddr], port: u16) {
-    for (at, address) in (0u32..).zip(addresses) {
-        // RFC 8445 §5.1.2.1: type preference 126 for host, then the order of our list, then component 1.
-        let priority = (126 << 24) | ((65_535 - at.min(65_535)) << 8) | 255;
-        let foundation = at + 1;
+pub(super) fn write_candidates(out: &mut String, candidates: &[Candidate]) {
+    for (foundation, candidate) in (1..).zip(candidates) {
+        let (address, port) = (candidate.address.ip(), candidate.address.port());
+        let priority = priority(candidate);
+        let wire = match candidate.wire {
+            Wire::Udp => "udp",
+            Wire::Tcp => "tcp",
+        };
         out.push_str(&format!(
-            "a=candidate:{foundation} 1 udp {priority} {address} {port} typ host\r\n"
+            "a=candidate:{foundation} 1 {wire} {priority} {address} {port} typ host"
         ));
+        if candidate.wire == Wire::Tcp {
+            out.push_str(" tcptype passive");
+        }
+        out.push_str("\r\n");
     }
     out.push_str("a=end-of-candidates\r\n");
 }
+
+/// RFC 8445 §5.1.2.1: the kind, then the order of our list, then component 1. RFC 6544 §4.2: TCP is of a lesser kind
+/// (90 with browsers, too), and its direction comes before the order.
+fn priority(candidate: &Candidate) -> u32 {
+    let rank = u32::from(candidate.rank);
+    let (kind, order) = match candidate.wire {
+        Wire::Udp => (126, 65_535 - rank),
+        Wire::Tcp => (90, (PASSIVE << 13) | (8191 - rank.min(8191))),
+    };
+    (kind << 24) | (order << 8) | 255
+}
+
+/// RFC 6544 §4.2: the preference of a host candidate that waits for connections.
+const PASSIVE: u32 = 4;

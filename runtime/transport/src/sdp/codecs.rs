@@ -41,6 +41,16 @@ fn listed(section: &MediaDescription) -> (Vec<Codec>, String) {
     (codecs, names.join(", "))
 }
 
+/// What `a=rtpmap` calls a codec.
+pub(super) fn rtpmap(codec: VideoCodec) -> &'static str {
+    match codec {
+        VideoCodec::H264 => "H264/90000",
+        VideoCodec::Vp8 => "VP8/90000",
+        VideoCodec::Vp9 => "VP9/90000",
+        VideoCodec::Av1 => "AV1/90000",
+    }
+}
+
 /// Opus of an audio section, or the names of what was offered instead.
 pub(super) fn audio(section: &MediaDescription) -> Result<OfferedCodec<()>, String> {
     let (codecs, names) = listed(section);
@@ -135,21 +145,28 @@ pub(super) fn video(
 
 /// Whether we can use a codec, and how gladly: less is better.
 ///
-/// For viewers H.264 comes before VP8, because it is what rungs are encoded in; among its profiles the simplest comes first, because what plays it is least known.
+/// For viewers H.264 comes first, because it is what rungs are encoded in; among its profiles the simplest comes
+/// first, because what plays it is least known.
 fn rank(codec: &Codec, purpose: Purpose) -> Option<(u32, VideoCodec)> {
-    if codec.name.eq_ignore_ascii_case("VP8") {
-        return Some((100, VideoCodec::Vp8));
-    }
-    if !codec.name.eq_ignore_ascii_case("H264") {
-        return None;
-    }
-    // RFC 6184 §8.1: without these parameters it is mode 0 and the baseline profile at level 1.
     let parameter = |key: &str| {
         codec.fmtp.split(';').find_map(|part| {
             let (name, value) = part.split_once('=')?;
             name.trim().eq_ignore_ascii_case(key).then(|| value.trim())
         })
     };
+    match codec.name.to_ascii_uppercase().as_str() {
+        "VP8" => return Some((100, VideoCodec::Vp8)),
+        // Eight bits, 4:2:0: what every decoder has. Both are the default (RFC 9628 §6.1; AV1 §7.2).
+        "VP9" if parameter("profile-id").unwrap_or("0") == "0" => {
+            return Some((110, VideoCodec::Vp9));
+        }
+        "AV1" if parameter("profile").unwrap_or("0") == "0" => {
+            return Some((120, VideoCodec::Av1));
+        }
+        "H264" => {}
+        _ => return None,
+    }
+    // RFC 6184 §8.1: without these parameters it is mode 0 and the baseline profile at level 1.
     let mode = parameter("packetization-mode").unwrap_or("0");
     let profile = parameter("profile-level-id")
         .unwrap_or("42000a")

@@ -300,8 +300,8 @@ fn choose(
                 "video",
                 &offered,
                 match purpose {
-                    Purpose::Publish => "H.264 (baseline, main or high) and VP8",
-                    Purpose::View => "H.264 with packetization-mode 1 and VP8",
+                    Purpose::Publish => "H.264 (baseline, main or high), VP8, VP9 (profile 0) and AV1 (main profile)",
+                    Purpose::View => "H.264 with packetization-mode 1, VP8, VP9 (profile 0) and AV1 (main profile)",
                 },
             )
         })?,
@@ -362,4 +362,4 @@ fn is_bundled(session: &SessionDescription) -> bool {
 /// A browser's offer has two or three; the bound keeps the work for a hostile one small.
 const SECTIONS_MAX: usize = 16;
 /// Browsers gather a few dozen on machines with many interfaces.
-const CANDIDATES_MAX: usize = 256;
+pub(super) const CANDIDATES_MAX: usize = 256;

@@ -1,9 +1,7 @@
 //! The answer to an ICE restart: our half as an `application/trickle-ice-sdpfrag` (RFC 9725 §4.3.3, RFC 8840 §9).
 
-use std::net::IpAddr;
-
 use super::answer::{OPTIONS, write_candidates};
-use crate::net::Credentials;
+use crate::net::{Candidate, Credentials};
 
 /// What a restart keeps of an answer: the section that carries the transport (RFC 9143 §7.1.2), and the bundle.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,13 +27,8 @@ impl Section {
 }
 
 /// Writes the fragment.
-pub(crate) fn restarted(
-    section: &Section,
-    ours: &Credentials,
-    addresses: &[IpAddr],
-    port: u16,
-) -> String {
-    let mut out = String::with_capacity(256 + addresses.len() * 80);
+pub(crate) fn restarted(section: &Section, ours: &Credentials, candidates: &[Candidate]) -> String {
+    let mut out = String::with_capacity(256 + candidates.len() * 80);
     let (ufrag, password) = (
         format!("a=ice-ufrag:{}", ours.ufrag),
         format!("a=ice-pwd:{}", ours.password),
@@ -54,6 +47,6 @@ pub(crate) fn restarted(
             out.push_str("\r\n");
         }
     }
-    write_candidates(&mut out, addresses, port);
+    write_candidates(&mut out, candidates);
     out
 }

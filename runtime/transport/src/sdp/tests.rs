@@ -3,7 +3,10 @@ use lockgate_ports::SignalError;
 use proptest::prelude::*;
 
 use super::*;
-use crate::net::Credentials;
+use crate::{
+    config::Wire,
+    net::{Candidate, Credentials},
+};
 
 const OBS: &str = include_str!("../../tests/offers/obs.sdp");
 const FFMPEG: &str = include_str!("../../tests/offers/ffmpeg.sdp");
@@ -13,11 +16,18 @@ fn publish(sdp: &str) -> Result<Offer, SignalError> {
     Offer::check(sdp, Purpose::Publish)
 }
 
-fn tell(sdp: &str, addresses: &[std::net::IpAddr]) -> String {
+fn candidate(wire: Wire, rank: u16, address: &str) -> Candidate {
+    Candidate {
+        address: address.parse().unwrap(),
+        wire,
+        rank,
+    }
+}
+
+fn tell(sdp: &str, candidates: &[Candidate]) -> String {
     finished(&Answer {
         sdp,
-        addresses,
-        port: 8189,
+        candidates,
         video: &[102],
         reduced_size: false,
     })
@@ -60,6 +70,29 @@ fn offers_of_real_publishers_are_taken() {
 }
 
 #[test]
+fn only_the_profiles_that_everyone_decodes_are_taken() {
+    let offered = |name: &str, fmtp: &str| {
+        let offer = OBS.replace("H264/", &format!("{name}/")).replace(
+            "a=fmtp:96 profile-level-id=42e01f;packetization-mode=1;level-asymmetry-allowed=1\r\n",
+            fmtp,
+        );
+        publish(&offer).map(|offer| offer.video[0].codec).ok()
+    };
+    assert_eq!(offered("VP9", ""), Some(VideoCodec::Vp9));
+    assert_eq!(
+        offered("VP9", "a=fmtp:96 profile-id=0\r\n"),
+        Some(VideoCodec::Vp9)
+    );
+    assert_eq!(offered("VP9", "a=fmtp:96 profile-id=2\r\n"), None);
+    assert_eq!(offered("AV1", ""), Some(VideoCodec::Av1));
+    assert_eq!(
+        offered("AV1", "a=fmtp:96 level-idx=5;profile=0;tier=0\r\n"),
+        Some(VideoCodec::Av1)
+    );
+    assert_eq!(offered("AV1", "a=fmtp:96 profile=1\r\n"), None);
+}
+
+#[test]
 fn a_publisher_keeps_its_order_of_codecs() {
     let kinds = |offer: Offer| {
         offer
@@ -82,7 +115,14 @@ fn a_viewers_codecs_are_one_each_and_h264_first() {
         .iter()
         .map(|codec| (codec.codec, codec.payload_type))
         .collect();
-    assert_eq!(codecs, [(VideoCodec::H264, 108), (VideoCodec::Vp8, 96)]);
+    assert_eq!(
+        codecs,
+        [
+            (VideoCodec::H264, 108),
+            (VideoCodec::Vp8, 96),
+            (VideoCodec::Av1, 45)
+        ]
+    );
 }
 
 #[test]
@@ -144,9 +184,9 @@ fn what_cannot_be_used_is_refused_with_its_reason() {
         "unsupported: the audio section is sendonly; a viewer's sections must receive",
     );
     refused(
-        &OBS.replace("H264/", "AV1/"),
+        &OBS.replace("H264/", "H265/"),
         Publish,
-        "unsupported: no usable video codec: the offer has AV1; supported is H.264 (baseline, main or high) and VP8",
+        "unsupported: no usable video codec: the offer has H265; supported is H.264 (baseline, main or high), VP8, VP9 (profile 0) and AV1 (main profile)",
     );
     refused(
         &OBS.replace("opus/", "PCMU/"),
@@ -201,7 +241,8 @@ fn h264_without_fragments_is_for_publishers_only() {
     let mode_0 = |offer: &str| {
         offer
             .replace("packetization-mode=1", "packetization-mode=0")
-            .replace("VP8/", "VP9/")
+            .replace("VP8/", "H265/")
+            .replace("AV1/", "H266/")
     };
     assert!(matches!(
         Offer::check(&mode_0(VIEWER), Purpose::View),
@@ -214,22 +255,24 @@ fn h264_without_fragments_is_for_publishers_only() {
 fn candidates_stand_once_and_are_ours() {
     let answer = "v=0\r\nm=audio 9 x\r\na=mid:0\r\na=candidate:1 1 udp 2 10.1.1.1 4000 typ host\r\n\
         a=end-of-candidates\r\nm=video 9 x 96 102 97\r\na=rtcp-rsize\r\na=mid:1\r\na=candidate:1 2 udp 2 10.1.1.1 4000 typ host\r\n";
-    let addresses = [
-        "203.0.113.7".parse().unwrap(),
-        "2001:db8::7".parse().unwrap(),
+    let candidates = [
+        candidate(Wire::Udp, 1, "203.0.113.7:8189"),
+        candidate(Wire::Udp, 0, "[2001:db8::7]:8189"),
+        candidate(Wire::Tcp, 1, "203.0.113.7:443"),
     ];
-    insta::assert_snapshot!(tell(answer, &addresses), @r"
+    insta::assert_snapshot!(tell(answer, &candidates), @r"
     v=0
     m=audio 9 x
     a=mid:0
-    a=candidate:1 1 udp 2130706431 203.0.113.7 8189 typ host
-    a=candidate:2 1 udp 2130706175 2001:db8::7 8189 typ host
+    a=candidate:1 1 udp 2130706175 203.0.113.7 8189 typ host
+    a=candidate:2 1 udp 2130706431 2001:db8::7 8189 typ host
+    a=candidate:3 1 tcp 1520434943 203.0.113.7 443 typ host tcptype passive
     a=end-of-candidates
     m=video 9 x 102 96 97
     a=mid:1
     ");
     let single = "v=0\r\nm=audio 9 x\r\n";
-    assert!(tell(single, &addresses[..1]).ends_with("typ host\r\na=end-of-candidates\r\n"));
+    assert!(tell(single, &candidates[..1]).ends_with("typ host\r\na=end-of-candidates\r\n"));
 }
 
 #[test]
@@ -288,8 +331,8 @@ fn a_restart_is_answered_with_our_half_alone() {
         ufrag: "ours".to_owned(),
         password: "secret".to_owned(),
     };
-    let addresses = ["203.0.113.7".parse().unwrap()];
-    insta::assert_snapshot!(restarted(&section, &ours, &addresses, 8189), @r"
+    let candidates = [candidate(Wire::Udp, 0, "203.0.113.7:8189")];
+    insta::assert_snapshot!(restarted(&section, &ours, &candidates), @r"
     a=ice-lite
     a=ice-options:trickle ice2
     a=group:BUNDLE 0 1
@@ -330,6 +373,6 @@ proptest! {
         drop(Offer::check(&text, Purpose::Publish));
         drop(Offer::check(&text, Purpose::View));
         drop(Fragment::parse(&text));
-        let _ = tell(&text, &["192.0.2.1".parse().unwrap()]);
+        let _ = tell(&text, &[candidate(Wire::Udp, 0, "192.0.2.1:1")]);
     }
 }

@@ -12,6 +12,7 @@ use crate::{
 const OBS: &str = include_str!("../offers/obs.sdp");
 const FFMPEG: &str = include_str!("../offers/ffmpeg.sdp");
 const VIEWER: &str = include_str!("../offers/viewer.sdp");
+const OBS_SIMULCAST: &str = include_str!("../offers/obs-simulcast.sdp");
 const SIMULCAST: &str = include_str!("../offers/simulcast.sdp");
 
 fn plain(answer: &str, port: u16) -> String {
@@ -90,6 +91,7 @@ async fn obs_is_answered() {
     a=fmtp:111 minptime=10;maxaveragebitrate=96000;stereo=1;sprop-stereo=1;useinbandfec=1
     a=recvonly
     a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
+    a=candidate:2 1 tcp 1520435199 127.0.0.1 PORT typ host tcptype passive
     a=end-of-candidates
     m=video 9 UDP/TLS/RTP/SAVPF 96
     c=IN IP4 0.0.0.0
@@ -132,6 +134,7 @@ async fn ffmpeg_is_answered() {
     a=rtpmap:111 opus/48000/2
     a=recvonly
     a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
+    a=candidate:2 1 tcp 1520435199 127.0.0.1 PORT typ host tcptype passive
     a=end-of-candidates
     m=video 9 UDP/TLS/RTP/SAVPF 106
     c=IN IP4 0.0.0.0
@@ -191,8 +194,34 @@ async fn a_simulcast_publisher_is_answered() {
     a=simulcast:recv q;h;f
     a=recvonly
     a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
+    a=candidate:2 1 tcp 1520435199 127.0.0.1 PORT typ host tcptype passive
     a=end-of-candidates
     ");
+}
+
+/// OBS ends its session if another number of layers is accepted than it offered (RFC 8853 §5.3.2).
+#[tokio::test]
+async fn every_layer_of_obs_is_accepted_in_its_order() {
+    let answer = published(OBS_SIMULCAST).await.unwrap();
+    let lines: Vec<&str> = answer
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("a=rid:") || line.starts_with("a=simulcast:"))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "a=rid:0 recv",
+            "a=rid:1 recv",
+            "a=rid:2 recv",
+            "a=simulcast:recv 0;1;2"
+        ]
+    );
+    // Without these two in each packet it cannot be told which layer it is of.
+    for name in ["sdes:mid", "sdes:rtp-stream-id"] {
+        assert!(answer.contains(&format!("urn:ietf:params:rtp-hdrext:{name}")));
+    }
+    assert!(!answer.to_lowercase().contains("rtx"), "{answer}");
 }
 
 #[tokio::test]
@@ -226,12 +255,11 @@ async fn a_viewer_of_h264_is_answered() {
     a=msid:STREAM audio
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM audio
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:audio
     a=sendonly
     a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
+    a=candidate:2 1 tcp 1520435199 127.0.0.1 PORT typ host tcptype passive
     a=end-of-candidates
-    m=video 9 UDP/TLS/RTP/SAVPF 108 96 97 109
+    m=video 9 UDP/TLS/RTP/SAVPF 108 96 45 109 97 46
     c=IN IP4 0.0.0.0
     a=setup:active
     a=mid:1
@@ -240,32 +268,36 @@ async fn a_viewer_of_h264_is_answered() {
     a=rtcp-mux
     a=rtcp-mux-only
     a=rtcp-rsize
-    a=rtpmap:96 VP8/90000
-    a=rtcp-fb:96 ccm fir
-    a=rtcp-fb:96 nack
-    a=rtcp-fb:96 nack pli
-    a=rtcp-fb:96 transport-cc
     a=rtpmap:108 H264/90000
     a=fmtp:108 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f
     a=rtcp-fb:108 ccm fir
     a=rtcp-fb:108 nack
     a=rtcp-fb:108 nack pli
     a=rtcp-fb:108 transport-cc
-    a=rtpmap:97 rtx/90000
-    a=fmtp:97 apt=96
+    a=rtpmap:96 VP8/90000
+    a=rtcp-fb:96 ccm fir
+    a=rtcp-fb:96 nack
+    a=rtcp-fb:96 nack pli
+    a=rtcp-fb:96 transport-cc
+    a=rtpmap:45 AV1/90000
+    a=fmtp:45 level-idx=5;profile=0;tier=0
+    a=rtcp-fb:45 ccm fir
+    a=rtcp-fb:45 nack
+    a=rtcp-fb:45 nack pli
+    a=rtcp-fb:45 transport-cc
     a=rtpmap:109 rtx/90000
     a=fmtp:109 apt=108
+    a=rtpmap:97 rtx/90000
+    a=fmtp:97 apt=96
+    a=rtpmap:46 rtx/90000
+    a=fmtp:46 apt=45
     a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
     a=msid:STREAM video
     a=ssrc-group:FID SSRC SSRC
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM video
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:video
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM video
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:video
     a=sendonly
     ");
 }
@@ -301,12 +333,11 @@ async fn a_viewer_of_vp8_is_answered() {
     a=msid:STREAM audio
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM audio
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:audio
     a=sendonly
     a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
+    a=candidate:2 1 tcp 1520435199 127.0.0.1 PORT typ host tcptype passive
     a=end-of-candidates
-    m=video 9 UDP/TLS/RTP/SAVPF 108 96 97 109
+    m=video 9 UDP/TLS/RTP/SAVPF 108 96 45 109 97 46
     c=IN IP4 0.0.0.0
     a=setup:active
     a=mid:1
@@ -315,32 +346,36 @@ async fn a_viewer_of_vp8_is_answered() {
     a=rtcp-mux
     a=rtcp-mux-only
     a=rtcp-rsize
-    a=rtpmap:96 VP8/90000
-    a=rtcp-fb:96 ccm fir
-    a=rtcp-fb:96 nack
-    a=rtcp-fb:96 nack pli
-    a=rtcp-fb:96 transport-cc
     a=rtpmap:108 H264/90000
     a=fmtp:108 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f
     a=rtcp-fb:108 ccm fir
     a=rtcp-fb:108 nack
     a=rtcp-fb:108 nack pli
     a=rtcp-fb:108 transport-cc
-    a=rtpmap:97 rtx/90000
-    a=fmtp:97 apt=96
+    a=rtpmap:96 VP8/90000
+    a=rtcp-fb:96 ccm fir
+    a=rtcp-fb:96 nack
+    a=rtcp-fb:96 nack pli
+    a=rtcp-fb:96 transport-cc
+    a=rtpmap:45 AV1/90000
+    a=fmtp:45 level-idx=5;profile=0;tier=0
+    a=rtcp-fb:45 ccm fir
+    a=rtcp-fb:45 nack
+    a=rtcp-fb:45 nack pli
+    a=rtcp-fb:45 transport-cc
     a=rtpmap:109 rtx/90000
     a=fmtp:109 apt=108
+    a=rtpmap:97 rtx/90000
+    a=fmtp:97 apt=96
+    a=rtpmap:46 rtx/90000
+    a=fmtp:46 apt=45
     a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
     a=msid:STREAM video
     a=ssrc-group:FID SSRC SSRC
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM video
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:video
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM video
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:video
     a=sendonly
     ");
 }

@@ -19,7 +19,7 @@ use rtc::{
     },
     rtp::{
         Header, Packet,
-        codec::{h264::H264Payloader, vp8::Vp8Payloader},
+        codec::{av1::Av1Payloader, h264::H264Payloader, vp8::Vp8Payloader, vp9::Vp9Payloader},
         packetizer::Payloader,
     },
     rtp_transceiver::{
@@ -46,6 +46,8 @@ pub(crate) const RED: u8 = 63;
 pub(crate) const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 pub(crate) const H264: u8 = 102;
 pub(crate) const VP8: u8 = 96;
+pub(crate) const VP9: u8 = 98;
+pub(crate) const AV1: u8 = 45;
 
 pub(crate) struct Client {
     pub(crate) pc: Arc<dyn PeerConnection>,
@@ -104,6 +106,11 @@ pub(crate) fn codec_of(kind: VideoCodec) -> (u8, RTCRtpCodec) {
             ),
         ),
         VideoCodec::Vp8 => (VP8, codec("video/VP8", 90_000, 0, "")),
+        VideoCodec::Vp9 => (VP9, codec("video/VP9", 90_000, 0, "profile-id=0")),
+        VideoCodec::Av1 => (
+            AV1,
+            codec("video/AV1", 90_000, 0, "level-idx=5;profile=0;tier=0"),
+        ),
     }
 }
 
@@ -181,6 +188,8 @@ impl Client {
                 payloader.enable_picture_id = true;
                 Box::new(payloader)
             }
+            VideoCodec::Vp9 => Box::new(Vp9Payloader::default()),
+            VideoCodec::Av1 => Box::new(Av1Payloader::default()),
         };
         self.sends(RtpCodecKind::Video, codec, payload_type, Some(payloader))
             .await

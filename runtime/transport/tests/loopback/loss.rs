@@ -72,7 +72,7 @@ async fn relay(
 }
 
 /// The answer with the relay in place of the transport.
-fn through(answer: &str, transport: SocketAddr, relay: SocketAddr) -> String {
+pub(crate) fn through(answer: &str, transport: SocketAddr, relay: SocketAddr) -> String {
     answer.replace(
         &format!(" {} typ host", transport.port()),
         &format!(" {} typ host", relay.port()),

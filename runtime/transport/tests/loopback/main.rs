@@ -22,6 +22,12 @@ mod restart;
 #[cfg(test)]
 mod squeeze;
 #[cfg(test)]
+mod stun;
+#[cfg(test)]
+mod tcp;
+#[cfg(test)]
 mod units;
 #[cfg(test)]
 mod view;
+#[cfg(test)]
+mod viewers;

@@ -108,7 +108,8 @@ async fn units_arrive_whole_and_in_order(codec: VideoCodec) {
     assert_eq!(format.codec, codec);
     let size = match codec {
         VideoCodec::H264 => (1280, 720),
-        VideoCodec::Vp8 => (640, 360),
+        VideoCodec::Vp8 | VideoCodec::Vp9 => (640, 360),
+        VideoCodec::Av1 => (96, 64),
     };
     assert_eq!((format.width, format.height), size);
     let stats = accepted.peer.ingest();
@@ -123,4 +124,14 @@ async fn h264_and_opus_come_in() {
 #[tokio::test(flavor = "multi_thread")]
 async fn vp8_and_opus_come_in() {
     units_arrive_whole_and_in_order(VideoCodec::Vp8).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn vp9_and_opus_come_in() {
+    units_arrive_whole_and_in_order(VideoCodec::Vp9).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn av1_and_opus_come_in() {
+    units_arrive_whole_and_in_order(VideoCodec::Av1).await;
 }

@@ -1,7 +1,7 @@
 //! Units that look like pictures and sound, each different from all others.
 
-use bytes::Bytes;
-use lockgate_media::{VideoCodec, h264};
+use bytes::{Bytes, BytesMut};
+use lockgate_media::{VideoCodec, av1, h264};
 
 /// libx264, 1280x720 at 30 fps, constrained baseline.
 const SPS: [u8; 22] = [
@@ -9,6 +9,11 @@ const SPS: [u8; 22] = [
     0x00, 0x0f, 0x23, 0xc6, 0x0c, 0xa8,
 ];
 const PPS: [u8; 4] = [0x68, 0xce, 0x3c, 0x80];
+
+/// SVT-AV1, 96x64.
+const SEQUENCE: [u8; 12] = [
+    0x0a, 0x0a, 0x00, 0x00, 0x00, 0x03, 0x2d, 0xff, 0xcf, 0xbf, 0x90, 0x04,
+];
 
 fn body(head: &[u8], mark: u32, len: usize) -> Vec<u8> {
     let mut body = head.to_vec();
@@ -36,6 +41,25 @@ pub(crate) fn picture(codec: VideoCodec, keyframe: bool, mark: u32) -> Bytes {
             body(&head, mark, len).into()
         }
         (VideoCodec::Vp8, false) => body(&[0x51, 0x01, 0x01], mark, len).into(),
+        (VideoCodec::Vp9, true) => {
+            let head = [
+                0x82, 0x49, 0x83, 0x42, 0x00, 0x27, 0xf0, 0x16, 0x76, 0x00, 0x38, 0x24,
+            ];
+            body(&head, mark, len).into()
+        }
+        (VideoCodec::Vp9, false) => body(&[0x87, 0x01, 0x00, 0x09], mark, len).into(),
+        (VideoCodec::Av1, keyframe) => {
+            let mut unit = BytesMut::new();
+            if keyframe {
+                unit.extend_from_slice(&SEQUENCE);
+            }
+            // Not shown again, a keyframe or not, shown.
+            let frame = body(&[if keyframe { 0x10 } else { 0x30 }], mark, len);
+            unit.extend_from_slice(&[0x32]);
+            av1::put_leb128(&mut unit, frame.len());
+            unit.extend_from_slice(&frame);
+            unit.freeze()
+        }
     }
 }
 

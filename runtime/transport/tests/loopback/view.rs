@@ -16,7 +16,7 @@ use rtc::{
     rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
     rtp::{
         Packet,
-        codec::{h264::H264Packet, vp8::Vp8Packet},
+        codec::{av1::Av1Depacketizer, h264::H264Packet, vp8::Vp8Packet, vp9::Vp9Packet},
         packetizer::Depacketizer,
     },
     rtp_transceiver::rtp_sender::RtpCodecKind,
@@ -25,7 +25,7 @@ use tokio::sync::{mpsc, watch};
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 
 use crate::{
-    client::{Client, H264, OPUS, RED, VP8, within},
+    client::{AV1, Client, H264, OPUS, RED, VP8, VP9, codec_of, within},
     publish::{broadcast, published, transport},
     units::{picture, sound},
 };
@@ -135,7 +135,7 @@ pub(crate) async fn viewer(
 async fn read_video(track: Arc<dyn TrackRemote>, out: mpsc::Sender<Shown>) {
     let mut last: Option<(u16, u32)> = None;
     let mut data = Vec::new();
-    let mut h264 = H264Packet::default();
+    let (mut h264, mut av1) = (H264Packet::default(), Av1Depacketizer::new());
     while let Some(event) = track.poll().await {
         let TrackRemoteEvent::OnRtpPacket(packet) = event else {
             continue;
@@ -152,6 +152,8 @@ async fn read_video(track: Arc<dyn TrackRemote>, out: mpsc::Sender<Shown>) {
         let part = match header.payload_type {
             H264 => h264.depacketize(&packet.payload).unwrap(),
             VP8 => Vp8Packet::default().depacketize(&packet.payload).unwrap(),
+            VP9 => Vp9Packet::default().depacketize(&packet.payload).unwrap(),
+            AV1 => av1.depacketize(&packet.payload).unwrap(),
             other => panic!("payload type {other}"),
         };
         data.extend_from_slice(&part);
@@ -205,6 +207,8 @@ pub(crate) fn play(producer: Producer, codec: VideoCodec, marks: u32, lag_90k: i
 fn is_key(shown: &Shown) -> bool {
     match shown.payload_type {
         H264 => h264::is_idr(&shown.data),
+        VP9 => lockgate_media::vp9::is_keyframe(&shown.data),
+        AV1 => lockgate_media::av1::is_keyframe(&shown.data),
         _ => lockgate_media::vp8::is_keyframe(&shown.data),
     }
 }
@@ -398,17 +402,18 @@ async fn the_link_of_a_viewer_is_known() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_vp8_broadcast_is_shown_as_vp8_and_its_rungs_as_h264() {
+async fn a_broadcast_is_shown_as_it_is_and_its_rungs_as_h264() {
+    for codec in [VideoCodec::Vp8, VideoCodec::Vp9, VideoCodec::Av1] {
+        as_it_is_and_as_h264(codec).await;
+    }
+}
+
+async fn as_it_is_and_as_h264(codec: VideoCodec) {
     let transport = transport().await;
     let broadcast = broadcast();
     let sound = opus(&broadcast);
     let _players = [
-        play(
-            rung(&broadcast, "source", VideoCodec::Vp8),
-            VideoCodec::Vp8,
-            0,
-            0,
-        ),
+        play(rung(&broadcast, "source", codec), codec, 0, 0),
         play(
             rung(&broadcast, "high", VideoCodec::H264),
             VideoCodec::H264,
@@ -417,7 +422,7 @@ async fn a_vp8_broadcast_is_shown_as_vp8_and_its_rungs_as_h264() {
         ),
     ];
     let opening = async {
-        let both = [VideoCodec::H264, VideoCodec::Vp8];
+        let both = [VideoCodec::H264, codec];
         viewer(&transport, &broadcast, &both, selection("source")).await
     };
     let speaking = async {
@@ -435,12 +440,10 @@ async fn a_vp8_broadcast_is_shown_as_vp8_and_its_rungs_as_h264() {
         viewer = opening => viewer,
         () = speaking => unreachable!("it has no end"),
     };
-    assert_eq!(
-        viewer.accepted.video_codecs,
-        [VideoCodec::H264, VideoCodec::Vp8]
-    );
+    assert_eq!(viewer.accepted.video_codecs, [VideoCodec::H264, codec]);
     let first = within(viewer.pictures.recv()).await.unwrap();
-    assert!(first.payload_type == VP8 && is_key(&first));
+    assert!(first.payload_type == codec_of(codec).0 && is_key(&first));
+    assert!((0..1000).any(|mark| first.data == picture(codec, true, mark)[..]));
     viewer.selection.send_replace(selection("high"));
     within(async { while viewer.pictures.recv().await.unwrap().payload_type != H264 {} }).await;
 }

@@ -10,6 +10,7 @@ export interface PublisherOptions {
   name: string;
   token: string | null;
   codec: PublishCodec;
+  simulcast: boolean;
   onChange: (publisher: Publisher) => void;
 }
 
@@ -44,7 +45,7 @@ export class Publisher {
   }
 
   async #connect(): Promise<void> {
-    const { stream, name, token, codec } = this.options;
+    const { stream, name, token, codec, simulcast } = this.options;
     const { signal } = this.#run;
     const session = await WhipSession.open(
       {
@@ -52,6 +53,7 @@ export class Publisher {
         token,
         stream,
         codec,
+        simulcast,
         videoBitrateMaxBps: VIDEO_BITRATE_MAX_BPS,
         signal,
         onLost: () => void this.#reconnect(),

@@ -2,13 +2,16 @@
 
 import { HttpSession, type Endpoint } from "./http-session";
 
-export type PublishCodec = "h264" | "vp8";
+export const PUBLISH_CODECS = ["h264", "vp8", "vp9", "av1"] as const;
+export type PublishCodec = (typeof PUBLISH_CODECS)[number];
 
 export interface WhipOptions extends Endpoint {
   stream: MediaStream;
   /** What to offer first; the others stay offered behind it. */
   codec: PublishCodec;
   videoBitrateMaxBps: number;
+  /** Send the picture in three sizes, so that viewers with a poor link need no encoder at the server. */
+  simulcast: boolean;
   /** An established connection was lost for good. */
   onLost?: () => void;
 }
@@ -41,7 +44,7 @@ export class WhipSession {
         const transceiver = pc.addTransceiver(track, {
           direction: "sendonly",
           streams: [options.stream],
-          sendEncodings: video ? [{ maxBitrate: options.videoBitrateMaxBps }] : [{}],
+          sendEncodings: video ? encodings(options) : [{}],
         });
         if (video) prefer(transceiver, options.codec);
       }
@@ -81,7 +84,8 @@ export class WhipSession {
     report.forEach((entry: StatsEntry) => {
       if (entry.type === "outbound-rtp") {
         stats.bytesSent += entry.bytesSent ?? 0;
-        if (entry.kind !== "video") return;
+        // Of several sizes the largest that is being sent is told.
+        if (entry.kind !== "video" || (entry.frameWidth ?? 0) < (stats.width ?? 0)) return;
         const codec = entry.codecId ? (report.get(entry.codecId) as StatsEntry | undefined) : undefined;
         stats.codec = codec?.mimeType?.replace(/^video\//, "") ?? null;
         stats.width = entry.frameWidth ?? null;
@@ -117,6 +121,25 @@ interface StatsEntry {
   fractionLost?: number;
   roundTripTime?: number;
 }
+
+/** One encoding, or three by their `rid`, smallest first as browsers have it (RFC 8853). */
+function encodings({ codec, simulcast, videoBitrateMaxBps }: WhipOptions): RTCRtpEncodingParameters[] {
+  if (!simulcast) return [{ maxBitrate: videoBitrateMaxBps }];
+  // Without a mode, Chromium takes three encodings of VP9 for spatial layers of one stream.
+  const mode = codec === "vp9" || codec === "av1" ? { scalabilityMode: "L1T2" } : {};
+  return LAYERS.map(({ rid, scale, share }) => ({
+    rid,
+    scaleResolutionDownBy: scale,
+    maxBitrate: Math.round(videoBitrateMaxBps * share),
+    ...mode,
+  }));
+}
+
+const LAYERS = [
+  { rid: "q", scale: 4, share: 0.06 },
+  { rid: "h", scale: 2, share: 0.24 },
+  { rid: "f", scale: 1, share: 0.7 },
+];
 
 /** While the estimate of the network still grows, a picture of full size and fewer frames: a ladder is cut to the size it first sees. */
 async function keepSize(pc: RTCPeerConnection): Promise<void> {

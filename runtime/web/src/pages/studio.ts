@@ -1,7 +1,7 @@
 import { tokenFromAddress, watchAddress } from "../lib/address";
 import { capture, devices } from "../lib/capture";
 import { Publisher, type PublisherState } from "../lib/publisher";
-import type { PublishCodec, PublishStats } from "../lib/whip";
+import { PUBLISH_CODECS, type PublishCodec, type PublishStats } from "../lib/whip";
 import { byId, setText, showFacts, whileVisible } from "../ui/dom";
 import { bitrate } from "../ui/format";
 
@@ -24,6 +24,7 @@ const tokenInput = byId("token", HTMLInputElement);
 const cameraSelect = byId("camera", HTMLSelectElement);
 const microphoneSelect = byId("microphone", HTMLSelectElement);
 const codecSelect = byId("codec", HTMLSelectElement);
+const simulcastBox = byId("simulcast", HTMLInputElement);
 const previewButton = byId("preview-button", HTMLButtonElement);
 const publishButton = byId("publish", HTMLButtonElement);
 const stopButton = byId("stop", HTMLButtonElement);
@@ -49,7 +50,9 @@ let publisher: Publisher | null = null;
 tokenInput.value = tokenFromAddress() ?? "";
 const address = new URLSearchParams(location.search);
 if (address.get("name")) nameInput.value = address.get("name") ?? "";
-if (address.get("codec") === "vp8") codecSelect.value = "vp8";
+const asked = PUBLISH_CODECS.find((codec) => codec === address.get("codec"));
+if (asked) codecSelect.value = asked;
+simulcastBox.checked = address.has("simulcast");
 
 function showError(words: string): void {
   setText(errorText, words);
@@ -59,7 +62,7 @@ function showError(words: string): void {
 function show(): void {
   const state = publisher?.state ?? "idle";
   const busy = state === "connecting" || state === "live" || state === "reconnecting";
-  for (const control of [nameInput, tokenInput, cameraSelect, microphoneSelect, codecSelect]) control.disabled = busy;
+  for (const control of [nameInput, tokenInput, cameraSelect, microphoneSelect, codecSelect, simulcastBox]) control.disabled = busy;
   publishButton.hidden = busy;
   previewButton.hidden = busy || stream !== null;
   stopButton.hidden = !busy && stream === null;
@@ -122,6 +125,7 @@ async function publish(): Promise<void> {
       name,
       token,
       codec: codecSelect.value as PublishCodec,
+      simulcast: simulcastBox.checked,
       onChange: show,
     });
     watchLink.href = watchAddress(name, token);
