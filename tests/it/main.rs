@@ -21,6 +21,8 @@
 //! - `peer_rules`  what needs a whole peer: certificates, forged SRTP, consent, keyframe requests, retransmissions
 //! - `network`   which addresses peers are told: both families, TCP, STUN
 //! - `churn` · `flood`  peers that vanish half way, and datagrams of nobody: nothing is left, nobody is harmed
+//! - `hls_rules`  RFC 8216 and rfc8216bis: reloads, hints, stalls, ends; all other rules by `lockgate check hls`
+//! - `hls_serving`  tags, ranges, compression, slow readers, the long window, DASH
 //! - `turn`      names for TURN, taken by coturn
 //! - `check`     `lockgate check` against our own server and one that is wrong
 //! - `bench`     `lockgate bench`: viewers, publishers and players in numbers, through loss, interrupted, and refused
@@ -39,6 +41,8 @@ mod continuity;
 mod decisions;
 mod demo;
 mod flood;
+mod hls_rules;
+mod hls_serving;
 mod hostile;
 mod ice_rules;
 mod ingest;

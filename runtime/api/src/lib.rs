@@ -22,6 +22,7 @@ pub mod problem;
 mod recordings;
 mod router;
 pub mod scope;
+mod serve;
 mod streams;
 pub mod token;
 mod webrtc;

@@ -1,13 +1,20 @@
 //! Composition: what is put together, in which order, and how it goes down again.
 
-use std::{num::NonZero, path::Path, sync::Arc, time::Duration};
+use std::{
+    num::NonZero,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use lockgate_api::{Account, App, Door, IceServer, Listener, Scope, Scopes, StreamGate, token};
 use lockgate_fetch::Fetcher;
 use lockgate_media::BroadcastName;
 use lockgate_ports::{Gate, Records, task::Task, transcoder::Input};
-use lockgate_session::{Container, Desk, HlsConfig, LadderConfig, SegmentConfig, Streams};
+use lockgate_session::{
+    Container, Desk, DvrConfig, HlsConfig, LadderConfig, SegmentConfig, Streams, sweep_dvr,
+};
 use lockgate_store::Store;
 use lockgate_transport::Transport;
 use tokio::signal::unix::{SignalKind, signal};
@@ -63,6 +70,11 @@ impl Server {
         let folder = config.store.path.clone();
         let records: Arc<dyn Records> =
             Arc::new(tokio::task::spawn_blocking(move || Store::open(&folder)).await??);
+        // After the store, whose lock keeps a second server out.
+        let folder = dvr_path(&config);
+        if let Err(error) = tokio::task::spawn_blocking(move || sweep_dvr(&folder)).await? {
+            tracing::warn!(%error, "what an earlier run left of long windows cannot be removed");
+        }
         let policies = Policies::start(&config, &desk, Arc::clone(&records)).await?;
         let streams = Streams::new(
             session_config(&config, demo),
@@ -204,9 +216,16 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
                 },
                 segment_s: config.hls.segment_s,
                 window: config.hls.window,
+                part_ms: config.hls.part_ms,
             },
             on_demand,
             keep_alive: Duration::from_secs(config.hls.keep_alive_s),
+            dvr: (config.hls.dvr_s > 0).then(|| DvrConfig {
+                path: dvr_path(config),
+                keep: Duration::from_secs(config.hls.dvr_s),
+                bytes_max: config.hls.dvr_mb.saturating_mul(1_000_000),
+                by_default: config.hls.dvr_default,
+            }),
         },
         record: config.record.session(),
         viewers_max: config.webrtc.viewers_max,
@@ -214,6 +233,12 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
         resume: Duration::from_secs(config.ingest.resume_s),
         linger: Duration::from_secs(30),
     }
+}
+
+/// The folder of long windows.
+fn dvr_path(config: &Config) -> PathBuf {
+    let beside = || config.store.path.join("dvr");
+    config.hls.dvr_path.clone().unwrap_or_else(beside)
 }
 
 fn ice_server(server: &config::IceServer) -> IceServer {

@@ -52,6 +52,12 @@ pub enum Error {
         /// The file asked for.
         file: String,
     },
+    /// A playlist was asked for that is further ahead than any playlist can have told (rfc8216bis §6.2.5.2).
+    #[error("the playlists of the broadcast {0} are not as far as that")]
+    TooFarAhead(BroadcastName),
+    /// What was waited for did not come in time.
+    #[error("the broadcast {0} has stalled")]
+    TooLate(BroadcastName),
     /// The broadcast has as many viewers as the configuration allows.
     #[error("the broadcast {broadcast} has its {max} viewers already")]
     Full {

@@ -30,12 +30,12 @@ pub use desk::{Desk, DeskError, Durations, Measures};
 pub use effect::Effect;
 pub use error::Error;
 pub use events::{Event, EventKind, Events, Layer};
-pub use hls::{Hls, HlsConfig, MediaFile};
+pub use hls::{DvrConfig, Hls, HlsConfig, MediaFile, Playlist, Reload, Text, sweep_dvr};
 pub use id::SessionId;
 pub use info::{StreamInfo, TrackInfo, ViewerInfo};
 pub use ladder::{LadderConfig, Load, Planned, Planning};
 pub use load::LoadInfo;
-pub use lockgate_hls::{Config as SegmentConfig, Container};
+pub use lockgate_hls::{Awaited, Config as SegmentConfig, Container, ManifestAsk, Skip, date_time};
 pub use lockgate_policy::{
     Artifact, Kind, LoadError, auth,
     breaker::BreakerState,

@@ -379,7 +379,7 @@ impl Streams {
         ladder: Arc<dyn Transcode>,
     ) -> Arc<Stream> {
         let records = self.inner.records.get().cloned();
-        let hls = Hls::start(broadcast.clone(), self.inner.config.hls, records);
+        let hls = Hls::start(broadcast.clone(), self.inner.config.hls.clone(), records);
         let planning = self.planning(broadcast.name(), origin.is_peer());
         let recordings = Recordings::start(&self.inner.config.record, &broadcast);
         let stream = Arc::new(Stream::new(

@@ -236,6 +236,7 @@ fn house() -> House {
             segments: SegmentConfig::default(),
             on_demand: true,
             keep_alive: Duration::from_secs(30),
+            dvr: None,
         },
         record: crate::RecordConfig::default(),
         viewers_max: 2,

@@ -17,6 +17,7 @@
 )]
 
 mod delay;
+mod hls;
 mod idle;
 mod ladder;
 mod memory;
@@ -32,7 +33,7 @@ use serde_json::{Map, Value};
 
 use table::Report;
 
-const TABLES: [&str; 5] = ["ladder", "idle", "delay", "memory", "policies"];
+const TABLES: [&str; 6] = ["ladder", "idle", "delay", "memory", "hls", "policies"];
 /// A table that takes longer is given up: what it waits for does not come.
 const TABLE_WITHIN: Duration = Duration::from_secs(240);
 
@@ -63,6 +64,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 "idle" => idle::measure().await.map(|report| vec![report]),
                 "delay" => delay::measure().await.map(|report| vec![report]),
                 "memory" => memory::measure().await.map(|report| vec![report]),
+                "hls" => hls::measure().await,
                 _ => policies::measure().await,
             }
         };

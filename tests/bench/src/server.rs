@@ -30,17 +30,18 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        Self::start_with("").await
+        Self::start_with("", &[]).await
     }
 
-    /// The same with more of a configuration.
-    pub(crate) async fn start_with(more: &str) -> anyhow::Result<Self> {
+    /// The same with more of a configuration, and further arguments.
+    pub(crate) async fn start_with(more: &str, arguments: &[&str]) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
         let config = "[http]\nlisten = \"127.0.0.1:0\"\n[webrtc]\nudp_listen = \"127.0.0.1:0\"\n";
         fs::write(at("bench.toml"), format!("{config}{more}"))?;
         let mut child = process::command(process::server()?)
             .args(["serve", "--config", "bench.toml"])
+            .args(arguments)
             .current_dir(folder.path())
             .env("LOCKGATE_READY_FILE", at("ready.json"))
             .stdout(Stdio::null())
@@ -123,6 +124,18 @@ impl Server {
         let body = body.collect().await?.to_bytes();
         let body = String::from_utf8_lossy(&body).into_owned();
         Ok((head.status, location, body))
+    }
+
+    /// Host and port of its HTTP.
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
+    /// The process that encodes a broadcast.
+    pub(crate) async fn worker(&self, broadcast: &str) -> anyhow::Result<u64> {
+        let stream = self.get(&format!("/api/streams/{broadcast}")).await?;
+        let pid = stream["ladder"]["worker_pid"].as_u64();
+        pid.context("the broadcast has no worker")
     }
 
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {

@@ -1,5 +1,6 @@
 //! Tests over the public surface: whole playlists as text, properties, and real media read back by FFmpeg.
 
+mod low_latency;
 mod media;
 mod parse;
 mod playlists;
@@ -119,6 +120,7 @@ fn packager(container: Container, tracks: &[(&str, Format)]) -> Packager {
     let mut packager = Packager::new(
         Config {
             container,
+            part_ms: 0,
             ..Config::default()
         },
         ORIGIN_MS,

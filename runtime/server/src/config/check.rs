@@ -18,6 +18,11 @@ impl Config {
         };
         within("hls.segment_s", f64::from(self.hls.segment_s), 1.0, 10.0)?;
         within("hls.window", self.hls.window as f64, 3.0, 64.0)?;
+        if self.hls.part_ms != 0 {
+            within("hls.part_ms", f64::from(self.hls.part_ms), 100.0, 1000.0)?;
+        }
+        within("hls.dvr_s", self.hls.dvr_s as f64, 0.0, 86_400.0)?;
+        within("hls.dvr_mb", self.hls.dvr_mb as f64, 1.0, 1e9)?;
         within(
             "hls.keep_alive_s",
             self.hls.keep_alive_s as f64,

@@ -165,8 +165,19 @@ pub struct Hls {
     pub container: Container,
     /// Segment and GOP length in s, 1 to 10.
     pub segment_s: u32,
+    /// Length of the parts of low-latency HLS in ms, 100 to 1000; 0 makes none.
+    pub part_ms: u32,
     /// Segments that a playlist lists, 3 to 64.
     pub window: usize,
+    /// How much of a broadcast is kept on disk for the long playlist (`?dvr=1`), in s; 0 keeps nothing.
+    pub dvr_s: u64,
+    /// Most bytes of a broadcast that are kept on disk, in MB.
+    pub dvr_mb: u64,
+    /// Where that is; `dvr` in the store's folder if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dvr_path: Option<PathBuf>,
+    /// Playlists are the long ones unless a player asks for `?dvr=0`.
+    pub dvr_default: bool,
     /// How long after its last fetch a rung is still packaged, in s.
     pub keep_alive_s: u64,
 }
@@ -340,7 +351,12 @@ impl Default for Hls {
         Self {
             container: Container::Fmp4,
             segment_s: 2,
+            part_ms: 200,
             window: 6,
+            dvr_s: 0,
+            dvr_mb: 10_000,
+            dvr_path: None,
+            dvr_default: false,
             keep_alive_s: 30,
         }
     }
