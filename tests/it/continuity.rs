@@ -36,7 +36,11 @@ fn breaks(playlist: &Playlist) -> usize {
 /// What a publisher over this protocol goes through: cut, away, back, its viewers staying.
 async fn is_cut_and_comes_back(server: &Server, over: Over) {
     let name = over.name();
-    let rung = if over == Over::Whip { "360p30" } else { "source" };
+    let rung = if over == Over::Whip {
+        "360p30"
+    } else {
+        "source"
+    };
     let publisher = Sender::publish(server, over, name, &server.token);
     server.running(name).await;
     let before = Playlist::with_segments(server, name, rung, 2).await;
@@ -60,7 +64,9 @@ async fn is_cut_and_comes_back(server: &Server, over: Over) {
     is(server, name, "away").await;
     // Somebody else cannot have the name meanwhile, and is told for how long.
     let other = server.mint(&format!("publish:{name}"));
-    let refused = server.offer_as(&other, &format!("/whip/{name}"), OFFER).await;
+    let refused = server
+        .offer_as(&other, &format!("/whip/{name}"), OFFER)
+        .await;
     let told = refused.problem(409);
     assert!(told.contains("is kept for its publisher"), "{told}");
     assert!(!server.stream(name).await.is_null());
@@ -69,11 +75,19 @@ async fn is_cut_and_comes_back(server: &Server, over: Over) {
     is(server, name, "connected").await;
     frames(30).await;
     assert_eq!(server.stream(name).await["started_at_ms"], started);
-    let after = until("segments after the break", Duration::from_secs(40), || async {
-        let playlist = Playlist::fetch(server, name, rung).await;
-        let at = playlist.parsed.segments.iter().position(|segment| segment.discontinuity)?;
-        (playlist.parsed.segments.len() >= at + 2).then_some(playlist)
-    })
+    let after = until(
+        "segments after the break",
+        Duration::from_secs(40),
+        || async {
+            let playlist = Playlist::fetch(server, name, rung).await;
+            let at = playlist
+                .parsed
+                .segments
+                .iter()
+                .position(|segment| segment.discontinuity)?;
+            (playlist.parsed.segments.len() >= at + 2).then_some(playlist)
+        },
+    )
     .await;
     assert_eq!(breaks(&after), 1, "{}", after.text);
     let numbers: Vec<u64> = after.segments().iter().map(|segment| segment.0).collect();
@@ -120,7 +134,10 @@ async fn who_says_goodbye_is_over_at_once_and_who_stays_away_in_time() {
     })
     .await;
     let log = server.log();
-    assert!(log.contains("the publisher was cut and did not come back"), "{log}");
+    assert!(
+        log.contains("the publisher was cut and did not come back"),
+        "{log}"
+    );
 }
 
 #[tokio::test]
@@ -144,9 +161,19 @@ async fn a_server_that_is_killed_goes_on_with_its_numbers() {
     server.running("live").await;
     let after = Playlist::with_segments(&server, "live", "source", 2).await;
     let newest = before.segments().last().expect("a segment").0;
-    assert!(after.segments()[0].0 > newest, "{} {}", before.text, after.text);
+    assert!(
+        after.segments()[0].0 > newest,
+        "{} {}",
+        before.text,
+        after.text
+    );
     let sequence = |playlist: &Playlist| playlist.parsed.discontinuity_sequence;
-    assert!(sequence(&after) > sequence(&before), "{} {}", before.text, after.text);
+    assert!(
+        sequence(&after) > sequence(&before),
+        "{} {}",
+        before.text,
+        after.text
+    );
 }
 
 fn port(url: &str) -> String {

@@ -25,7 +25,11 @@ async fn publishers_share_a_port_and_are_played() {
         send(&server, ffmpeg_5(), Over::Rtmp, "r5", 2),
         send(&server, ffmpeg_9(), Over::Rtmp, "r9", 0),
         send(&server, ffmpeg_9(), Over::Srt, "s9", 0),
-        Sender::start(ffmpeg_5(), &format!("{PICTURE} {H264_AAC} -bf 2"), &standard),
+        Sender::start(
+            ffmpeg_5(),
+            &format!("{PICTURE} {H264_AAC} -bf 2"),
+            &standard,
+        ),
     ];
     for (name, over, has_b_frames) in [
         ("r5", "rtmp", true),
@@ -39,25 +43,45 @@ async fn publishers_share_a_port_and_are_played() {
         assert_eq!(stream["publisher"], "connected", "{name}");
         assert_eq!(stream["ladder"]["plan"]["passthrough"], true, "{stream}");
         let playlist = Playlist::with_segments(&server, name, "source", 4).await;
-        assert!(!playlist.text.contains("#EXT-X-DISCONTINUITY\n"), "{}", playlist.text);
+        assert!(
+            !playlist.text.contains("#EXT-X-DISCONTINUITY\n"),
+            "{}",
+            playlist.text
+        );
         let video = probe(&server.url(&format!("/hls/{name}/source/playlist.m3u8"))).await;
         let video = &video["streams"][0];
-        assert_eq!((&video["codec_name"], &video["width"]), (&"h264".into(), &320.into()));
-        assert_eq!(video["has_b_frames"].as_u64() > Some(0), has_b_frames, "{name}: {video}");
+        assert_eq!(
+            (&video["codec_name"], &video["width"]),
+            (&"h264".into(), &320.into())
+        );
+        assert_eq!(
+            video["has_b_frames"].as_u64() > Some(0),
+            has_b_frames,
+            "{name}: {video}"
+        );
         let audio = probe(&server.url(&format!("/hls/{name}/aac/playlist.m3u8"))).await;
         assert_eq!(audio["streams"][0]["codec_name"], "aac");
     }
     // HLS has the pictures out of order as they came; a viewer over WebRTC is given others.
-    let mut viewer = lockgate_tests_peer::Viewer::join(&server, "r5").await.expect("it joins");
+    let mut viewer = lockgate_tests_peer::Viewer::join(&server, "r5")
+        .await
+        .expect("it joins");
     viewer.read().await.expect("it is sent video");
     until("pictures", Duration::from_secs(20), || async {
         (viewer.frames() > 25).then_some(())
     })
     .await;
-    let sessions = server.call(hyper::Method::GET, "/api/streams/r5/sessions").await.json();
+    let sessions = server
+        .call(hyper::Method::GET, "/api/streams/r5/sessions")
+        .await
+        .json();
     assert_ne!(sessions[0]["playing"], "source", "{sessions}");
     let multivariant = server.get("/hls/r5/playlist.m3u8").await.text();
-    assert_eq!(multivariant.matches("STREAM-INF").count(), 1, "{multivariant}");
+    assert_eq!(
+        multivariant.matches("STREAM-INF").count(),
+        1,
+        "{multivariant}"
+    );
 }
 
 #[tokio::test]
@@ -78,10 +102,16 @@ async fn who_may_not_publish_is_told_why() {
         let output = over.output(&server, name, token);
         let sender = Sender::start(ffmpeg_5(), &format!("{PICTURE} {H264_AAC}"), &output);
         let (went_well, said) = sender.ended().await;
-        assert!(!went_well && said.contains(words), "{over:?} {name}: {said}");
+        assert!(
+            !went_well && said.contains(words),
+            "{over:?} {name}: {said}"
+        );
     }
     let log = server.log();
-    for words in ["an SRT publisher was refused: the token", "a broadcast named taken is already live"] {
+    for words in [
+        "an SRT publisher was refused: the token",
+        "a broadcast named taken is already live",
+    ] {
         assert!(log.contains(words), "{log}");
     }
     assert!(!log.contains(&server.token), "a token is in the log");

@@ -17,14 +17,22 @@ fn free_port() -> u16 {
 /// FFmpeg as a server of one client.
 fn serve(port: u16) -> Sender {
     let output = format!("-f mpegts -listen 1 http://127.0.0.1:{port}/live.ts");
-    Sender::start(ffmpeg_5(), &format!("{PICTURE} {H264_AAC} -bf 0 {output}"), &[])
+    Sender::start(
+        ffmpeg_5(),
+        &format!("{PICTURE} {H264_AAC} -bf 0 {output}"),
+        &[],
+    )
 }
 
 #[tokio::test]
 async fn a_source_over_http_that_ends_is_fetched_again_and_goes_on() {
     let port = free_port();
     let first = serve(port);
-    let server = Server::start(&source("http", &format!("http://127.0.0.1:{port}/live.ts")), &[]).await;
+    let server = Server::start(
+        &source("http", &format!("http://127.0.0.1:{port}/live.ts")),
+        &[],
+    )
+    .await;
     server.running("http").await;
     let before = Playlist::with_segments(&server, "http", "source", 2).await;
     let started = server.stream("http").await["started_at_ms"].clone();
@@ -34,13 +42,26 @@ async fn a_source_over_http_that_ends_is_fetched_again_and_goes_on() {
     })
     .await;
     let _second = serve(port);
-    let after = until("segments after the break", Duration::from_secs(40), || async {
-        let playlist = Playlist::fetch(&server, "http", "source").await;
-        let at = playlist.parsed.segments.iter().position(|segment| segment.discontinuity)?;
-        (playlist.parsed.segments.len() >= at + 2).then_some(playlist)
-    })
+    let after = until(
+        "segments after the break",
+        Duration::from_secs(40),
+        || async {
+            let playlist = Playlist::fetch(&server, "http", "source").await;
+            let at = playlist
+                .parsed
+                .segments
+                .iter()
+                .position(|segment| segment.discontinuity)?;
+            (playlist.parsed.segments.len() >= at + 2).then_some(playlist)
+        },
+    )
     .await;
-    assert_eq!(after.text.matches("#EXT-X-DISCONTINUITY\n").count(), 1, "{}", after.text);
+    assert_eq!(
+        after.text.matches("#EXT-X-DISCONTINUITY\n").count(),
+        1,
+        "{}",
+        after.text
+    );
     assert!(after.segments().last() > before.segments().last());
     assert_eq!(server.stream("http").await["started_at_ms"], started);
 }
@@ -56,7 +77,11 @@ async fn another_servers_hls_is_a_source() {
     let stream = server.stream("relay").await;
     assert_eq!(stream["ladder"]["source"]["container"], "hls", "{stream}");
     let playlist = Playlist::with_segments(&server, "relay", "source", 3).await;
-    assert!(!playlist.text.contains("#EXT-X-DISCONTINUITY\n"), "{}", playlist.text);
+    assert!(
+        !playlist.text.contains("#EXT-X-DISCONTINUITY\n"),
+        "{}",
+        playlist.text
+    );
     assert_eq!(server.stream("relay").await["ladder"]["restarts"], 0);
 }
 
@@ -85,5 +110,9 @@ async fn a_camera_over_rtsp_is_a_source() {
     let stream = server.stream("cam").await;
     assert_eq!(stream["ladder"]["source"]["container"], "rtsp", "{stream}");
     let playlist = Playlist::with_segments(&server, "cam", "source", 2).await;
-    assert!(!playlist.text.contains("#EXT-X-DISCONTINUITY\n"), "{}", playlist.text);
+    assert!(
+        !playlist.text.contains("#EXT-X-DISCONTINUITY\n"),
+        "{}",
+        playlist.text
+    );
 }

@@ -297,7 +297,11 @@ fn uvlc(bits: &mut Bits<'_>) -> Option<()> {
     while !bits.flag()? {
         zeros += 1;
     }
-    if zeros < 32 { bits.skip(zeros) } else { Some(()) }
+    if zeros < 32 {
+        bits.skip(zeros)
+    } else {
+        Some(())
+    }
 }
 
 /// `obu_type` of a sequence header.

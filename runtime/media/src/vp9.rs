@@ -227,7 +227,11 @@ fn frame_size(bits: &mut Bits<'_>) -> Option<(u32, u32)> {
 }
 
 fn render_size(bits: &mut Bits<'_>) -> Option<()> {
-    if bits.flag()? { bits.skip(32) } else { Some(()) }
+    if bits.flag()? {
+        bits.skip(32)
+    } else {
+        Some(())
+    }
 }
 
 const FRAMES_MAX: usize = 8;

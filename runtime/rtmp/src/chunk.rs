@@ -270,7 +270,11 @@ mod tests {
                 .map(|message| (message.timestamp, message.payload.len()))
                 .collect();
             assert_eq!(seen, [(1000, 130), (1040, 1), (1080, 1)]);
-            assert!(messages.iter().all(|message| (message.kind, message.stream_id) == (9, 1)));
+            assert!(
+                messages
+                    .iter()
+                    .all(|message| (message.kind, message.stream_id) == (9, 1))
+            );
         }
     }
 

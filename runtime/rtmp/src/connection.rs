@@ -105,7 +105,10 @@ impl Connection {
         }
         if self.received - self.acknowledged >= self.window {
             self.acknowledged = self.received;
-            #[expect(clippy::cast_possible_truncation, reason = "the counter wraps (§5.4.3)")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "the counter wraps (§5.4.3)"
+            )]
             let count = self.received as u32;
             chunk::write(&mut self.out, CONTROL, 3, 0, &count.to_be_bytes());
         }
@@ -150,12 +153,20 @@ impl Connection {
 
     /// The server ends the publication.
     pub fn end(&mut self) {
-        self.status("status", "NetStream.Unpublish.Success", "the broadcast is over");
+        self.status(
+            "status",
+            "NetStream.Unpublish.Success",
+            "the broadcast is over",
+        );
     }
 
     fn message(&mut self, message: &Message) -> Result<Option<Event>, Fault> {
         let payload: &[u8] = &message.payload;
-        let number = || payload.first_chunk::<4>().map(|bytes| u32::from_be_bytes(*bytes));
+        let number = || {
+            payload
+                .first_chunk::<4>()
+                .map(|bytes| u32::from_be_bytes(*bytes))
+        };
         match message.kind {
             1 => {
                 if let Some(len) = number() {
@@ -233,7 +244,11 @@ impl Connection {
                 return Ok(Some(Event::Done));
             }
             "play" | "play2" => {
-                self.status("error", "NetStream.Play.Failed", "nothing is played over RTMP here: use WHEP or HLS");
+                self.status(
+                    "error",
+                    "NetStream.Play.Failed",
+                    "nothing is played over RTMP here: use WHEP or HLS",
+                );
             }
             _ => {}
         }
@@ -247,13 +262,23 @@ impl Connection {
         let mut bandwidth = window.to_vec();
         bandwidth.push(2); // dynamic
         chunk::write(&mut self.out, CONTROL, 6, 0, &bandwidth);
-        let len = u32::try_from(chunk::OUT_CHUNK_LEN).unwrap_or(128).to_be_bytes();
+        let len = u32::try_from(chunk::OUT_CHUNK_LEN)
+            .unwrap_or(128)
+            .to_be_bytes();
         chunk::write(&mut self.out, CONTROL, 1, 0, &len);
         let text = |text: &str| Value::String(text.to_owned());
         if key::app_name(app) != APP {
             let why = format!("publish to rtmp://HOST/{APP} with the key NAME?token=TOKEN");
             let status = information("error", "NetConnection.Connect.Rejected", &why);
-            return self.say(0, &[text("_error"), Value::Number(transaction), Value::Null, status]);
+            return self.say(
+                0,
+                &[
+                    text("_error"),
+                    Value::Number(transaction),
+                    Value::Null,
+                    status,
+                ],
+            );
         }
         let properties = Value::Object(vec![
             ("fmsVer".to_owned(), text("FMS/3,5,7,7009")),
@@ -263,7 +288,12 @@ impl Connection {
         let status = information("status", "NetConnection.Connect.Success", "connected");
         self.say(
             0,
-            &[text("_result"), Value::Number(transaction), properties, status],
+            &[
+                text("_result"),
+                Value::Number(transaction),
+                properties,
+                status,
+            ],
         );
     }
 
@@ -290,7 +320,11 @@ impl Connection {
 }
 
 fn information(level: &str, code: &str, description: &str) -> Value {
-    let members = [("level", level), ("code", code), ("description", description)];
+    let members = [
+        ("level", level),
+        ("code", code),
+        ("description", description),
+    ];
     Value::Object(
         members
             .into_iter()
@@ -333,7 +367,12 @@ mod tests {
         connection
     }
 
-    fn send(connection: &mut Connection, kind: u8, stream_id: u32, payload: &[u8]) -> Option<Event> {
+    fn send(
+        connection: &mut Connection,
+        kind: u8,
+        stream_id: u32,
+        payload: &[u8],
+    ) -> Option<Event> {
         let mut out = BytesMut::new();
         chunk::write(&mut out, 3, kind, stream_id, payload);
         connection.push(&out).unwrap();
@@ -342,7 +381,9 @@ mod tests {
 
     fn command(connection: &mut Connection, values: &[Value]) -> Option<Event> {
         let mut payload = BytesMut::new();
-        values.iter().for_each(|value| amf::write(&mut payload, value));
+        values
+            .iter()
+            .for_each(|value| amf::write(&mut payload, value));
         send(connection, 20, 1, &payload)
     }
 
@@ -360,21 +401,39 @@ mod tests {
     fn a_publisher_is_let_in_sends_media_and_says_goodbye() {
         let mut connection = open();
         assert!(connect(&mut connection, "live").contains("NetConnection.Connect.Success"));
-        let publish = [text("publish"), Value::Number(4.0), Value::Null, text("cam?token=t"), text("live")];
+        let publish = [
+            text("publish"),
+            Value::Number(4.0),
+            Value::Null,
+            text("cam?token=t"),
+            text("live"),
+        ];
         let wish = Event::Publish {
             name: "cam".to_owned(),
             token: Some("t".to_owned()),
         };
         assert_eq!(command(&mut connection, &publish), Some(wish));
         let video = [0x17, 1, 0, 0, 0, 1];
-        assert_eq!(send(&mut connection, 9, 1, &video), None, "before it was let in");
+        assert_eq!(
+            send(&mut connection, 9, 1, &video),
+            None,
+            "before it was let in"
+        );
         connection.accept();
         assert!(String::from_utf8_lossy(&connection.output()).contains("NetStream.Publish.Start"));
         let Some(Event::Media(pieces)) = send(&mut connection, 9, 1, &video) else {
             panic!("no media");
         };
-        assert!(matches!(pieces[..], [Piece::Head(0, _), Piece::Media { start: true, .. }]));
-        let bye = [text("deleteStream"), Value::Number(5.0), Value::Null, Value::Number(1.0)];
+        assert!(matches!(
+            pieces[..],
+            [Piece::Head(0, _), Piece::Media { start: true, .. }]
+        ));
+        let bye = [
+            text("deleteStream"),
+            Value::Number(5.0),
+            Value::Null,
+            Value::Number(1.0),
+        ];
         assert_eq!(command(&mut connection, &bye), Some(Event::Done));
     }
 
@@ -382,13 +441,28 @@ mod tests {
     fn what_is_wrong_is_told() {
         let mut connection = open();
         let told = connect(&mut connection, "cam");
-        assert!(told.contains("Rejected") && told.contains("rtmp://HOST/live"), "{told}");
+        assert!(
+            told.contains("Rejected") && told.contains("rtmp://HOST/live"),
+            "{told}"
+        );
         connect(&mut connection, "live");
-        command(&mut connection, &[text("publish"), Value::Number(4.0), Value::Null, text("cam")]);
+        command(
+            &mut connection,
+            &[
+                text("publish"),
+                Value::Number(4.0),
+                Value::Null,
+                text("cam"),
+            ],
+        );
         connection.refuse(409, "it is taken");
         let told = String::from_utf8_lossy(&connection.output()).into_owned();
         assert!(told.contains("NetStream.Publish.BadName") && told.contains("it is taken"));
-        assert!(Connection::new([0; 1528]).push(b"GET / HTTP/1.1\r\n").is_err());
+        assert!(
+            Connection::new([0; 1528])
+                .push(b"GET / HTTP/1.1\r\n")
+                .is_err()
+        );
     }
 
     #[test]

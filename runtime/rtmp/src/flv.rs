@@ -26,7 +26,9 @@ pub(crate) struct Muxer {
 /// A message that is no media this server takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unusable {
-    #[error("only H.264 video can be published over RTMP; choose H.264 in the encoder, or publish over WHIP or SRT")]
+    #[error(
+        "only H.264 video can be published over RTMP; choose H.264 in the encoder, or publish over WHIP or SRT"
+    )]
     Video,
 }
 

@@ -51,7 +51,10 @@ mod tests {
             ("live", "/cam?token=", "cam", None),
         ] {
             let parsed = Key::parse(app, key);
-            assert_eq!((parsed.name.as_str(), parsed.token.as_deref()), (name, token));
+            assert_eq!(
+                (parsed.name.as_str(), parsed.token.as_deref()),
+                (name, token)
+            );
             assert_eq!(app_name(app), "live");
         }
     }

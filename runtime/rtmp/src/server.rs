@@ -39,7 +39,10 @@ impl Listener {
     /// Binds the port.
     pub async fn bind(config: Config) -> io::Result<Self> {
         let listener = TcpListener::bind(config.listen).await.map_err(|error| {
-            io::Error::new(error.kind(), format!("TCP {} for RTMP: {error}", config.listen))
+            io::Error::new(
+                error.kind(),
+                format!("TCP {} for RTMP: {error}", config.listen),
+            )
         })?;
         Ok(Self { listener, config })
     }
@@ -126,7 +129,8 @@ async fn serve(
             match connection.poll() {
                 Ok(None) => break,
                 Ok(Some(event)) => {
-                    if let Some(why) = take(event, &mut connection, &mut admitted, peer, gate).await {
+                    if let Some(why) = take(event, &mut connection, &mut admitted, peer, gate).await
+                    {
                         send(&mut socket, &mut connection).await;
                         return why;
                     }

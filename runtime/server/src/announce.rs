@@ -43,7 +43,10 @@ impl Announcement<'_> {
         }
         if let Some(srt) = self.ingest.srt {
             let base = url("srt", srt);
-            writeln!(out, "    SRT       {base}   streamid: publish:live?token=TOKEN")?;
+            writeln!(
+                out,
+                "    SRT       {base}   streamid: publish:live?token=TOKEN"
+            )?;
         }
         writeln!(out, "    token     {}", self.token)?;
         writeln!(out, "    watch     {base}/watch/live")?;

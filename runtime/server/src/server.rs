@@ -3,9 +3,7 @@
 use std::{num::NonZero, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use lockgate_api::{
-    Account, App, Door, IceServer, Listener, Scope, Scopes, StreamGate, token,
-};
+use lockgate_api::{Account, App, Door, IceServer, Listener, Scope, Scopes, StreamGate, token};
 use lockgate_fetch::Fetcher;
 use lockgate_media::BroadcastName;
 use lockgate_ports::{

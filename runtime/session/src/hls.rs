@@ -105,8 +105,7 @@ impl Hls {
         let complete = |packager: &Packager| {
             let playlist = packager.multivariant();
             let tracks = shared.broadcast.tracks();
-            let video = packageable(tracks)
-                .filter(|track| track.format().video().is_some());
+            let video = packageable(tracks).filter(|track| track.format().video().is_some());
             let listed = playlist.variants.len();
             (listed > 0 && listed >= video.count()).then_some(playlist)
         };
@@ -268,7 +267,10 @@ fn packageable(tracks: Vec<Track>) -> impl Iterator<Item = Track> {
     let pixels = |track: &Track| {
         let format = track.format();
         let video = format.video()?;
-        Some((u64::from(video.width) * u64::from(video.height), video.reordered))
+        Some((
+            u64::from(video.width) * u64::from(video.height),
+            video.reordered,
+        ))
     };
     let source = tracks
         .iter()

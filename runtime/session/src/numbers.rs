@@ -121,13 +121,23 @@ mod tests {
         let ask = |now_s| from(Some(records.as_ref()), &name, now_s);
         let first = ask(1_000_000);
         assert_eq!((first.segment, first.discontinuity), (1_000_000, 0));
-        let live = keep(Arc::clone(&records) as Arc<dyn Records>, name.clone(), first);
+        let live = keep(
+            Arc::clone(&records) as Arc<dyn Records>,
+            name.clone(),
+            first,
+        );
         // Ten minutes with a segment each second; then the power goes, and the clock with it.
-        tokio::time::timeout(Duration::from_secs(600), live).await.unwrap_err();
+        tokio::time::timeout(Duration::from_secs(600), live)
+            .await
+            .unwrap_err();
         let second = ask(0);
         assert!(second.segment > 1_000_600 && second.discontinuity > first.discontinuity);
         assert_eq!(ask(2_000_000).segment, 2_000_000);
-        records.0.lock().unwrap().insert("cam".to_owned(), b"{}".to_vec());
+        records
+            .0
+            .lock()
+            .unwrap()
+            .insert("cam".to_owned(), b"{}".to_vec());
         assert_eq!(ask(7).segment, 7);
     }
 }

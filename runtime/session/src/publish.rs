@@ -4,12 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use lockgate_broadcast::{Broadcast, Limits, Origin as Timeline};
 use lockgate_media::BroadcastName;
-use lockgate_ports::{
-    Admitted, Peer,
-    ingest::Via,
-    task::own,
-    transcoder::Input,
-};
+use lockgate_ports::{Admitted, Peer, ingest::Via, task::own, transcoder::Input};
 
 use crate::{
     Error, SessionId,

@@ -266,7 +266,11 @@ fn offer() -> String {
 #[tokio::test]
 async fn a_name_is_taken_until_its_publisher_leaves() {
     let house = house();
-    let first = house.streams.publish(name("cam"), offer(), me()).await.unwrap();
+    let first = house
+        .streams
+        .publish(name("cam"), offer(), me())
+        .await
+        .unwrap();
     assert_eq!(
         house
             .streams
@@ -275,7 +279,11 @@ async fn a_name_is_taken_until_its_publisher_leaves() {
             .unwrap_err(),
         Error::NameTaken(name("cam"))
     );
-    house.streams.publish(name("other"), offer(), me()).await.unwrap();
+    house
+        .streams
+        .publish(name("other"), offer(), me())
+        .await
+        .unwrap();
     house
         .streams
         .unpublish(&name("cam"), first.session)
@@ -284,7 +292,11 @@ async fn a_name_is_taken_until_its_publisher_leaves() {
         house.streams.info(&name("cam")).unwrap_err(),
         Error::NotLive(name("cam"))
     );
-    house.streams.publish(name("cam"), offer(), me()).await.unwrap();
+    house
+        .streams
+        .publish(name("cam"), offer(), me())
+        .await
+        .unwrap();
     assert!(house.streams.info(&name("other")).is_ok());
 }
 
@@ -300,13 +312,23 @@ async fn a_refused_offer_gives_the_name_back() {
         matches!(refused, Error::Signal(SignalError::Malformed(_))),
         "{refused:?}"
     );
-    assert!(house.streams.publish(name("cam"), offer(), me()).await.is_ok());
+    assert!(
+        house
+            .streams
+            .publish(name("cam"), offer(), me())
+            .await
+            .is_ok()
+    );
 }
 
 #[tokio::test]
 async fn a_publisher_that_goes_silent_ends_its_broadcast_and_frees_everything() {
     let house = house();
-    house.streams.publish(name("cam"), offer(), me()).await.unwrap();
+    house
+        .streams
+        .publish(name("cam"), offer(), me())
+        .await
+        .unwrap();
     house
         .streams
         .subscribe(&name("cam"), offer(), None)

@@ -111,7 +111,9 @@ mod tests {
         pbkdf2::pbkdf2::<Hmac<Sha1>>(b"0123456789", &salt[8..], ROUNDS, &mut kek).unwrap();
         let mut wrapped = [0; 24];
         KekAes128::from(kek).wrap(&key, &mut wrapped).unwrap();
-        let mut message = vec![0x12, 0x20, 0x29, 1, 0, 0, 0, 0, AES_CTR, 0, 2, 0, 0, 0, 4, 4];
+        let mut message = vec![
+            0x12, 0x20, 0x29, 1, 0, 0, 0, 0, AES_CTR, 0, 2, 0, 0, 0, 4, 4,
+        ];
         message.extend(salt);
         message.extend(wrapped);
         let keys = Keys::unwrap(&message, "0123456789").unwrap();

@@ -34,7 +34,9 @@ impl<'a> Handshake<'a> {
     pub(crate) fn parse(body: &'a [u8]) -> Option<Self> {
         let (head, rest) = body.split_first_chunk::<LEN>()?;
         let word = |at: usize| {
-            let bytes = head.get(at * 4..at * 4 + 4).and_then(|bytes| bytes.first_chunk::<4>());
+            let bytes = head
+                .get(at * 4..at * 4 + 4)
+                .and_then(|bytes| bytes.first_chunk::<4>());
             bytes.map_or(0, |bytes| u32::from_be_bytes(*bytes))
         };
         Some(Self {

@@ -33,7 +33,11 @@ pub fn fuzz(data: &[u8]) {
         let now = zero + std::time::Duration::from_millis(at * 7);
         match packet::Packet::parse(datagram) {
             Some(packet::Packet::Data(packet)) => {
-                receiver.data(now, packet.sequence, bytes::Bytes::copy_from_slice(packet.payload));
+                receiver.data(
+                    now,
+                    packet.sequence,
+                    bytes::Bytes::copy_from_slice(packet.payload),
+                );
             }
             Some(packet::Packet::Control(control)) => {
                 if let Some(shake) = handshake::Handshake::parse(control.body) {

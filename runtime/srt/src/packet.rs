@@ -34,7 +34,9 @@ impl<'a> Packet<'a> {
     pub(crate) fn parse(datagram: &'a [u8]) -> Option<Self> {
         let (head, body) = datagram.split_first_chunk::<HEAD_LEN>()?;
         let word = |at: usize| {
-            let bytes = head.get(at * 4..at * 4 + 4).and_then(|bytes| bytes.first_chunk::<4>());
+            let bytes = head
+                .get(at * 4..at * 4 + 4)
+                .and_then(|bytes| bytes.first_chunk::<4>());
             bytes.map_or(0, |bytes| u32::from_be_bytes(*bytes))
         };
         let (first, info, to) = (word(0), word(1), word(3));

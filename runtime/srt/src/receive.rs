@@ -73,7 +73,10 @@ impl Receiver {
     pub fn data(&mut self, now: Instant, sequence: u32, payload: Bytes) -> bool {
         let ahead = distance(sequence, self.next);
         // Behind: delivered or given up. Far ahead: more than the sender was allowed.
-        let Some(ahead) = u32::try_from(ahead).ok().filter(|ahead| *ahead < FLOW_WINDOW) else {
+        let Some(ahead) = u32::try_from(ahead)
+            .ok()
+            .filter(|ahead| *ahead < FLOW_WINDOW)
+        else {
             return false;
         };
         self.held
@@ -136,7 +139,8 @@ impl Receiver {
             .find(|(sent, _)| *sent == number)
             .map(|(_, at)| *at);
         if let Some(at) = sent {
-            let rtt = u32::try_from(now.saturating_duration_since(at).as_micros()).unwrap_or(u32::MAX);
+            let rtt =
+                u32::try_from(now.saturating_duration_since(at).as_micros()).unwrap_or(u32::MAX);
             // §4.10: smoothed by 7/8 and 3/4.
             let off = rtt.abs_diff(self.rtt_us);
             self.rtt_var_us = (self.rtt_var_us / 4 * 3).saturating_add(off / 4);
@@ -194,9 +198,8 @@ impl Receiver {
         let mut expected = self.base;
         for at in self.held.keys() {
             if *at > expected {
-                let number = |count: u64| {
-                    after(self.next, u32::try_from(count - self.base).unwrap_or(0))
-                };
+                let number =
+                    |count: u64| after(self.next, u32::try_from(count - self.base).unwrap_or(0));
                 let (first, last) = (number(expected), number(*at - 1));
                 if first == last {
                     list.put_u32(first);
@@ -289,7 +292,11 @@ mod tests {
             let (ack, _) = receiver.poll(now).ack.unwrap();
             receiver.acknowledged(now + Duration::from_millis(8), ack);
         }
-        assert!((7_000..12_000).contains(&receiver.rtt_us), "{}", receiver.rtt_us);
+        assert!(
+            (7_000..12_000).contains(&receiver.rtt_us),
+            "{}",
+            receiver.rtt_us
+        );
     }
 
     proptest! {

@@ -51,7 +51,10 @@ impl Listener {
     /// Binds the port.
     pub async fn bind(config: Config) -> io::Result<Self> {
         let socket = UdpSocket::bind(config.listen).await.map_err(|error| {
-            io::Error::new(error.kind(), format!("UDP {} for SRT: {error}", config.listen))
+            io::Error::new(
+                error.kind(),
+                format!("UDP {} for SRT: {error}", config.listen),
+            )
         })?;
         Ok(Self { socket, config })
     }
@@ -190,7 +193,10 @@ impl Port {
                 self.send(from, packet::HANDSHAKE, 0, shake.socket, &answer);
             }
             handshake::CONCLUSION => {
-                if ![0, 1].iter().any(|ago| self.cookie(from, *ago) == shake.cookie) {
+                if ![0, 1]
+                    .iter()
+                    .any(|ago| self.cookie(from, *ago) == shake.cookie)
+                {
                     return;
                 }
                 let caller = (from, shake.socket);
@@ -220,7 +226,10 @@ impl Port {
             (handshake::REASON_HTTP + status, why.to_string())
         };
         if shake.version != 5 {
-            return Err((handshake::REASON_VERSION, "it is older than SRT 1.3".to_owned()));
+            return Err((
+                handshake::REASON_VERSION,
+                "it is older than SRT 1.3".to_owned(),
+            ));
         }
         if self.publishers.len() + self.entering.len() >= self.config.connections_max {
             return Err(http(503, &"there is no room for another publisher"));
@@ -244,7 +253,11 @@ impl Port {
         let wish = Wish::parse(&extensions.stream_id.unwrap_or_default())
             .map_err(|error| http(400, &error))?;
         let ours_ms = u16::try_from(self.config.latency.as_millis()).unwrap_or(u16::MAX);
-        let latency_ms = extensions.latency_ms.unwrap_or(0).max(ours_ms).min(LATENCY_MS_MAX);
+        let latency_ms = extensions
+            .latency_ms
+            .unwrap_or(0)
+            .max(ours_ms)
+            .min(LATENCY_MS_MAX);
         let socket = rand::random::<u32>() >> 2 | 1;
         let opening = Opening {
             peer: caller.0,
@@ -274,7 +287,13 @@ impl Port {
         self.entering.remove(&caller);
         match answer {
             Ok(admitted) => {
-                self.send(opening.peer, packet::HANDSHAKE, 0, opening.caller, &opening.answer);
+                self.send(
+                    opening.peer,
+                    packet::HANDSHAKE,
+                    0,
+                    opening.caller,
+                    &opening.answer,
+                );
                 self.by_caller.insert(caller, opening.socket);
                 let socket = opening.socket;
                 let publisher = Publisher::new(opening, admitted, Instant::now());

@@ -11,7 +11,9 @@ pub(crate) struct Wish {
 /// Why a stream id is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unclear {
-    #[error("the stream id names no broadcast: publish:NAME?token=TOKEN or #!::r=NAME,m=publish,token=TOKEN")]
+    #[error(
+        "the stream id names no broadcast: publish:NAME?token=TOKEN or #!::r=NAME,m=publish,token=TOKEN"
+    )]
     Nothing,
     #[error("nothing is played over SRT here: use WHEP or HLS")]
     Play,
@@ -32,7 +34,9 @@ impl Wish {
             _ => return Err(Unclear::Nothing),
         };
         let (name, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let token = query.split('&').find_map(|pair| pair.strip_prefix("token="));
+        let token = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix("token="));
         Self::new(name, token)
     }
 
@@ -79,7 +83,11 @@ mod tests {
             ("#!::u=me,r=cam,s=t,m=publish", "cam", Some("t")),
         ] {
             let wish = Wish::parse(text).unwrap();
-            assert_eq!((wish.name.as_str(), wish.token.as_deref()), (name, token), "{text}");
+            assert_eq!(
+                (wish.name.as_str(), wish.token.as_deref()),
+                (name, token),
+                "{text}"
+            );
         }
         for (text, why) in [
             ("", Unclear::Nothing),

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-
 use rand::{Rng as _, RngCore as _, SeedableRng as _, rngs::StdRng};
 
 #[test]

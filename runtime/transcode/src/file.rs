@@ -106,9 +106,7 @@ pub(crate) fn run(
     player.pipeline.finish();
     match place {
         // Whoever was live a moment ago may be again.
-        Place::Url(_) if player.is_live => {
-            Err(fail(format!("{} came to an end", place.shown())))
-        }
+        Place::Url(_) if player.is_live => Err(fail(format!("{} came to an end", place.shown()))),
         _ => Ok(()),
     }
 }

@@ -13,7 +13,10 @@ use tokio::sync::watch;
 
 use crate::{
     feeder::{Feeder, Slot},
-    supervise::Supervisor, tracks::Tracks, worker_process::Worker};
+    supervise::Supervisor,
+    tracks::Tracks,
+    worker_process::Worker,
+};
 
 /// How worker processes are started.
 #[derive(Debug, Clone)]

@@ -256,8 +256,13 @@ impl Opened {
             Kind::Audio => self.audio.as_ref()?,
         };
         let now = self.input.stream(stream.index)?.parameters().id();
-        (now != stream.codec && now != Id::None)
-            .then(|| format!("the source is {} now, no longer {}", now.name(), stream.codec.name()))
+        (now != stream.codec && now != Id::None).then(|| {
+            format!(
+                "the source is {} now, no longer {}",
+                now.name(),
+                stream.codec.name()
+            )
+        })
     }
 }
 
@@ -320,7 +325,8 @@ fn check(url: &str, protocols: &[String]) -> Result<(), String> {
 
 fn is_regular_file(url: &str) -> bool {
     scheme(url).is_none_or(|scheme| scheme == "file")
-        && std::fs::metadata(url.strip_prefix("file:").unwrap_or(url)).is_ok_and(|about| about.is_file())
+        && std::fs::metadata(url.strip_prefix("file:").unwrap_or(url))
+            .is_ok_and(|about| about.is_file())
 }
 
 /// What FFmpeg takes as the protocol of a URL: the characters before the first colon or comma, if all are allowed.

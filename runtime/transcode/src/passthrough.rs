@@ -282,11 +282,15 @@ mod tests {
         let mut through = Passthrough::new(Packing::default(), 2, true);
         let idr = h264::annex_b([SPS, PPS, &[0x65, 1]]);
         let other = h264::annex_b([&[0x41, 1][..]]);
-        let times: Vec<(i64, i64)> = [(&idr, 6_000, 0), (&other, 15_000, 3_000), (&other, 9_000, 6_000)]
-            .into_iter()
-            .map(|(data, pts, dts)| through.packet(data, pts, dts, 0).unit.unwrap())
-            .map(|unit| (unit.pts_90k, unit.dts_90k))
-            .collect();
+        let times: Vec<(i64, i64)> = [
+            (&idr, 6_000, 0),
+            (&other, 15_000, 3_000),
+            (&other, 9_000, 6_000),
+        ]
+        .into_iter()
+        .map(|(data, pts, dts)| through.packet(data, pts, dts, 0).unit.unwrap())
+        .map(|unit| (unit.pts_90k, unit.dts_90k))
+        .collect();
         assert_eq!(times, [(6_000, 0), (15_000, 3_000), (9_000, 6_000)]);
         assert!(through.packet(&other, 12_000, 6_000, 0).unit.is_none());
     }

@@ -88,7 +88,10 @@ pub(crate) fn probe(opened: &mut Opened, gop_s: u32, out: &Out) -> Result<Probe,
     let mut span_90k = 0;
     while kept.len() < PACKETS_MAX && bytes < BYTES_MAX {
         // A stream that shows up this early is seen again when it goes on.
-        let (kind, times, packet) = match opened.read(|| out.decode_error()).map_err(WorkError::Source)? {
+        let (kind, times, packet) = match opened
+            .read(|| out.decode_error())
+            .map_err(WorkError::Source)?
+        {
             Read::Packet(kind, times, packet) => (kind, times, packet),
             Read::Changed(text) => return Err(WorkError::Changed(text)),
             Read::End => break,

@@ -111,7 +111,8 @@ impl Read for PipeReader {
             }
         }
         let len = out.len().min(self.piece.len());
-        self.piece.copy_to_slice(out.get_mut(..len).unwrap_or_default());
+        self.piece
+            .copy_to_slice(out.get_mut(..len).unwrap_or_default());
         Ok(len)
     }
 }
@@ -139,7 +140,11 @@ mod tests {
         reader.read_to_end(&mut all).unwrap();
         assert!(writer.join().unwrap() <= LEN_MAX + (1 << 20));
         assert_eq!(all.len(), 40 << 20);
-        assert!(all.chunks(1 << 20).zip(0u8..).all(|(chunk, at)| chunk[0] == at));
+        assert!(
+            all.chunks(1 << 20)
+                .zip(0u8..)
+                .all(|(chunk, at)| chunk[0] == at)
+        );
     }
 
     #[test]

@@ -213,11 +213,17 @@ mod tests {
             timeline.map(Kind::Video, at(0), None);
             let mapped = timeline.map(Kind::Video, at(jump), None);
             assert_eq!((mapped.pts_90k, mapped.jumped), (3_000, true));
-            assert_eq!(timeline.map(Kind::Video, at(jump + 3_000), None).pts_90k, 6_000);
+            assert_eq!(
+                timeline.map(Kind::Video, at(jump + 3_000), None).pts_90k,
+                6_000
+            );
         }
         let mut timeline = Timeline::new(0, 0);
         timeline.map(Kind::Video, at(0), None);
-        assert_eq!(timeline.map(Kind::Video, at(400_000), None).pts_90k, 400_000);
+        assert_eq!(
+            timeline.map(Kind::Video, at(400_000), None).pts_90k,
+            400_000
+        );
     }
 
     #[test]
@@ -243,7 +249,13 @@ mod tests {
             timeline.map(Kind::Video, at(frame * 3_000), Some(frame * 3_000));
         }
         let mapped: Vec<Mapped> = (30..300)
-            .map(|frame| timeline.map(Kind::Video, at(frame * 3_000), Some(frame * 3_000 + 900_000)))
+            .map(|frame| {
+                timeline.map(
+                    Kind::Video,
+                    at(frame * 3_000),
+                    Some(frame * 3_000 + 900_000),
+                )
+            })
             .collect();
         assert!(mapped.iter().filter(|mapped| mapped.jumped).count() == 1);
         assert_eq!(mapped.last().unwrap().dts_90k, 299 * 3_000 + 900_000);

@@ -98,8 +98,20 @@ impl Sender {
     /// Sends a file's bytes as they are in so many seconds: FFmpeg only carries them.
     pub(crate) fn raw(file: &std::path::Path, seconds: u32, address: &str) -> Self {
         let mut child = Command::new(ffmpeg_5())
-            .args(["-v", "error", "-fflags", "nobuffer", "-f", "data", "-i", "pipe:0"])
-            .args(["-map", "0", "-c", "copy", "-flush_packets", "1", "-f", "data", address])
+            .args([
+                "-v", "error", "-fflags", "nobuffer", "-f", "data", "-i", "pipe:0",
+            ])
+            .args([
+                "-map",
+                "0",
+                "-c",
+                "copy",
+                "-flush_packets",
+                "1",
+                "-f",
+                "data",
+                address,
+            ])
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

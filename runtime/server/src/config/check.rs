@@ -126,13 +126,25 @@ impl Config {
         for (key, value, low, high) in [
             ("resume_s", *resume_s, 0, 300),
             ("rtmp.silence_s", rtmp.silence_s, 1, 300),
-            ("rtmp.connections_max", rtmp.connections_max as u64, 1, 100_000),
+            (
+                "rtmp.connections_max",
+                rtmp.connections_max as u64,
+                1,
+                100_000,
+            ),
             ("srt.silence_s", srt.silence_s, 1, 300),
-            ("srt.connections_max", srt.connections_max as u64, 1, 100_000),
+            (
+                "srt.connections_max",
+                srt.connections_max as u64,
+                1,
+                100_000,
+            ),
             ("srt.latency_ms", srt.latency_ms, 20, 8_000),
         ] {
             if !(low..=high).contains(&value) {
-                return Err(format!("ingest.{key}: {value} is not within {low} to {high}"));
+                return Err(format!(
+                    "ingest.{key}: {value} is not within {low} to {high}"
+                ));
             }
         }
         match &srt.passphrase {

@@ -300,10 +300,7 @@ impl State {
         place: super::Place,
         unit: Unit,
     ) {
-        let format = unit
-            .keyframe
-            .then(|| codec.format_of(&unit.data))
-            .flatten();
+        let format = unit.keyframe.then(|| codec.format_of(&unit.data)).flatten();
         let pixels = format
             .as_ref()
             .map(|format| u64::from(format.width) * u64::from(format.height));

@@ -19,9 +19,7 @@ use rtc::{
     },
     rtp::{
         Header, Packet,
-        codec::{
-            av1::Av1Payloader, h264::H264Payloader, vp8::Vp8Payloader, vp9::Vp9Payloader,
-        },
+        codec::{av1::Av1Payloader, h264::H264Payloader, vp8::Vp8Payloader, vp9::Vp9Payloader},
         packetizer::Payloader,
     },
     rtp_transceiver::{
