@@ -42,7 +42,7 @@ async fn publishers_share_a_port_and_are_played() {
         assert_eq!(stream["source"], over, "{name}");
         assert_eq!(stream["publisher"], "connected", "{name}");
         assert_eq!(stream["ladder"]["plan"]["passthrough"], true, "{stream}");
-        let playlist = Playlist::with_segments(&server, name, "source", 2).await;
+        let playlist = Playlist::with_segments(&server, name, "source", 4).await;
         assert!(
             !playlist.text.contains("#EXT-X-DISCONTINUITY\n"),
             "{}",

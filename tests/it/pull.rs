@@ -70,6 +70,7 @@ async fn a_source_over_http_that_ends_is_fetched_again_and_goes_on() {
 async fn another_servers_hls_is_a_source() {
     let first = Server::start("", &["--demo"]).await;
     let url = first.url("/hls/demo/360p30/playlist.m3u8");
+    first.running("demo").await;
     Playlist::with_segments(&first, "demo", "360p30", 2).await;
     let server = Server::start(&source("relay", &url), &[]).await;
     server.running("relay").await;

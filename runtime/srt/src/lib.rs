@@ -16,12 +16,20 @@ mod stream_id;
 pub use receive::Receiver;
 pub use server::{Config, Listener};
 
-/// Reads whatever bytes as a datagram: for fuzzing.
+/// Reads whatever bytes as datagrams, each behind its length in two bytes: for fuzzing.
 #[doc(hidden)]
 pub fn fuzz(data: &[u8]) {
+    let mut rest = data;
+    let datagrams = std::iter::from_fn(|| {
+        let (len, tail) = rest.split_first_chunk::<2>()?;
+        let len = usize::from(u16::from_be_bytes(*len)).min(tail.len());
+        let (datagram, tail) = tail.split_at(len);
+        rest = tail;
+        Some(datagram)
+    });
     let mut receiver = Receiver::new(0, std::time::Duration::from_millis(120));
     let zero = std::time::Instant::now();
-    for (at, datagram) in (0u64..).zip(data.chunks(64)) {
+    for (at, datagram) in (0u64..).zip(datagrams) {
         let now = zero + std::time::Duration::from_millis(at * 7);
         match packet::Packet::parse(datagram) {
             Some(packet::Packet::Data(packet)) => {

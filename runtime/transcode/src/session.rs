@@ -326,9 +326,13 @@ impl Listener<'_> {
 
     async fn opened(&mut self, mut source: SourceInfo) -> Option<End> {
         self.session.flaws.learn(&mut source);
-        let plan = (self.session.job.planner)(&source);
+        let mut plan = (self.session.job.planner)(&source);
         if let Some((_, planned)) = &self.planned {
             return (*planned != plan).then_some(End::Replan);
+        }
+        let asked = plan.clone();
+        if let Some(rung) = self.session.tracks.stand_in(&plan, &source) {
+            plan.rungs.insert(0, rung);
         }
         if let Err(error) = self.session.tracks.plan(&plan, &source) {
             return Some(End::Hopeless(error.to_string()));
@@ -383,7 +387,7 @@ impl Listener<'_> {
             "source opened: {}",
             describe(&source),
         );
-        self.planned = Some((source.clone(), plan.clone()));
+        self.planned = Some((source.clone(), asked));
         self.session.status.send_modify(|status| {
             status.state = State::Running;
             status.source = Some(source);

@@ -4,7 +4,9 @@ use lockgate_broadcast::{
     Broadcast, TrackTaken,
     track::{Demand, Producer, Role},
 };
-use lockgate_media::{AccessUnit, Format, TrackId, VideoCodec, VideoFormat, h264::ParameterSets};
+use lockgate_media::{
+    AccessUnit, Format, FrameRate, Rung, TrackId, VideoCodec, VideoFormat, h264::ParameterSets,
+};
 use lockgate_ports::transcoder::{Plan, SourceInfo};
 use tokio::sync::watch;
 
@@ -55,6 +57,14 @@ impl Tracks {
     pub(crate) fn plan(&mut self, plan: &Plan, source: &SourceInfo) -> Result<(), TrackTaken> {
         let video = source.video.as_ref();
         let mut before = std::mem::take(&mut self.rungs);
+        // The source's own track, whether it was passed through or encoded: it may go on as the other.
+        let at = before
+            .iter()
+            .position(|entry| entry.id == TrackId::source());
+        let mut own = self
+            .source
+            .take()
+            .or_else(|| at.map(|at| before.swap_remove(at)));
         // What is no longer planned goes before its name is used anew.
         before.retain(|entry| plan.rungs.iter().any(|rung| rung.name == entry.id));
         for rung in plan.rungs.iter().filter(|_| video.is_some()) {
@@ -72,10 +82,14 @@ impl Tracks {
                 parameter_sets: None,
                 reordered: false,
             };
-            let kept = before
-                .iter()
-                .position(|entry| entry.id == rung.name)
-                .map(|at| before.swap_remove(at));
+            let kept = if rung.name == TrackId::source() {
+                own.take()
+            } else {
+                before
+                    .iter()
+                    .position(|entry| entry.id == rung.name)
+                    .map(|at| before.swap_remove(at))
+            };
             self.rungs.push(match kept {
                 Some(entry) => entry.renewed(&format),
                 None => Entry::video(&self.broadcast, &rung.name, Role::Rung, format)?,
@@ -83,7 +97,6 @@ impl Tracks {
         }
         let through = video.filter(|video| plan.passthrough && video.codec == "h264");
         let Some(video) = through else {
-            self.source = None;
             return Ok(());
         };
         let format = VideoFormat {
@@ -95,7 +108,7 @@ impl Tracks {
             parameter_sets: None,
             reordered: video.b_frames,
         };
-        self.source = Some(match self.source.take() {
+        self.source = Some(match own {
             Some(entry) => entry.renewed(&format),
             None => Entry::video(
                 &self.broadcast,
@@ -105,6 +118,23 @@ impl Tracks {
             )?,
         });
         Ok(())
+    }
+
+    /// A rung in place of the source's own coding, where that was passed through and no longer is: who reads it goes on
+    /// reading it.
+    pub(crate) fn stand_in(&self, plan: &Plan, source: &SourceInfo) -> Option<Rung> {
+        let video = source.video.as_ref().filter(|_| !plan.passthrough)?;
+        let is_known = |entry: &&Entry| entry.id == TrackId::source();
+        self.rungs.iter().chain(&self.source).find(is_known)?;
+        let fps = video.frame_rate.map_or(30.0, FrameRate::fps).ceil();
+        let kbps = video.bitrate_bps.unwrap_or(STAND_IN_BPS) / 1000;
+        Some(Rung {
+            name: TrackId::source(),
+            width: video.width,
+            height: video.height,
+            fps: (fps as u32).clamp(1, 240),
+            kbps: u32::try_from(kbps).unwrap_or(u32::MAX).clamp(100, 20_000),
+        })
     }
 
     /// Publishes an audio track, or changes what it carries.
@@ -299,3 +329,6 @@ impl Entry {
         self.set_format(format);
     }
 }
+
+/// What a source is taken to need whose bitrate nobody knows.
+const STAND_IN_BPS: u64 = 2_500_000;
