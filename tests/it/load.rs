@@ -14,7 +14,11 @@ fn names(list: &serde_json::Value) -> Vec<String> {
 #[tokio::test]
 async fn rungs_are_shed_from_the_top_and_live_stays_live() {
     // A preset that no machine of two cores, or of many, encodes 720p with in real time on one thread.
-    let server = Server::start("[ladder]\npreset = \"placebo\"\n", &["--demo"]).await;
+    let server = Server::start(
+        "[ladder]\npreset = \"placebo\"\n",
+        &["--demo", "--set", "ladder.shed=true"],
+    )
+    .await;
     server.running("demo").await;
     let load = until("a rung to be shed", Duration::from_secs(60), || async {
         let load = server.stream("demo").await["load"].clone();
@@ -110,7 +114,7 @@ async fn the_ladder_policy_is_asked_again_and_may_shed_by_itself() {
         reasons = [\"one is enough\"]\n";
     let server = Server::start_with(
         "[policies]\nladder = \"frugal.luau\"\ndeadline_ms = 1000\n[ladder]\nmax_quality = \"720p60\"\n",
-        &["--demo"],
+        &["--demo", "--set", "ladder.shed=true"],
         &[("frugal.luau", script), ("frugal.toml", manifest)],
     )
     .await;

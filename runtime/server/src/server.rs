@@ -206,6 +206,7 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
             max_quality: Some(config.ladder.max_quality.clone()),
             passthrough: config.ladder.passthrough,
             cpu_budget: config.ladder.cpu_budget * cores as f64,
+            shed: config.ladder.shed,
         },
         encode: config::encode_settings(config, on_demand),
         hls: HlsConfig {

@@ -22,6 +22,8 @@ pub struct LadderConfig {
     pub passthrough: bool,
     /// CPU seconds a second that encoding one broadcast may take.
     pub cpu_budget: f64,
+    /// Are rungs shed while encoding cannot keep up?
+    pub shed: bool,
 }
 
 /// How a ladder goes, as its policy is told.

@@ -221,6 +221,7 @@ fn house() -> House {
             max_quality: None,
             passthrough: true,
             cpu_budget: 8.0,
+            shed: true,
         },
         encode: Settings {
             encoder: "libx264".to_owned(),

@@ -78,6 +78,8 @@ impl Server {
             .args(["serve", "--config", "lockgate.toml"])
             .args(arguments)
             .env("LOCKGATE_READY_FILE", at("ready.json"))
+            // Many tests share few cores; only those about load want to lose a rung over it.
+            .env("LOCKGATE__LADDER__SHED", "false")
             .stdout(file("stdout"))
             .stderr(file("stderr"))
             .spawn()

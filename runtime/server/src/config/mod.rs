@@ -130,6 +130,8 @@ pub struct Ladder {
     pub passthrough: bool,
     /// Share of all cores that encoding one broadcast may take, 0 to 1.
     pub cpu_budget: f64,
+    /// Shed rungs from the top while encoding cannot keep up.
+    pub shed: bool,
     /// FFmpeg's name of the H.264 encoder.
     pub encoder: String,
     /// The encoder's preset.
@@ -335,6 +337,7 @@ impl Default for Ladder {
             on_demand: true,
             passthrough: true,
             cpu_budget: 0.8,
+            shed: true,
             encoder: "libx264".to_owned(),
             preset: "superfast".to_owned(),
             max_quality: "1080p60".to_owned(),
