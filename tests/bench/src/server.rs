@@ -44,6 +44,8 @@ impl Server {
             .args(arguments)
             .current_dir(folder.path())
             .env("LOCKGATE_READY_FILE", at("ready.json"))
+            // Who measures shares the cores; what is measured is to stay the same.
+            .env("LOCKGATE__LADDER__SHED", "false")
             .stdout(Stdio::null())
             .stderr(fs::File::create(at("log"))?)
             .spawn()
