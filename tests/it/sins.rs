@@ -319,7 +319,9 @@ async fn decodes(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_a_source_does_it_plays() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let server = Server::start(PORTS, &[]).await;
+    // Packaged from the start, whenever a busy machine comes to look.
+    let config = format!("[ladder]\non_demand = false\n{PORTS}");
+    let server = Server::start(&config, &[]).await;
     // A few at a time: this is about what they do, not about how many a machine carries.
     for group in SINS.chunks(4) {
         let senders: Vec<Sender> = group

@@ -152,7 +152,7 @@ impl Streams {
         if publisher.is_away() && left > Duration::ZERO {
             return Err(Error::Kept {
                 broadcast: name.clone(),
-                left_s: left.as_secs() + 1,
+                left_s: u64::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u64::MAX),
             });
         }
         Err(taken())

@@ -33,6 +33,7 @@ use crate::{
 
 mod layers;
 mod load;
+mod publishers;
 
 /// A peer whose link and state the test sets.
 struct FakePeer {
@@ -207,6 +208,7 @@ struct House {
     signaller: Arc<FakeSignaller>,
     running: Arc<AtomicUsize>,
     statuses: Arc<Mutex<Vec<watch::Sender<Status>>>>,
+    feeds: Arc<Mutex<Vec<Feed>>>,
 }
 
 fn house() -> House {
@@ -215,6 +217,7 @@ fn house() -> House {
     let running = Arc::clone(&transcoder.running);
     let statuses = Arc::clone(&transcoder.statuses);
     let shed = transcoder.shed.clone();
+    let feeds = Arc::clone(&transcoder.feeds);
     let config = Config {
         ladder: LadderConfig {
             rungs: default_rungs(),
@@ -264,6 +267,7 @@ fn house() -> House {
         signaller,
         running,
         statuses,
+        feeds,
     }
 }
 
@@ -277,97 +281,6 @@ fn me() -> Principal {
 
 fn offer() -> String {
     "offer".to_owned()
-}
-
-#[tokio::test]
-async fn a_name_is_taken_until_its_publisher_leaves() {
-    let house = house();
-    let first = house
-        .streams
-        .publish(name("cam"), offer(), me())
-        .await
-        .unwrap();
-    assert_eq!(
-        house
-            .streams
-            .publish(name("cam"), offer(), me())
-            .await
-            .unwrap_err(),
-        Error::NameTaken(name("cam"))
-    );
-    house
-        .streams
-        .publish(name("other"), offer(), me())
-        .await
-        .unwrap();
-    house
-        .streams
-        .unpublish(&name("cam"), first.session)
-        .unwrap();
-    assert_eq!(
-        house.streams.info(&name("cam")).unwrap_err(),
-        Error::NotLive(name("cam"))
-    );
-    house
-        .streams
-        .publish(name("cam"), offer(), me())
-        .await
-        .unwrap();
-    assert!(house.streams.info(&name("other")).is_ok());
-}
-
-#[tokio::test]
-async fn a_refused_offer_gives_the_name_back() {
-    let house = house();
-    let refused = house
-        .streams
-        .publish(name("cam"), "bad".to_owned(), me())
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(refused, Error::Signal(SignalError::Malformed(_))),
-        "{refused:?}"
-    );
-    assert!(
-        house
-            .streams
-            .publish(name("cam"), offer(), me())
-            .await
-            .is_ok()
-    );
-}
-
-#[tokio::test]
-async fn a_publisher_that_goes_silent_ends_its_broadcast_and_frees_everything() {
-    let house = house();
-    house
-        .streams
-        .publish(name("cam"), offer(), me())
-        .await
-        .unwrap();
-    house
-        .streams
-        .subscribe(&name("cam"), offer(), None)
-        .await
-        .unwrap();
-    assert_eq!(house.running.load(Ordering::SeqCst), 1);
-    house
-        .signaller
-        .peer(0)
-        .state
-        .send_replace(PeerState::Closed(CloseReason::Gone));
-    let mut viewer = house.signaller.peer(1).state.subscribe();
-    viewer
-        .wait_for(|state| matches!(state, PeerState::Closed(_)))
-        .await
-        .unwrap();
-    // Its last playlists stay a while; then nothing is left, the ladder included.
-    while !house.streams.list().is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    while house.running.load(Ordering::SeqCst) > 0 {
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test]

@@ -124,7 +124,13 @@ pub(crate) fn open(place: Place<'_>, protocols: &[String]) -> Result<Opened, Str
             // Nothing else is tried, and nothing is opened besides: what a publisher sends is only ever this.
             options.set("format_whitelist", container);
             options.set("protocol_whitelist", "none");
-            options.set("analyzeduration", &LOOK_US.to_string());
+            // FLV is read from a keyframe on, with all that is needed before it; MPEG-TS from anywhere.
+            let look_us = if container == "flv" {
+                LOOK_US
+            } else {
+                LOOK_US * 5
+            };
+            options.set("analyzeduration", &look_us.to_string());
             context::StreamIo::from_read(pipe.reader()).and_then(|stream| {
                 format::input_from_stream_with_interrupt(stream, None, Some(options), is_over)
             })

@@ -183,11 +183,6 @@ impl Server {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
-    /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// The folder it runs in.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
