@@ -49,12 +49,12 @@ pub(crate) fn manifest(tracks: &[Track], cuts: &Cuts, ask: ManifestAsk<'_>) -> O
     } else {
         format!(" minimumUpdatePeriod=\"PT{target_s}S\"")
     };
-    write!(
+    writeln!(
         out,
         "<MPD xmlns=\"urn:mpeg:dash:schema:mpd:2011\" profiles=\"urn:mpeg:dash:profile:isoff-live:2011\" \
          type=\"dynamic\" availabilityStartTime=\"{started}\" publishTime=\"{now}\"{duration} \
          minBufferTime=\"PT{target_s}S\" timeShiftBufferDepth=\"PT{}S\" suggestedPresentationDelay=\"PT{}S\" \
-         maxSegmentDuration=\"PT{}S\">\n",
+         maxSegmentDuration=\"PT{}S\">",
         seconds(depth_90k.unwrap_or(0)),
         3 * target_s,
         target_s + 1,
@@ -93,19 +93,19 @@ pub(crate) fn manifest(tracks: &[Track], cuts: &Cuts, ask: ManifestAsk<'_>) -> O
             }
             if !set.is_empty() {
                 let (id, kind) = if is_video { (0, "video") } else { (1, "audio") };
-                write!(
+                writeln!(
                     out,
                     "    <AdaptationSet id=\"{id}\" contentType=\"{kind}\" mimeType=\"{kind}/mp4\" \
-                     segmentAlignment=\"true\" startWithSAP=\"1\">\n{set}    </AdaptationSet>\n"
+                     segmentAlignment=\"true\" startWithSAP=\"1\">\n{set}    </AdaptationSet>"
                 )
                 .ok()?;
             }
         }
         out.push_str("  </Period>\n");
     }
-    write!(
+    writeln!(
         out,
-        "  <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"{}\"/>\n</MPD>\n",
+        "  <UTCTiming schemeIdUri=\"urn:mpeg:dash:utc:http-iso:2014\" value=\"{}\"/>\n</MPD>",
         escape(ask.clock)
     )
     .ok()?;

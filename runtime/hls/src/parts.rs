@@ -191,7 +191,7 @@ mod tests {
         ) {
             let frame = 90_000.0 / fps as f64;
             let target = target_90k(18_000, &[frame]);
-            let times = jitter.iter().enumerate().map(|(at, off)| (at as f64 * frame) as i64 + 1_000 + off / 2);
+            let times = (0..).zip(&jitter).map(|(at, off)| at * 90_000 / fps + 1_000 + off / 2);
             let lasting = parts(times, target);
             for lasts in &lasting[..lasting.len() - 1] {
                 prop_assert!(*lasts <= target + target / 20, "{lasts} of {target}");

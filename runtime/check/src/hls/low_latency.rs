@@ -7,7 +7,7 @@ use super::{
     boxes::fragments,
     follow::Followed,
     m3u8::Media,
-    probes::{Answer, Probed},
+    probes::{Answer, Probed, Reported},
     verdict,
 };
 use crate::rules::Seen;
@@ -358,7 +358,7 @@ fn pace(watched: &Watched) -> Seen {
 
 fn reports(probed: &Probed) -> Seen {
     let mut wrong = Vec::new();
-    for (name, said, list) in &probed.reported {
+    for Reported { name, said, list } in &probed.reported {
         let Some(list) = list else { continue };
         let Some((number, part)) = said else {
             wrong.push(format!("no report for {name}"));

@@ -77,8 +77,8 @@ async fn look(fetch: &Fetch, url: &Uri, lasts: Duration) -> Result<Watched, Stri
         probed: None,
     };
     if watched.renditions.iter().all(|one| one.snaps.is_empty()) {
-        let trouble = watched.renditions.iter().flat_map(|one| &one.trouble);
-        let why = trouble.cloned().next();
+        let mut trouble = watched.renditions.iter().flat_map(|one| &one.trouble);
+        let why = trouble.next().cloned();
         return Err(why.unwrap_or_else(|| "no playlist came".to_owned()));
     }
     let probed = match watched.low_latency().next() {

@@ -28,8 +28,16 @@ pub(super) struct Probed {
     pub(super) unhinted: Option<Answer>,
     /// A part that has left the playlist a moment ago.
     pub(super) unlisted: Option<Answer>,
-    /// What each report said, and the playlist it spoke of, fetched after it.
-    pub(super) reported: Vec<(String, Option<(f64, Option<f64>)>, Option<Media>)>,
+    /// What was reported of each other rendition.
+    pub(super) reported: Vec<Reported>,
+}
+
+/// What a report said, and the playlist it spoke of, fetched after it.
+pub(super) struct Reported {
+    pub(super) name: String,
+    /// `LAST-MSN` and `LAST-PART`.
+    pub(super) said: Option<(f64, Option<f64>)>,
+    pub(super) list: Option<Media>,
 }
 
 /// An answer with its question.
@@ -135,7 +143,11 @@ pub(super) async fn ask(fetch: &Fetch, one: &Followed, all: &[Followed]) -> Prob
             .and_then(|report| Some((report.number("LAST-MSN")?, report.number("LAST-PART"))));
         let got = fetch.get(&other.of.url).await.ok();
         let list = got.and_then(|got| Media::read(&got.text()).ok());
-        reported.push((other.of.name.clone(), said, list));
+        reported.push(Reported {
+            name: other.of.name.clone(),
+            said,
+            list,
+        });
     }
     Probed {
         now,
