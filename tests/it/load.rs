@@ -66,7 +66,7 @@ async fn rungs_are_shed_from_the_top_and_live_stays_live() {
 async fn a_ladder_that_nobody_watches_only_reads() {
     let bunny = fixture("bigbuckbunny.mp4");
     let source = format!(
-        "[hls]\nkeep_alive_s = 1\n[[ingest.source]]\nname = \"bunny\"\nurl = \"{}\"\nloop = true\n",
+        "[[ingest.source]]\nname = \"bunny\"\nurl = \"{}\"\nloop = true\n",
         bunny.display()
     );
     let server = Server::start(&source, &[]).await;
@@ -86,8 +86,8 @@ async fn a_ladder_that_nobody_watches_only_reads() {
     .await;
     assert_eq!(server.stream("bunny").await["ladder"]["rungs_active"], 0);
     // Somebody comes, and it goes on.
-    let variants = variants(&server, "bunny", 1).await;
-    let rung = variants[0]
+    let variants = variants(&server, "bunny", 3).await;
+    let rung = variants[2]
         .uri
         .split('/')
         .next()
