@@ -49,6 +49,14 @@ impl Target {
         Ok(Self { uri, token, http })
     }
 
+    pub(crate) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    pub(crate) fn token(&self) -> Option<String> {
+        self.token.clone()
+    }
+
     pub(crate) fn url(&self) -> String {
         self.uri.to_string()
     }

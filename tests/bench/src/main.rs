@@ -18,6 +18,7 @@
 
 mod delay;
 mod fanout;
+mod hls;
 mod idle;
 mod ladder;
 mod memory;
@@ -34,8 +35,8 @@ use serde_json::{Map, Value};
 
 use table::Report;
 
-const TABLES: [&str; 7] = [
-    "ladder", "idle", "delay", "memory", "fanout", "policies", "whep",
+const TABLES: [&str; 8] = [
+    "ladder", "idle", "delay", "memory", "fanout", "hls", "policies", "whep",
 ];
 /// A table that takes longer is given up: what it waits for does not come.
 const TABLE_WITHIN: Duration = Duration::from_secs(360);
@@ -71,6 +72,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 "whep" => whep::measure().await.map(|report| vec![report]),
                 "memory" => memory::measure().await.map(|report| vec![report]),
                 "fanout" => fanout::measure().await.map(|report| vec![report]),
+                "hls" => hls::measure().await,
                 _ => policies::measure().await,
             }
         };

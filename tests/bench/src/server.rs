@@ -37,12 +37,12 @@ pub(crate) struct Pinned {
 
 impl Server {
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        Self::start_with("").await
+        Self::start_with("", &[]).await
     }
 
-    /// The same with more of a configuration.
-    pub(crate) async fn start_with(more: &str) -> anyhow::Result<Self> {
-        Self::launch(process::command(process::server()?), more).await
+    /// The same with more of a configuration, and further arguments.
+    pub(crate) async fn start_with(more: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::launch(process::command(process::server()?), more, arguments).await
     }
 
     /// The same, pinned to a core.
@@ -52,10 +52,14 @@ impl Server {
         command
             .args(["-c", &pinned.core.to_string()])
             .arg(process::server()?);
-        Self::launch(command, &pinned.config).await
+        Self::launch(command, &pinned.config, &[]).await
     }
 
-    async fn launch(mut command: Command, config: &str) -> anyhow::Result<Self> {
+    async fn launch(
+        mut command: Command,
+        config: &str,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
         fs::write(at("bench.toml"), config)?;
@@ -63,8 +67,11 @@ impl Server {
             .args(["serve", "--config", "bench.toml"])
             .args(["--set", "http.listen=127.0.0.1:0"])
             .args(["--set", "webrtc.udp_listen=127.0.0.1:0"])
+            .args(arguments)
             .current_dir(folder.path())
             .env("LOCKGATE_READY_FILE", at("ready.json"))
+            // Who measures shares the cores; what is measured is to stay the same.
+            .env("LOCKGATE__LADDER__SHED", "false")
             .stdout(Stdio::null())
             .stderr(fs::File::create(at("log"))?)
             .spawn()
@@ -147,12 +154,25 @@ impl Server {
         Ok((head.status, location, body))
     }
 
+<<<<<<< HEAD
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
     pub(crate) fn token(&self) -> &str {
         &self.token
+    }
+
+    /// Host and port of its HTTP.
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
+    /// The process that encodes a broadcast.
+    pub(crate) async fn worker(&self, broadcast: &str) -> anyhow::Result<u64> {
+        let stream = self.get(&format!("/api/streams/{broadcast}")).await?;
+        let pid = stream["ladder"]["worker_pid"].as_u64();
+        pid.context("the broadcast has no worker")
     }
 
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {
