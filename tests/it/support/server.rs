@@ -98,11 +98,6 @@ impl Server {
         (child, Http::new(text("http"), text("token")))
     }
 
-    /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Takes a file away.
     pub(crate) fn remove(&self, name: &str) {
         fs::remove_file(self.folder.path().join(name)).expect("the file was there");
