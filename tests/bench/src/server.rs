@@ -154,7 +154,6 @@ impl Server {
         Ok((head.status, location, body))
     }
 
-<<<<<<< HEAD
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
