@@ -7,9 +7,9 @@ SHELL := /bin/bash
 
 CARGO ?= cargo
 FIXTURES := target/fixtures
-BUILD_PACKAGES := clang libclang-dev pkg-config libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libswresample-dev
+BUILD_PACKAGES := clang libclang-dev pkg-config libseccomp-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libswresample-dev
 # GStreamer is the camera: no FFmpeg serves RTSP.
-TEST_PACKAGES := ffmpeg chromium curl coturn \
+TEST_PACKAGES := ffmpeg chromium curl coturn iproute2 nftables python3-venv \
 	python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
 WASM := wasm32-unknown-unknown
 # Panic messages name source files: without the folders of whoever built them.
@@ -17,14 +17,17 @@ NAMELESS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --rema
 PLUGINS := abr-reference optimize-reference score-reference ladder-reference auth-reference two-kinds
 say = printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help run test check bench hostile plugins plugins-check guests setup test-setup pages fixtures shots clean
+.PHONY: help run test check bench hostile churn fuzz interop interop-setup plugins plugins-check guests setup test-setup pages fixtures shots clean
 
 help:
 	@echo "make run    install what is missing, build release, serve the demo"
 	@echo "make test   install what is missing, run every test"
 	@echo "make check  format, lints, fast tests"
 	@echo "make bench  the benchmark tables"
+	@echo "make interop  everyone who publishes to everyone who watches, as a matrix"
 	@echo "make hostile  every hostile policy, each while somebody watches"
+	@echo "make churn    ten thousand peers that vanish, at each stage"
+	@echo "make fuzz SECONDS=60  new hostile input for each parser, for so long"
 	@echo "make plugins  the reference plugins as Wasm components"
 	@echo "make guests   build, test and check first policies in Rust, JavaScript and Python"
 
@@ -34,7 +37,7 @@ run: setup pages
 	@$(call say,serving the demo; Ctrl-C ends it)
 	@exec target/release/lockgate serve --demo
 
-test: test-setup pages fixtures
+test: test-setup interop-setup pages fixtures
 	@$(call say,building everything once)
 	@$(CARGO) build --workspace --all-targets
 	@$(call say,Rust tests)
@@ -43,6 +46,8 @@ test: test-setup pages fixtures
 	@KINDS="abr auth" $(MAKE) --no-print-directory guests-js
 	@$(call say,browser tests)
 	@cd tests/browser && LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" npm test
+	@$(call say,other people's WebRTC)
+	@cd tests/interop && LOCKGATE_INTEROP=libdatachannel LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" npm test
 	@$(call say,all tests passed)
 
 check: setup pages
@@ -58,10 +63,30 @@ bench: test-setup pages fixtures
 	@$(call say,a viewer behind a link squeezed from 5 Mbit/s to 1 and let go)
 	@LOCKGATE_TEST_WHOLE=1 $(CARGO) test --quiet --release -p lockgate-transport --test loopback -- --nocapture --test-threads 1 squeeze pictures_go_on
 
+# `make test` does the cheapest row.
+interop: test-setup interop-setup pages fixtures
+	@$(call say,building lockgate)
+	@$(CARGO) build -p lockgate-server
+	@$(call say,everyone who publishes to everyone who watches)
+	@cd tests/interop && LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" npm test
+
 # `make test` plays a fifth of them.
 hostile: test-setup pages fixtures
 	@$(call say,hostile policies)
 	@LOCKGATE_HOSTILE=all LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" $(CARGO) nextest run -p lockgate-server -E 'test(hostile)' --no-capture
+
+# `make test` does some hundred.
+CYCLES ?= 10000
+churn: test-setup pages fixtures
+	@$(call say,$(CYCLES) peers that vanish, at each stage)
+	@LOCKGATE_CHURN=$(CYCLES) LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" $(CARGO) test --release -p lockgate-server --test it -- --nocapture --test-threads 1 churn
+
+# What breaks a target is kept in target/fuzz/; mended, it belongs into tests/fuzz/corpus/. `make test` does a few thousand inputs, always the same.
+SECONDS ?= 60
+FUZZED := lockgate-transport lockgate-media
+fuzz: setup
+	@$(call say,$(SECONDS) s for each target)
+	@LOCKGATE_FUZZ_SECONDS=$(SECONDS) $(CARGO) test --quiet $(addprefix -p ,$(FUZZED)) --lib -- --nocapture --test-threads 2 fuzz::
 
 # The reference policies as components, beside their sources. The result is committed: no Wasm target is needed to build
 # or test the runtime.
@@ -108,6 +133,17 @@ test-setup:
 	@[ -d tests/browser/node_modules ] && [ tests/browser/node_modules -nt tests/browser/package-lock.json ] \
 		|| { $(call say,installing the browser driver); (cd tests/browser && npm ci --no-audit --no-fund && touch node_modules); }
 
+# Other people's WebRTC out of packages: libdatachannel and libwebrtc for Node, aiortc in a folder of its own.
+interop-setup: test-setup target/aiortc/.installed
+	@[ -d tests/interop/node_modules ] && [ tests/interop/node_modules -nt tests/interop/package-lock.json ] \
+		|| { $(call say,installing WebRTC peers); (cd tests/interop && npm ci --no-audit --no-fund && touch node_modules); }
+
+target/aiortc/.installed: tests/interop/requirements.txt
+	@$(call say,installing aiortc)
+	@python3 -m venv target/aiortc
+	@target/aiortc/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
 # The pages, embedded by the build. Only what changed.
 pages: runtime/web/dist/.built
 
@@ -142,4 +178,4 @@ $(FIXTURES)/ffmpeg-whip:
 
 clean:
 	@$(CARGO) clean
-	@rm -rf runtime/web/dist runtime/web/node_modules tests/browser/node_modules
+	@rm -rf runtime/web/dist runtime/web/node_modules tests/browser/node_modules tests/interop/node_modules

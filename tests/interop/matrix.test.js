@@ -43,7 +43,7 @@ for (const publisher of wanted) {
 after(() => {
   const cell = ({ error, frames, skew }) => (error ? "fails" : `${frames} frames, ${skew === null ? "?" : skew.toFixed(0)} ms`);
   const rows = [...cells].map(([publisher, results]) => [publisher, ...results.map(([, result]) => cell(result))]);
-  for (const row of [["from \\ to", ...Object.keys(VIEWERS)], Object.keys({ 0: 0, ...VIEWERS }).map(() => "---"), ...rows]) {
+  for (const row of [["from / to", ...Object.keys(VIEWERS)], Object.keys({ 0: 0, ...VIEWERS }).map(() => "---"), ...rows]) {
     console.log(`| ${row.join(" | ")} |`);
   }
 });

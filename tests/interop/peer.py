@@ -14,6 +14,7 @@ import urllib.request
 
 import aiortc.rtcrtpreceiver
 from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
+from aiortc.mediastreams import MediaStreamError
 from aiortc.rtp import RtcpSrPacket
 from av import AudioFrame, VideoFrame
 
@@ -125,6 +126,13 @@ class Watch:
         receiver._handle_rtcp_packet, receiver._handle_rtp_packet = rtcp, rtp
 
 
+async def until_it_ends(reading):
+    try:
+        await reading
+    except MediaStreamError:
+        pass
+
+
 def post(url, token, offer):
     headers = {"Content-Type": "application/sdp", "Authorization": f"Bearer {token}"}
     request = urllib.request.Request(url, offer.encode(), headers, method="POST")
@@ -142,7 +150,7 @@ async def main(what, url, token):
         watch.listen()
         for kind in ("video", "audio"):
             pc.addTransceiver(kind, "recvonly")
-        pc.on("track", lambda track: tasks.add(asyncio.ensure_future(getattr(watch, track.kind)(track))))
+        pc.on("track", lambda track: tasks.add(asyncio.ensure_future(until_it_ends(getattr(watch, track.kind)(track)))))
     connected = asyncio.Event()
     pc.on("connectionstatechange", lambda: pc.connectionState == "connected" and connected.set())
     await pc.setLocalDescription(await pc.createOffer())

@@ -3,13 +3,12 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
-import wrtc from "@roamhq/wrtc";
-
+import { publishCanvas } from "../browser/lib/canvas.js";
+import { until } from "../browser/lib/until.js";
 import { lavfi } from "./clip.js";
 import { publishByDatachannel } from "./datachannel.js";
 import { aiortc } from "./python.js";
 import { FPS, HEIGHT, TONE_HZ, WIDTH, isOn } from "./signal.js";
-import { until } from "../browser/lib/until.js";
 import { publish } from "./whip.js";
 
 const FFMPEG = `${process.env.LOCKGATE_FIXTURES ?? fileURLToPath(new URL("../../target/fixtures", import.meta.url))}/ffmpeg-whip`;
@@ -25,39 +24,8 @@ export const PUBLISHERS = {
 
 async function publishByChromium({ server, name, open }) {
   const page = await open("/livez");
-  await page.evaluate(
-    async ({ name, token, width, height, toneHz, fps }) => {
-      const sound = new AudioContext({ sampleRate: 48000 });
-      const gain = new GainNode(sound, { gain: 0 });
-      const tone = new OscillatorNode(sound, { frequency: toneHz });
-      const out = new MediaStreamAudioDestinationNode(sound);
-      tone.connect(gain).connect(out);
-      tone.start();
-      let next = Math.ceil(sound.currentTime);
-      const canvas = Object.assign(document.createElement("canvas"), { width, height });
-      const drawing = canvas.getContext("2d");
-      setInterval(() => {
-        // The sound is planned ahead and so exact; the picture is drawn when its time has come.
-        for (; next < sound.currentTime + 2; next += 1) {
-          gain.gain.setValueAtTime(0.5, next);
-          gain.gain.setValueAtTime(0, next + 0.2);
-        }
-        drawing.fillStyle = sound.currentTime % 1 < 0.2 ? "white" : "black";
-        drawing.fillRect(0, 0, width, height);
-      }, 1000 / fps / 2);
-      const pc = new RTCPeerConnection({ bundlePolicy: "max-bundle" });
-      const stream = new MediaStream([...canvas.captureStream(fps).getTracks(), ...out.stream.getTracks()]);
-      for (const track of stream.getTracks()) pc.addTransceiver(track, { direction: "sendonly", streams: [stream] });
-      await pc.setLocalDescription();
-      const headers = { authorization: `Bearer ${token}`, "content-type": "application/sdp" };
-      const response = await fetch(`/whip/${name}`, { method: "POST", headers, body: pc.localDescription.sdp });
-      if (response.status !== 201) throw new Error(`WHIP said ${response.status}: ${await response.text()}`);
-      await pc.setRemoteDescription({ type: "answer", sdp: await response.text() });
-      globalThis.pc = pc;
-    },
-    { name, token: server.token, width: WIDTH, height: HEIGHT, toneHz: TONE_HZ, fps: FPS },
-  );
-  return { stop: () => page.close() };
+  await publishCanvas(page, { name, token: server.token, width: WIDTH, height: HEIGHT, fps: FPS });
+  return { stop: () => page.evaluate(() => globalThis.pc.close()) };
 }
 
 async function publishByFfmpeg({ server, name }) {
@@ -81,6 +49,8 @@ async function publishByFfmpeg({ server, name }) {
 }
 
 async function publishByWrtc({ server, name }) {
+  // Loaded only where it is used: its threads outlive everything else.
+  const { default: wrtc } = await import("@roamhq/wrtc");
   const pc = new wrtc.RTCPeerConnection({ bundlePolicy: "max-bundle" });
   const { RTCAudioSource, RTCVideoSource } = wrtc.nonstandard;
   const [audio, video] = [new RTCAudioSource(), new RTCVideoSource()];

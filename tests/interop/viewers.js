@@ -3,7 +3,7 @@
 import { spawn } from "node:child_process";
 
 import { until } from "../browser/lib/until.js";
-import { playing, stats } from "../browser/lib/watch.js";
+import { playing, segmented, stats } from "../browser/lib/watch.js";
 import { aiortc } from "./python.js";
 import { skewMs } from "./signal.js";
 
@@ -45,6 +45,7 @@ export const VIEWERS = {
     }
   },
   "hls.js": async ({ server, name, open }) => {
+    await segmented(server, name, 3);
     const page = await open(`/watch/${name}?via=hls`);
     await playing(page, "hls");
     const frames = await until(

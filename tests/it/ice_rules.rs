@@ -119,6 +119,11 @@ async fn i09_candidates_may_come_twice_or_be_unusable_and_half_a_restart_changes
         .await
         .problem(400);
     assert!(detail.contains("300 candidates"), "{detail}");
+    let detail = patch("abcd", &format!("mid:0\r\n{}", many.trim_end())).await;
+    assert!(detail.problem(400).contains("300 candidates"));
+    // A browser that hides its addresses (RFC 8828 §5.2) names nothing else.
+    let hidden = format!("{OFFER}a={local}\r\na=end-of-candidates\r\n");
+    assert_eq!(server.offer("/whip/hidden", &hidden).await.status, 201);
 }
 
 #[tokio::test]

@@ -8,14 +8,22 @@
 //! - `sins`      what sources do wrong, one after the other, and that it plays nevertheless
 //! - `pull`      sources that are fetched: HTTP, HLS, RTSP; that end, and come back
 //! - `worker`    a worker that is killed
+//! - `load`      a ladder that is too much for its machine, and one that nobody watches
+//! - `record`    recordings: a crash, a full disk, the list
+//! - `package`   `lockgate package` and `lockgate doctor`
 //! - `policies`  scripts that decide: swapped by file and by API, broken, hostile, rolled back
 //! - `author`    case files: held, failed, wrong
 //! - `metrics`   what Prometheus collects: its grammar, who may read it, counters through a swap
 //! - `bad_policies`  policy files that are wrong, not granted or badly configured
 //! - `decisions` the decision log: followed, in files, asked again, the disk gone
+//! - `rules`     the rules of WHIP, WHEP, ICE, DTLS and RTP, and that each has its test
 //! - `whip_rules` · `whep_rules` · `ice_rules`  RFC 9725, the WHEP draft and ICE, one test for each rule
+//! - `peer_rules`  what needs a whole peer: certificates, forged SRTP, consent, keyframe requests, retransmissions
+//! - `network`   which addresses peers are told: both families, TCP, STUN
+//! - `churn` · `flood`  peers that vanish half way, and datagrams of nobody: nothing is left, nobody is harmed
 //! - `turn`      names for TURN, taken by coturn
 //! - `check`     `lockgate check` against our own server and one that is wrong
+//! - `bench`     `lockgate bench`: viewers, publishers and players in numbers, through loss, interrupted, and refused
 //! - `tutorial`  the page `sdk/README.md`, command by command
 //! - `hostile`   a corpus of policies that mean ill, each played while somebody watches
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
@@ -24,18 +32,27 @@
 
 mod author;
 mod bad_policies;
+mod bench;
 mod check;
+mod churn;
 mod continuity;
 mod decisions;
 mod demo;
+mod flood;
 mod hostile;
 mod ice_rules;
 mod ingest;
+mod load;
 mod metrics;
+mod network;
+mod package;
+mod peer_rules;
 mod policies;
 mod publish;
 mod pull;
+mod record;
 mod refused;
+mod rules;
 mod sins;
 mod source;
 mod support;

@@ -17,9 +17,9 @@ use crate::{
 
 const SECRET: &str = "what both servers know";
 
-struct Coturn {
+pub(crate) struct Coturn {
     child: Child,
-    port: u16,
+    pub(crate) port: u16,
     _folder: tempfile::TempDir,
 }
 
@@ -32,7 +32,7 @@ impl Drop for Coturn {
 }
 
 impl Coturn {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         // Free a moment ago: only this machine's tests take ports here.
         let port = UdpSocket::bind("127.0.0.1:0")

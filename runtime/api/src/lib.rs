@@ -19,6 +19,7 @@ mod metrics;
 mod pages;
 mod policies;
 pub mod problem;
+mod recordings;
 mod router;
 pub mod scope;
 mod streams;

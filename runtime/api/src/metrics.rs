@@ -43,6 +43,9 @@ pub(crate) async fn scrape(State(app): State<App>, caller: Caller) -> Result<Res
         late: app.desk.late(),
         streams: live.clone().count(),
         viewers: live.map(|stream| stream.viewers).sum(),
+        tasks: tokio::runtime::Handle::current()
+            .metrics()
+            .num_alive_tasks(),
     };
     let mut registry = Registry::default();
     registry.register_collector(Box::new(scrape));
@@ -58,6 +61,7 @@ struct Scrape {
     late: u64,
     streams: usize,
     viewers: usize,
+    tasks: usize,
 }
 
 impl Collector for Scrape {
@@ -75,6 +79,8 @@ impl Collector for Scrape {
         )?;
         let help = "WebRTC viewers of live broadcasts";
         gauge(out, "lockgate_viewers", help, None, self.viewers as u64)?;
+        let help = "Tasks of the server; as many as before once whoever came is gone";
+        gauge(out, "lockgate_tasks", help, None, self.tasks as u64)?;
         out.encode_descriptor(
             "lockgate_policy_late",
             "Batches not answered within policies.deadline_ms; the last decisions held",

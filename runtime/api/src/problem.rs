@@ -259,6 +259,12 @@ impl From<Error> for Problem {
                 )
             }
             Error::Signal(SignalError::Closed) => not_found("No such session", detail),
+            Error::Disk(_) => Self::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "/problems/disk",
+                "The disk cannot be read",
+                detail,
+            ),
             Error::ShuttingDown => {
                 let title = "The server is shutting down";
                 Self::new(

@@ -11,8 +11,8 @@ use axum::{
 use lockgate_session::{Desk, Streams};
 
 use crate::{
-    Door, PolicyStore, Problem, decisions, drain, headers, hls, metrics, pages, policies, streams,
-    webrtc, whep, whep_events, whip,
+    Door, PolicyStore, Problem, decisions, drain, headers, hls, metrics, pages, policies,
+    recordings, streams, webrtc, whep, whep_events, whip,
 };
 
 /// What handlers work on. Cheap to clone.
@@ -65,6 +65,8 @@ pub fn router(app: App) -> Router {
             get(streams::one).delete(streams::stop),
         )
         .route("/api/streams/{stream}/sessions", get(streams::sessions))
+        .route("/api/recordings", get(recordings::list))
+        .route("/api/recordings/{stream}/{file}", get(recordings::get))
         .route("/api/policies", get(policies::list))
         .route("/api/policies/{kind}", put(policies::swap))
         .route("/api/policies/{kind}/rollback", post(policies::rollback))

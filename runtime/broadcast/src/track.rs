@@ -156,6 +156,17 @@ impl Track {
         self.shared.format.subscribe()
     }
 
+    /// Wakes at each unit, for whoever takes what many consumers have at once; true once the writer is gone. It is no
+    /// demand.
+    pub fn units(&self) -> watch::Receiver<bool> {
+        self.shared.closed.subscribe()
+    }
+
+    /// Names this track as long as somebody holds it: a track that was published again under its id has another one.
+    pub fn key(&self) -> usize {
+        Arc::as_ptr(&self.shared).addr()
+    }
+
     /// How many consumers it has.
     pub fn readers(&self) -> usize {
         self.shared.demand.borrow().readers
@@ -289,6 +300,12 @@ impl Consumer {
                 }
             }
         }
+    }
+
+    /// Whether the writer is gone and everything was read.
+    pub fn is_over(&self) -> bool {
+        // In this order: what was written before the end is in the ring when the end shows.
+        *self.closed.borrow() && matches!(self.shared.ring().at(self.next), Found::NotYet)
     }
 
     /// Asks the writer for a keyframe.

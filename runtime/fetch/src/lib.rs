@@ -2,6 +2,8 @@
 //! length. The only crate that is an HTTP client. Start reading at [`Fetcher::get`].
 #![forbid(unsafe_code)]
 
+pub mod http;
+
 use std::{str::FromStr, time::Duration};
 
 use reqwest::{Client, Url, redirect};

@@ -31,8 +31,10 @@ pub mod config;
 pub mod multivariant;
 pub mod playlist;
 mod rate;
+pub mod record;
 mod shelf;
 mod uri;
+pub mod vod;
 
 pub use config::{Config, Container};
 pub use multivariant::{AudioRendition, Multivariant, Variant};

@@ -152,7 +152,7 @@ fn seconds(duration_90k: i64) -> String {
 }
 
 /// ISO 8601 in UTC with milliseconds.
-fn date_time(unix_ms: i64) -> String {
+pub(crate) fn date_time(unix_ms: i64) -> String {
     let (days, ms) = (unix_ms.div_euclid(DAY_MS), unix_ms.rem_euclid(DAY_MS));
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);

@@ -9,6 +9,8 @@ pub mod aac;
 pub mod av1;
 mod bits;
 pub mod format;
+#[cfg(test)]
+mod fuzz;
 pub mod h264;
 pub mod ladder;
 pub mod name;

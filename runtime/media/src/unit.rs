@@ -29,6 +29,10 @@ pub struct AccessUnit {
     pub epoch: u32,
     /// No other picture refers to this one, as the packets it came in said. H.264 says so itself and does not need it.
     pub discardable: bool,
+    /// Its temporal layer, 0 for the lowest: pictures refer to their own layer and lower ones alone. VP8 says so.
+    pub temporal_layer: u8,
+    /// It refers to the lowest temporal layer alone, so that its layer can be taken up here.
+    pub layer_sync: bool,
     /// The coded bytes.
     pub data: Bytes,
     /// RTP payloads, made by the first egress that sends this unit and shared by all others.
@@ -45,6 +49,8 @@ impl AccessUnit {
             keyframe,
             epoch: 0,
             discardable: false,
+            temporal_layer: 0,
+            layer_sync: false,
             data,
             payloads: OnceLock::new(),
         }
@@ -75,6 +81,14 @@ impl AccessUnit {
     #[must_use]
     pub fn with_discardable(mut self, discardable: bool) -> Self {
         self.discardable = discardable;
+        self
+    }
+
+    /// The same unit in a temporal layer, which can be taken up at it if `sync` is true.
+    #[must_use]
+    pub fn with_temporal_layer(mut self, layer: u8, sync: bool) -> Self {
+        self.temporal_layer = layer;
+        self.layer_sync = sync;
         self
     }
 

@@ -93,6 +93,10 @@ pub const SOURCE: &[Column] = &[
     one("cpu_budget", "CPU seconds a second that encoding may take"),
     one("cpu_used", "CPU seconds a second that encoding takes now"),
     one("viewers", "viewers now"),
+    one(
+        "speed",
+        "media seconds encoded per second of real time, 1 is live",
+    ),
 ];
 
 /// The answer to `abr` about a viewer.

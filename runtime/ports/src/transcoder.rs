@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use lockgate_broadcast::Broadcast;
-use lockgate_media::{FrameRate, Rung};
+use lockgate_media::{FrameRate, Rung, TrackId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -23,6 +23,10 @@ pub trait Transcode: Send + Sync + 'static {
     /// A publisher's connection for a ladder of [`Input::Stream`], in place of the one before, which is over.
     /// Other ladders pass it over.
     fn feed(&self, feed: Feed);
+
+    /// From now on these rungs of the plan are not encoded, whoever reads them, and are no tracks of the broadcast; all
+    /// others are again.
+    fn shed(&self, rungs: Vec<TrackId>);
 }
 
 /// What to encode and how.
@@ -82,6 +86,9 @@ pub struct Settings {
     pub aac_bps: u32,
     /// URL protocols that FFmpeg may use (its `protocol_whitelist`).
     pub protocols: Vec<String>,
+    /// What FFmpeg may connect to besides the host in the source's own URL: `public`, `private`, names, addresses and
+    /// networks such as `10.0.0.0/8`.
+    pub hosts: Vec<String>,
 }
 
 /// What a source turned out to be.
@@ -141,6 +148,11 @@ pub struct Status {
     pub state: State,
     /// Media seconds encoded per second of real time over the last few seconds; 0 while nothing was encoded.
     pub speed: f64,
+    /// The share of the frames due that its slowest rung encoded over the last few seconds, 0 to 1; live is never
+    /// delayed, so what an encoder is too slow for is left out.
+    pub frames_kept: f64,
+    /// Rungs being encoded.
+    pub rungs_active: usize,
     /// The source, once opened.
     pub source: Option<SourceInfo>,
     /// The plan, once made.

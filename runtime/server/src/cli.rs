@@ -13,8 +13,11 @@ use lockgate_api::{Scope, Scopes, token};
 
 use crate::{
     Config, Server,
+    bench::{self, BenchCommand},
     check::{self, CheckCommand},
     config::Loader,
+    doctor::{self, DoctorArgs},
+    package::{self, PackageArgs},
     policy::{self, PolicyCommand},
     secret::secret,
 };
@@ -48,6 +51,13 @@ enum Command {
     /// Checks whether a server, ours or not, keeps the rules of a protocol.
     #[command(subcommand)]
     Check(CheckCommand),
+    /// Loads a server, ours or not, with many light clients.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+    /// Says in plain words what this machine can do, and what becomes of an input; exit code 1 on trouble.
+    Doctor(DoctorArgs),
+    /// Encodes a file's whole ladder for video on demand, as HLS and DASH. The same command goes on after a kill.
+    Package(PackageArgs),
     /// Checks, measures and plays policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -57,7 +67,7 @@ enum Command {
 }
 
 #[derive(Args)]
-struct ConfigArgs {
+pub(crate) struct ConfigArgs {
     /// The configuration file; `lockgate.toml` here if there is one.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -116,7 +126,10 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
                 server.run().await
             })?;
         }
+        Command::Bench(command) => return bench::execute(command),
         Command::Check(command) => return check::execute(command),
+        Command::Doctor(args) => return doctor::execute(&args),
+        Command::Package(args) => return package::execute(&args),
         Command::Policy(command) => return policy::execute(command),
         Command::CheckConfig { file } => {
             let mut config = ConfigArgs {
@@ -147,7 +160,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
 
 impl ConfigArgs {
     /// `.env`, the file, the environment, `--set`: the later wins.
-    fn load(&self) -> anyhow::Result<Config> {
+    pub(crate) fn load(&self) -> anyhow::Result<Config> {
         let mut loader = Loader::default();
         let here = PathBuf::from("lockgate.toml");
         match &self.config {
@@ -179,7 +192,7 @@ pub(crate) fn unix_now() -> u64 {
         .map_or(0, |since| since.as_secs())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let at = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());

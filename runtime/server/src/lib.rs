@@ -4,10 +4,13 @@
 #![forbid(unsafe_code)]
 
 mod announce;
+mod bench;
 mod check;
 pub mod cli;
 pub mod config;
+mod doctor;
 mod ingest;
+mod package;
 mod policies;
 mod policy;
 mod secret;

@@ -6,11 +6,7 @@ use anyhow::Context as _;
 use lockgate_api::{Account, App, Door, IceServer, Listener, Scope, Scopes, StreamGate, token};
 use lockgate_fetch::Fetcher;
 use lockgate_media::BroadcastName;
-use lockgate_ports::{
-    Gate, Records,
-    task::Task,
-    transcoder::{Input, Settings},
-};
+use lockgate_ports::{Gate, Records, task::Task, transcoder::Input};
 use lockgate_session::{Container, Desk, HlsConfig, LadderConfig, SegmentConfig, Streams};
 use lockgate_store::Store;
 use lockgate_transport::Transport;
@@ -43,20 +39,7 @@ impl Server {
         let listener = Listener::bind(config.http.listen, config.http.connections_max)
             .await
             .context("change http.listen or PORT, or end the program that has the port")?;
-        let transport = Transport::bind(lockgate_transport::Config {
-            udp_listen: config.webrtc.udp_listen.addresses().to_vec().into(),
-            tcp_listen: (config.webrtc.tcp_listen.as_ref())
-                .map(|listen| listen.addresses().to_vec().into()),
-            public_addresses: config.webrtc.public_addresses.clone(),
-            stun_server: config.webrtc.stun_server.clone(),
-            private_addresses: config.webrtc.private_addresses,
-            // Who looks at a demo mostly sits at this machine, with a network or without.
-            advertise_loopback: demo,
-            peers_max: config.webrtc.peers_max,
-            connect_max: Duration::from_secs(config.webrtc.connect_s),
-            silence_max: Duration::from_secs(config.webrtc.silence_s),
-            ..lockgate_transport::Config::default()
-        })
+        let transport = Transport::bind(transport_config(&config, demo))
         .await
         .context(
             "change webrtc.udp_listen (and webrtc.tcp_listen, if it is set), or end the program that has the port",
@@ -174,10 +157,30 @@ impl Server {
             streams.shut_down();
             drop(publishers);
         };
+        let recorded = self.app.streams.clone();
         self.listener
             .serve(lockgate_api::router(self.app), stop)
             .await;
+        recorded.recorded().await;
         Ok(())
+    }
+}
+
+/// How the transport listens and what it tells peers.
+pub(crate) fn transport_config(config: &Config, demo: bool) -> lockgate_transport::Config {
+    lockgate_transport::Config {
+        udp_listen: config.webrtc.udp_listen.addresses().to_vec().into(),
+        tcp_listen: (config.webrtc.tcp_listen.as_ref())
+            .map(|listen| listen.addresses().to_vec().into()),
+        public_addresses: config.webrtc.public_addresses.clone(),
+        stun_server: config.webrtc.stun_server.clone(),
+        private_addresses: config.webrtc.private_addresses,
+        // Who looks at a demo mostly sits at this machine, with a network or without.
+        advertise_loopback: demo,
+        peers_max: config.webrtc.peers_max,
+        connect_max: Duration::from_secs(config.webrtc.connect_s),
+        silence_max: Duration::from_secs(config.webrtc.silence_s),
+        ..lockgate_transport::Config::default()
     }
 }
 
@@ -192,15 +195,7 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
             passthrough: config.ladder.passthrough,
             cpu_budget: config.ladder.cpu_budget * cores as f64,
         },
-        encode: Settings {
-            encoder: config.ladder.encoder.clone(),
-            preset: config.ladder.preset.clone(),
-            gop_s: config.hls.segment_s,
-            on_demand,
-            opus_bps: config.ladder.opus_kbps * 1000,
-            aac_bps: config.ladder.aac_kbps * 1000,
-            protocols: config.ingest.protocols.clone(),
-        },
+        encode: config::encode_settings(config, on_demand),
         hls: HlsConfig {
             segments: SegmentConfig {
                 container: match config.hls.container {
@@ -213,6 +208,7 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
             on_demand,
             keep_alive: Duration::from_secs(config.hls.keep_alive_s),
         },
+        record: config.record.session(),
         viewers_max: config.webrtc.viewers_max,
         playout_delay_max: Duration::from_millis(config.webrtc.playout_delay_max_ms),
         resume: Duration::from_secs(config.ingest.resume_s),

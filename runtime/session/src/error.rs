@@ -66,6 +66,9 @@ pub enum Error {
     /// The ladder could not be started.
     #[error(transparent)]
     Transcode(#[from] TranscodeError),
+    /// The disk does not give what is kept on it.
+    #[error("the disk cannot be read: {0}")]
+    Disk(String),
     /// The server is going down and takes nobody in.
     #[error("the server is shutting down")]
     ShuttingDown,

@@ -213,6 +213,16 @@ impl Shared {
             }
             there
         });
+        // A rung that is shed is gone while others stay; at the end of a broadcast all go, and their playlists stay.
+        if tracks.iter().any(|track| track.format().video().is_some()) {
+            let listed = self.packager().multivariant().variants;
+            for gone in listed
+                .iter()
+                .filter(|listed| !tracks.iter().any(|track| *track.id() == listed.track))
+            {
+                self.packager().remove_track(&gone.track);
+            }
+        }
         let now = Instant::now();
         self.fetched()
             .retain(|_, at| now.saturating_duration_since(*at) < self.config.keep_alive);

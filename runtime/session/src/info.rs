@@ -9,7 +9,7 @@ use lockgate_ports::transcoder::Status;
 use serde::Serialize;
 
 use crate::{
-    Effect, SessionId,
+    Effect, LoadInfo, RecordInfo, SessionId,
     viewer::{Judged, Verdict},
 };
 
@@ -35,6 +35,11 @@ pub struct StreamInfo {
     pub tracks: Vec<TrackInfo>,
     /// Its ladder, if one runs.
     pub ladder: Option<Status>,
+    /// How the ladder bears its load, and what it sheds.
+    pub load: LoadInfo,
+    /// Its recording, if it is recorded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recording: Option<RecordInfo>,
     /// The publisher's link, if it is a WebRTC peer.
     pub ingest: Option<IngestStats>,
 }

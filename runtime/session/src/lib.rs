@@ -13,9 +13,12 @@ mod events;
 mod hls;
 mod id;
 mod info;
+mod ladder;
+mod load;
 mod numbers;
 mod publish;
 mod publisher;
+mod record;
 mod stream;
 mod streams;
 mod viewer;
@@ -30,6 +33,8 @@ pub use events::{Event, EventKind, Events, Layer};
 pub use hls::{Hls, HlsConfig, MediaFile};
 pub use id::SessionId;
 pub use info::{StreamInfo, TrackInfo, ViewerInfo};
+pub use ladder::{LadderConfig, Load, Planned, Planning};
+pub use load::LoadInfo;
 pub use lockgate_hls::{Config as SegmentConfig, Container};
 pub use lockgate_policy::{
     Artifact, Kind, LoadError, auth,
@@ -37,5 +42,6 @@ pub use lockgate_policy::{
     slot::{Counters, Level, Total},
 };
 pub use publisher::Principal;
-pub use streams::{Config, HlsOf, Joined, LadderConfig, Streams};
+pub use record::{RecordConfig, RecordInfo, RecordState, Recording};
+pub use streams::{Config, HlsOf, Joined, Streams};
 pub use viewer::{Judged, Verdict};

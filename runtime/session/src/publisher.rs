@@ -36,6 +36,13 @@ pub(crate) enum Origin {
     Demo,
 }
 
+impl Origin {
+    /// Whether the media comes from a WebRTC peer.
+    pub(crate) fn is_a_peer(&self) -> bool {
+        matches!(self, Self::Publisher(publisher) if !publisher.is_a_stream())
+    }
+}
+
 /// The publisher of a stream. Its connections follow one another.
 pub(crate) struct Publisher {
     pub(crate) who: Principal,

@@ -29,7 +29,10 @@ use crate::{
     desk::{About, Desk, DeskError, named},
     effect,
     events::Outlook,
+    ladder::Planning,
+    load::Keeper,
     publisher::{Origin, Wire},
+    record::Recordings,
     viewer::Viewer,
 };
 
@@ -37,6 +40,9 @@ pub(crate) struct Stream {
     pub(crate) broadcast: Broadcast,
     pub(crate) hls: Hls,
     pub(crate) origin: Origin,
+    keeper: Keeper,
+    /// Taken out when the server goes down, to be waited for.
+    pub(crate) recordings: Mutex<Option<Recordings>>,
     /// Taken out at the end, which stops it.
     ladder: Mutex<Option<Arc<dyn Transcode>>>,
     viewers: Mutex<HashMap<SessionId, Arc<Viewer>>>,
@@ -67,7 +73,7 @@ impl Stream {
         broadcast: Broadcast,
         hls: Hls,
         origin: Origin,
-        ladder: Arc<dyn Transcode>,
+        (ladder, planning): (Arc<dyn Transcode>, Planning),
         desk: Desk,
         playout_delay_max: Duration,
     ) -> Self {
@@ -75,6 +81,8 @@ impl Stream {
             broadcast,
             hls,
             origin,
+            keeper: Keeper::new(planning),
+            recordings: Mutex::default(),
             ladder: Mutex::new(Some(ladder)),
             viewers: Mutex::default(),
             renditions: Mutex::default(),
@@ -123,6 +131,7 @@ impl Stream {
         let mut ended = self.ended.subscribe();
         let mut cause = Cause::Tick;
         loop {
+            self.bear_load().await;
             self.step(cause).await;
             cause = Cause::Tick;
             let stepped = Instant::now();
@@ -143,6 +152,17 @@ impl Stream {
             }
         }
         self.end(Ended::Over);
+    }
+
+    /// Lets the ladder shed what it cannot encode in time, or bring it back.
+    async fn bear_load(&self) {
+        let ladder = self.ladder().clone();
+        let Some(ladder) = ladder else { return };
+        let status = ladder.status().borrow().clone();
+        let viewers = self.viewers().len();
+        self.keeper
+            .tend(&status, &self.broadcast, viewers, &*ladder)
+            .await;
     }
 
     /// Ends everything at once: viewers, publisher, playlists. Idempotent.
@@ -180,6 +200,12 @@ impl Stream {
         self.ladder.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub(crate) fn recordings(&self) -> MutexGuard<'_, Option<Recordings>> {
+        self.recordings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Decides for every viewer, and forgets those that are gone. Where the policies are late, all stay as they are.
     pub(crate) async fn step(&self, cause: Cause) {
         let tracks = self.broadcast.tracks();
@@ -188,6 +214,7 @@ impl Stream {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .measure(&tracks, Instant::now());
+        let renditions = self.keeper.offered(renditions);
         let viewers: Vec<Arc<Viewer>> = {
             let mut viewers = self.viewers();
             viewers
@@ -357,6 +384,8 @@ impl Stream {
                 .ladder()
                 .as_ref()
                 .map(|ladder| ladder.status().borrow().clone()),
+            load: self.keeper.info(),
+            recording: self.recordings().as_ref().map(Recordings::info),
             ingest,
         }
     }

@@ -7,23 +7,22 @@ use std::{
 };
 
 use lockgate_broadcast::{Broadcast, Limits, Origin as Timeline};
-use lockgate_media::{BroadcastName, Rung, TrackId};
-use lockgate_policy::{
-    Kind, Tick, column, conformance,
-    engine::{Cause, Mode},
-};
+use lockgate_media::{BroadcastName, TrackId};
+use lockgate_policy::engine::Cause;
 use lockgate_ports::{
     Peer, Records, Selection, Signaller, Transcode, Transcoder, ViewerFeed,
     task::Task,
-    transcoder::{Input, Job, Plan, Planner, Settings, SourceInfo},
+    transcoder::{Input, Job, Settings},
 };
 use tokio::sync::watch;
 
 use crate::{
     Error, Hls, HlsConfig, SessionId, StreamInfo, ViewerInfo,
-    desk::{About, Desk},
+    desk::Desk,
+    ladder::{LadderConfig, Planning},
     publish::Reserved,
     publisher::Origin,
+    record::{self, RecordConfig, Recording, Recordings},
     stream::{Ended, Stream},
     viewer::{Verdict, Viewer},
 };
@@ -43,6 +42,8 @@ pub struct Config {
     pub encode: Settings,
     /// HLS.
     pub hls: HlsConfig,
+    /// What is recorded.
+    pub record: RecordConfig,
     /// Most WebRTC viewers of one broadcast.
     pub viewers_max: usize,
     /// Most that pictures are delayed at WebRTC viewers so that less is lost; zero never delays them.
@@ -51,19 +52,6 @@ pub struct Config {
     pub resume: Duration,
     /// How long the last playlists of an ended broadcast stay, so that players come to its end.
     pub linger: Duration,
-}
-
-/// The operator's limits on the ladder.
-#[derive(Debug, Clone)]
-pub struct LadderConfig {
-    /// The rungs to choose from.
-    pub rungs: Vec<Rung>,
-    /// The best rung allowed.
-    pub max_quality: Option<String>,
-    /// May a source be passed through?
-    pub passthrough: bool,
-    /// CPU seconds a second that encoding one broadcast may take.
-    pub cpu_budget: f64,
 }
 
 /// A peer that was taken in.
@@ -85,6 +73,9 @@ pub(crate) struct Inner {
     live: Mutex<Live>,
     /// Where numbers are kept over a restart.
     records: OnceLock<Arc<dyn Records>>,
+    /// Recordings of broadcasts that the server has ended, to be waited for.
+    closing: Mutex<Vec<Recordings>>,
+    _keep: Option<Task>,
 }
 
 #[derive(Default)]
@@ -113,6 +104,8 @@ impl Streams {
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
+                _keep: record::keep(config.record.clone()),
+                closing: Mutex::default(),
                 config,
                 desk,
                 signaller,
@@ -294,8 +287,40 @@ impl Streams {
         self.lock().closing = true;
         for stream in self.all() {
             stream.end(Ended::ServerStops);
+            if let Some(recordings) = stream.recordings().take() {
+                self.closing().push(recordings);
+            }
         }
         self.lock().streams.clear();
+    }
+
+    /// Waits until what was recorded of the broadcasts that were shut down is whole on the disk.
+    pub async fn recorded(&self) {
+        let closing = std::mem::take(&mut *self.closing());
+        for mut recordings in closing {
+            recordings.closed().await;
+        }
+    }
+
+    /// The files of recordings, oldest first.
+    pub async fn recordings(&self) -> Result<Vec<Recording>, Error> {
+        let folder = self.inner.config.record.folder.clone();
+        let listed = tokio::task::spawn_blocking(move || record::list(&folder)).await;
+        listed
+            .map_err(|error| Error::Disk(error.to_string()))?
+            .map_err(|error| Error::Disk(error.to_string()))
+    }
+
+    /// The path of a file of a recording by the names that [`Self::recordings`] gives it.
+    pub fn recording(&self, name: &BroadcastName, file: &str) -> Option<std::path::PathBuf> {
+        record::find(&self.inner.config.record.folder, name, file)
+    }
+
+    fn closing(&self) -> MutexGuard<'_, Vec<Recordings>> {
+        self.inner
+            .closing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Live> {
@@ -325,13 +350,26 @@ impl Streams {
         input: Input,
         broadcast: &Broadcast,
     ) -> Result<Arc<dyn Transcode>, Error> {
-        let config = &self.inner.config;
         let job = Job {
-            planner: planner(config, &self.inner.desk, broadcast.name(), &input),
+            planner: self
+                .planning(broadcast.name(), matches!(input, Input::Peer))
+                .planner(),
             input,
-            settings: config.encode.clone(),
+            settings: self.inner.config.encode.clone(),
         };
         Ok(self.inner.transcoder.start(job, broadcast.clone())?)
+    }
+
+    fn planning(&self, name: &BroadcastName, from_peer: bool) -> Planning {
+        let config = &self.inner.config;
+        Planning {
+            ladder: config.ladder.clone(),
+            gop_s: config.encode.gop_s,
+            on_demand: config.encode.on_demand,
+            desk: self.inner.desk.clone(),
+            name: name.clone(),
+            from_peer,
+        }
     }
 
     pub(crate) fn stream(
@@ -342,20 +380,27 @@ impl Streams {
     ) -> Arc<Stream> {
         let records = self.inner.records.get().cloned();
         let hls = Hls::start(broadcast.clone(), self.inner.config.hls, records);
-        Arc::new(Stream::new(
+        let planning = self.planning(broadcast.name(), origin.is_a_peer());
+        let recordings = Recordings::start(&self.inner.config.record, &broadcast);
+        let stream = Arc::new(Stream::new(
             broadcast,
             hls,
             origin,
-            ladder,
+            (ladder, planning),
             self.inner.desk.clone(),
             self.inner.config.playout_delay_max,
-        ))
+        ));
+        *stream.recordings() = recordings;
+        stream
     }
 
     /// Tends a stream to its end, leaves its last playlists for a while, then forgets it.
     pub(crate) async fn tend(self, stream: Arc<Stream>) {
         stream.tend().await;
-        tokio::time::sleep(self.inner.config.linger).await;
+        // What never had a track has no playlist that a player might still come for.
+        if *stream.broadcast.changes().borrow() > 0 {
+            tokio::time::sleep(self.inner.config.linger).await;
+        }
         let mut live = self.lock();
         if matches!(live.streams.get(stream.name()), Some(Slot::Taken(current, _)) if Arc::ptr_eq(current, &stream))
         {
@@ -387,138 +432,6 @@ async fn wait_for_tracks(broadcast: &Broadcast) -> Result<(), Error> {
     tokio::time::timeout(TRACKS_WITHIN, wait)
         .await
         .map_err(|_| Error::NotReady(broadcast.name().clone()))
-}
-
-fn planner(config: &Config, desk: &Desk, name: &BroadcastName, input: &Input) -> Planner {
-    let (ladder, gop_s, desk) = (config.ladder.clone(), config.encode.gop_s, desk.clone());
-    let (name, from_peer) = (name.clone(), matches!(input, Input::Peer));
-    Arc::new(move |source: &SourceInfo| plan(&ladder, gop_s, &desk, &name, source, from_peer))
-}
-
-/// Asks the `ladder` policy. Where it is late, every rung that may be is encoded.
-fn plan(
-    ladder: &LadderConfig,
-    gop_s: u32,
-    desk: &Desk,
-    name: &BroadcastName,
-    source: &SourceInfo,
-    from_peer: bool,
-) -> Plan {
-    let Some(video) = &source.video else {
-        return Plan::default();
-    };
-    let mut rungs = ladder.allowed();
-    // Lowest first, as policies count them.
-    rungs.sort_by_key(|rung| (rung.kbps, rung.name.clone()));
-    let number = |value: u32| Some(f64::from(value));
-    let mut batch = conformance::empty();
-    batch.tick = Tick {
-        now_ms: desk.now_ms(),
-        seed: rand::random(),
-        mode: Mode::Webrtc,
-        cause: Cause::Tick,
-    };
-    for rung in &rungs {
-        column::append(
-            &mut batch.rungs,
-            column::RUNG,
-            &[
-                ("need_kbps", number(rung.kbps)),
-                ("kbps", number(rung.kbps)),
-                ("width", number(rung.width)),
-                ("height", number(rung.height)),
-                ("fps", number(rung.fps)),
-                ("codec", Some(0.0)),
-            ],
-        );
-        batch.rung_names.push(rung.name.as_str().into());
-    }
-    batch.rung_count = rungs.len();
-    // A peer's own coding is in the hub already as `source`; its keyframes come when asked for, not every segment.
-    let regular = video
-        .gop_max_s
-        .is_some_and(|gop| gop <= f64::from(gop_s) + 0.1);
-    let passable = ladder.passthrough && !from_peer && video.codec == "h264" && regular;
-    column::append(
-        &mut batch.rows,
-        column::SOURCE,
-        &[
-            ("width", number(video.width)),
-            ("height", number(video.height)),
-            ("fps", video.frame_rate.map(|rate| rate.fps())),
-            ("kbps", video.bitrate_bps.map(|bps| bps as f64 / 1000.0)),
-            ("passable", Some(if passable { 1.0 } else { 0.0 })),
-            ("cpu_budget", Some(ladder.cpu_budget)),
-        ],
-    );
-    batch.row_count = 1;
-    let about = About {
-        stream: name.as_str().into(),
-        rows: vec!["source".to_owned()],
-    };
-    let plan = match desk.decide_here(Kind::Ladder, batch, about) {
-        Ok(decided) => {
-            let keep = decided
-                .rows
-                .get(column::width(column::PLAN)..)
-                .unwrap_or_default();
-            let kept = rungs.iter().zip(keep).filter(|(_, keep)| **keep == 1.0);
-            let passthrough = passable && decided.rows.first() == Some(&1.0);
-            let code = decided.rows.get(2).copied().unwrap_or(f64::NAN);
-            let reason = decided.artifact.manifest().reason(Kind::Ladder, code);
-            // Best first, as encoders cascade.
-            let rungs: Vec<Rung> = kept.rev().map(|(rung, _)| rung.clone()).collect();
-            tracing::info!(
-                broadcast = %name,
-                source = %format_args!("{} {}×{}", video.codec, video.width, video.height),
-                rungs = ?rungs.iter().map(|rung| rung.name.as_str()).collect::<Vec<_>>(),
-                passthrough,
-                %reason,
-                "the ladder is planned"
-            );
-            Plan { rungs, passthrough }
-        }
-        Err(error) => {
-            tracing::warn!(broadcast = %name, %error, "the ladder policy gave no answer");
-            Plan::default()
-        }
-    };
-    let mut plan = plan;
-    if plan.passthrough && video.b_frames {
-        // What HLS is passed, viewers over WebRTC cannot be sent: they get a rung of that size in its place, which
-        // costs nothing as long as there are none.
-        let fits = |rung: &&Rung| !(rung.width > video.width && rung.height > video.height);
-        if let Some(top) = rungs.iter().rev().find(fits).or(rungs.first())
-            && !plan.rungs.iter().any(|rung| rung.name == top.name)
-        {
-            plan.rungs.insert(0, top.clone());
-        }
-    }
-    if plan.rungs.is_empty() && !plan.passthrough {
-        // A policy that encodes nothing would leave HLS without anything: the lowest rung is always worth it.
-        return Plan {
-            rungs: rungs.into_iter().take(1).collect(),
-            passthrough: false,
-        };
-    }
-    plan
-}
-
-impl LadderConfig {
-    /// The rungs up to the best one allowed.
-    fn allowed(&self) -> Vec<Rung> {
-        let best = self
-            .max_quality
-            .as_ref()
-            .and_then(|max| self.rungs.iter().find(|rung| rung.name.as_str() == max));
-        let pixels = |rung: &Rung| u64::from(rung.width) * u64::from(rung.height);
-        let most = best.map_or((u64::MAX, u32::MAX), |best| (pixels(best), best.kbps));
-        self.rungs
-            .iter()
-            .filter(|rung| (pixels(rung), rung.kbps) <= most)
-            .cloned()
-            .collect()
-    }
 }
 
 /// How long a viewer waits for a broadcast that has just started to have media.

@@ -32,6 +32,7 @@ use crate::{
 };
 
 mod layers;
+mod load;
 mod publishers;
 
 /// A peer whose link and state the test sets.
@@ -128,10 +129,13 @@ struct FakeTranscoder {
     running: Arc<AtomicUsize>,
     statuses: Arc<Mutex<Vec<watch::Sender<Status>>>>,
     feeds: Arc<Mutex<Vec<Feed>>>,
+    /// What was last shed.
+    shed: watch::Sender<Vec<TrackId>>,
 }
 
 struct FakeLadder {
     status: watch::Sender<Status>,
+    shed: watch::Sender<Vec<TrackId>>,
     _producers: Vec<Producer>,
     running: Arc<AtomicUsize>,
     feeds: Arc<Mutex<Vec<Feed>>>,
@@ -170,6 +174,7 @@ impl Transcoder for FakeTranscoder {
         self.statuses.lock().unwrap().push(status.clone());
         Ok(Arc::new(FakeLadder {
             status,
+            shed: self.shed.clone(),
             _producers: producers,
             feeds: Arc::clone(&self.feeds),
             running: Arc::clone(&self.running),
@@ -185,6 +190,10 @@ impl Transcode for FakeLadder {
     fn feed(&self, feed: Feed) {
         self.feeds.lock().unwrap().push(feed);
     }
+
+    fn shed(&self, rungs: Vec<TrackId>) {
+        self.shed.send_replace(rungs);
+    }
 }
 
 impl Drop for FakeLadder {
@@ -195,6 +204,7 @@ impl Drop for FakeLadder {
 
 struct House {
     streams: Streams,
+    shed: watch::Sender<Vec<TrackId>>,
     signaller: Arc<FakeSignaller>,
     running: Arc<AtomicUsize>,
     statuses: Arc<Mutex<Vec<watch::Sender<Status>>>>,
@@ -207,6 +217,7 @@ fn house() -> House {
     let running = Arc::clone(&transcoder.running);
     let statuses = Arc::clone(&transcoder.statuses);
     let feeds = Arc::clone(&transcoder.feeds);
+    let shed = transcoder.shed.clone();
     let config = Config {
         ladder: LadderConfig {
             rungs: default_rungs(),
@@ -222,12 +233,14 @@ fn house() -> House {
             opus_bps: 96_000,
             aac_bps: 128_000,
             protocols: Vec::new(),
+            hosts: Vec::new(),
         },
         hls: HlsConfig {
             segments: SegmentConfig::default(),
             on_demand: true,
             keep_alive: Duration::from_secs(30),
         },
+        record: crate::RecordConfig::default(),
         viewers_max: 2,
         playout_delay_max: Duration::from_millis(500),
         resume: Duration::from_secs(10),
@@ -248,6 +261,7 @@ fn house() -> House {
     );
     House {
         streams,
+        shed,
         signaller,
         running,
         statuses,

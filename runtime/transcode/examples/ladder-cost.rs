@@ -38,6 +38,7 @@ fn main() -> ExitCode {
         opus_bps: 96_000,
         aac_bps: 128_000,
         protocols: vec!["file".to_owned()],
+        hosts: Vec::new(),
     };
     let plan = Plan {
         rungs,

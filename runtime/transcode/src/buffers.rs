@@ -1,4 +1,5 @@
-//! The only unsafe code of this crate: frames that share their pixels, a pool of them, and a stream's extradata.
+//! The only unsafe code of this crate: frames that share their pixels, a pool of them, a stream's extradata, and a
+//! descriptor of a C library.
 #![allow(
     unsafe_code,
     reason = "FFmpeg counts references to its buffers in C; ffmpeg-next offers copies only"
@@ -99,6 +100,12 @@ pub(crate) fn extradata(parameters: &Parameters) -> Vec<u8> {
     // `parameters` is borrowed.
     let bytes = unsafe { std::slice::from_raw_parts(raw.extradata, len) };
     bytes.to_vec()
+}
+
+/// A descriptor that a C library keeps open for as long as this process lives.
+pub(crate) fn borrow(descriptor: std::os::fd::RawFd) -> std::os::fd::BorrowedFd<'static> {
+    // SAFETY: the one caller passes what libseccomp has just opened and never closes.
+    unsafe { std::os::fd::BorrowedFd::borrow_raw(descriptor) }
 }
 
 /// More frames in flight than the queues before the encoders can hold mean that something leaks.

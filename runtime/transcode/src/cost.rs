@@ -51,6 +51,7 @@ pub fn measure(input: Input, settings: Settings, plan: Plan) -> Result<Cost, Str
         zero_unix_us: 0,
         wanted,
         not_before_90k: 0,
+        video_from_90k: None,
     };
     to_media
         .send(Inbound::Control(ToWorker::Plan(work)))

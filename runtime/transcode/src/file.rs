@@ -28,6 +28,9 @@ pub(crate) fn run(
 ) -> Result<(), WorkError> {
     let fail = WorkError::Source;
     let mut opened = open::open(*place, &start.settings.protocols).map_err(fail)?;
+    if let Some(duration_s) = opened.duration_s() {
+        desk.out.control(ToParent::Length { duration_s });
+    }
     let Probe {
         info,
         kept,
@@ -150,7 +153,9 @@ impl Player {
                 if mapped.jumped {
                     self.pipeline.realign_audio();
                 }
-                if let Some(audio) = &mut self.audio {
+                if let Some(audio) = &mut self.audio
+                    && self.pipeline.wants_sound()
+                {
                     let pipeline = &mut self.pipeline;
                     audio.packet(&packet, &mut |frame, pts| pipeline.audio(frame, pts));
                 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
@@ -26,6 +26,8 @@ use crate::{
 pub(crate) struct Asked {
     /// Somebody reads it.
     pub(crate) wanted: AtomicBool,
+    /// Not encoded, whoever wants it.
+    pub(crate) shed: AtomicBool,
     /// A keyframe is to come at once.
     pub(crate) keyframe: AtomicBool,
     /// Frames it was given or should have been given.
@@ -61,6 +63,8 @@ struct Lane {
     /// Frames were left out, so the next one must be an IDR.
     broken: bool,
     queue: Option<SyncSender<Job>>,
+    /// Frames in the queue.
+    waiting: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -103,11 +107,14 @@ impl Ladder {
             // Opened here once, so that what cannot work is said at the start and not by a thread.
             let blank = Video::empty();
             Encoder::open(&spec, pixels, (width, height), Colours::of(&blank))?;
-            let (queue, jobs) = sync_channel(QUEUE_LEN);
+            // One place more is for the frame that all rungs cut at.
+            let (queue, jobs) = sync_channel(QUEUE_LEN + 1);
+            let waiting = Arc::new(AtomicUsize::new(0));
+            let at_encoder = Arc::clone(&waiting);
             let out = out.clone();
             let thread = std::thread::Builder::new()
                 .name(format!("encode-{}", spec.name))
-                .spawn(move || encode(&spec, pixels, &jobs, &out))
+                .spawn(move || encode(&spec, pixels, &jobs, &at_encoder, &out))
                 .map_err(|_| EncoderError::Threads)?;
             rungs.push(Lane {
                 thinner: Thinner::new(rung.fps),
@@ -117,6 +124,7 @@ impl Ladder {
                 cuts: 0,
                 broken: true,
                 queue: Some(queue),
+                waiting,
                 thread: Some(thread),
             });
         }
@@ -196,7 +204,7 @@ impl Ladder {
                 pts_90k,
                 is_idr,
             };
-            lane.give(job, self.drops && !is_cut);
+            lane.give(job, self.drops, is_cut);
         }
     }
 
@@ -247,7 +255,9 @@ impl Ladder {
 
 impl Lane {
     fn is_active(&self, on_demand: bool) -> bool {
-        !on_demand || self.cuts < 2 || self.asked.wanted.load(Ordering::Relaxed)
+        let is_shed = self.asked.shed.load(Ordering::Relaxed);
+        let wanted = !on_demand || self.cuts < 2 || self.asked.wanted.load(Ordering::Relaxed);
+        wanted && !is_shed
     }
 
     fn judge(&mut self, pts_90k: i64, is_cut: bool, on_demand: bool) -> Verdict {
@@ -269,18 +279,26 @@ impl Lane {
         }
     }
 
-    /// Queues a frame. Where it may drop, a full queue costs the frame; frames that everybody cuts at always wait.
-    fn give(&mut self, job: Job, may_drop: bool) {
+    /// Queues a frame. Where it may drop, a full queue costs the frame, and nobody waits: a place is kept for the frame
+    /// that everybody cuts at, and an encoder that is a whole GOP behind cuts at a later one.
+    fn give(&mut self, job: Job, may_drop: bool, is_cut: bool) {
         self.asked.offered.fetch_add(1, Ordering::Relaxed);
         let Some(queue) = &self.queue else { return };
-        if !may_drop {
-            queue.send(job).ok();
-            return;
-        }
-        if let Err(TrySendError::Full(job)) = queue.try_send(job) {
+        // Counted before it is there, so that the encoder never counts below zero.
+        let waiting = self.waiting.fetch_add(1, Ordering::AcqRel);
+        let is_idr = job.is_idr;
+        let taken = if !may_drop {
+            queue.send(job).is_ok()
+        } else if waiting >= QUEUE_LEN && !is_cut {
+            false
+        } else {
+            !matches!(queue.try_send(job), Err(TrySendError::Full(_)))
+        };
+        if !taken {
+            self.waiting.fetch_sub(1, Ordering::AcqRel);
             self.asked.dropped.fetch_add(1, Ordering::Relaxed);
             // Frames before the encoder can be left out freely; only a promised IDR has to come later.
-            self.broken |= job.is_idr;
+            self.broken |= is_idr;
         }
     }
 
@@ -311,9 +329,10 @@ pub(crate) fn rung_rate(source: Option<FrameRate>, fps_max: u32) -> FrameRate {
     }
 }
 
-fn encode(spec: &Spec, pixels: Pixel, jobs: &Receiver<Job>, out: &Out) {
+fn encode(spec: &Spec, pixels: Pixel, jobs: &Receiver<Job>, waiting: &AtomicUsize, out: &Out) {
     let mut encoder: Option<Encoder> = None;
     while let Ok(mut job) = jobs.recv() {
+        waiting.fetch_sub(1, Ordering::AcqRel);
         let size = (job.frame.width(), job.frame.height());
         let open = match encoder.take() {
             Some(open) if open.size() == size => Ok(open),

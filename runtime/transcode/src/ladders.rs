@@ -48,6 +48,10 @@ impl Ladders {
     pub fn new(config: Config) -> Self {
         Self { config }
     }
+
+    pub(crate) fn spawn(&self) -> std::io::Result<Worker> {
+        Worker::spawn(&self.config)
+    }
 }
 
 impl Transcoder for Ladders {
@@ -68,7 +72,9 @@ impl Transcoder for Ladders {
             .map_err(|error| TranscodeError::Spawn(error.to_string()))?;
         let status = Arc::new(watch::Sender::new(Status::default()));
         let slot = Arc::new(Slot::default());
+        let shed = watch::Sender::new(Vec::new());
         let supervisor = Supervisor {
+            shed: shed.subscribe(),
             config: self.config.clone(),
             job,
             tracks: Tracks::new(broadcast.clone()),
@@ -79,6 +85,7 @@ impl Transcoder for Ladders {
         Ok(Arc::new(Running {
             status,
             slot,
+            shed,
             _task: task::own(supervisor.run(first)),
         }))
     }
@@ -88,6 +95,7 @@ impl Transcoder for Ladders {
 struct Running {
     status: Arc<watch::Sender<Status>>,
     slot: Arc<Slot>,
+    shed: watch::Sender<Vec<TrackId>>,
     _task: Task,
 }
 
@@ -98,5 +106,9 @@ impl Transcode for Running {
 
     fn feed(&self, feed: Feed) {
         self.slot.put(feed);
+    }
+
+    fn shed(&self, rungs: Vec<TrackId>) {
+        self.shed.send_replace(rungs);
     }
 }

@@ -15,6 +15,7 @@ mod feed;
 mod feeder;
 mod flaws;
 mod ladders;
+mod offline;
 mod session;
 mod supervise;
 mod tracks;
@@ -32,6 +33,8 @@ mod encoder;
 mod file;
 mod font;
 mod grid;
+mod guard;
+pub mod inspect;
 mod ladder;
 mod meter;
 mod open;
@@ -46,4 +49,9 @@ mod stream;
 mod timeline;
 pub mod worker;
 
+pub use guard::{
+    reach::{Host, NoHost, is_public},
+    walls::kernel,
+};
 pub use ladders::{Config, Ladders};
+pub use offline::{Offline, Piece};

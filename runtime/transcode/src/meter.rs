@@ -61,6 +61,7 @@ impl<'a> Meter<'a> {
             *before = (offered, dropped);
         }
         self.source_dropped = source_dropped;
+        stats.kept = share.max(0.0);
         if counts.started.load(Ordering::Relaxed) && media_90k > 0 {
             if let Some((then, before_90k)) = self.last {
                 let real_s = now.duration_since(then).as_secs_f64().max(0.001);

@@ -17,6 +17,7 @@ use ffmpeg_next::{
 };
 
 use crate::{
+    guard::reach,
     stream::Pipe,
     timeline::{Kind, Times},
 };
@@ -107,7 +108,10 @@ pub(crate) fn open(place: Place<'_>, protocols: &[String]) -> Result<Opened, Str
         Place::Url(url) => {
             check(url, protocols).map_err(|why| fail(&why))?;
             // Nested protocols inherit the list: a playlist in a file cannot reach what the file could not.
-            options.set("protocol_whitelist", &protocols.join(","));
+            options.set(
+                "protocol_whitelist",
+                &reach::protocols_below(url, protocols),
+            );
             options.set("rw_timeout", &(READ_MS * 1000).to_string());
             if matches!(scheme(url), Some("rtsp" | "rtsps")) {
                 // Over UDP a firewall or a lost packet is a broken picture; cameras all speak TCP, too.
@@ -177,6 +181,12 @@ impl Opened {
     /// FFmpeg's name of the container or protocol.
     pub(crate) fn container(&self) -> String {
         self.input.format().name().to_owned()
+    }
+
+    /// How long it lasts in s, where it says.
+    pub(crate) fn duration_s(&self) -> Option<f64> {
+        let duration = self.input.duration();
+        (duration > 0).then(|| duration as f64 / f64::from(ffmpeg_next::ffi::AV_TIME_BASE))
     }
 
     /// The bitrate of the whole source in bit/s, where it says.

@@ -233,6 +233,9 @@ impl Feed {
         let Some(audio) = self.audio.as_mut().filter(|_| self.info.audio.is_some()) else {
             return;
         };
+        if !self.pipeline.wants_sound() {
+            return;
+        }
         let mut packet = Packet::copy(&unit.data);
         packet.set_pts(Some(unit.pts_90k));
         packet.set_dts(Some(unit.pts_90k));

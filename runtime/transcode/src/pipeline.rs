@@ -9,7 +9,7 @@ use crate::{
     encoder::EncoderError,
     ladder::{Asked, Ladder},
     out::Out,
-    sound::{Sound, SoundError, SoundsWanted, saving},
+    sound::{Sound, SoundError, SoundsWanted},
     stream::Pipe,
     wire::{ToParent, ToWorker, Unit, Work},
 };
@@ -18,6 +18,8 @@ use crate::{
 pub(crate) struct Pipeline {
     ladder: Option<Ladder>,
     sound: Option<Sound>,
+    /// Before this media time no picture is encoded.
+    video_from_90k: i64,
     pub(crate) out: Out,
 }
 
@@ -45,7 +47,7 @@ pub(crate) struct Desk {
 #[derive(Debug, Default)]
 pub(crate) struct Switchboard {
     asked: OnceLock<Vec<Arc<Asked>>>,
-    /// Which Opus of fewer bits somebody reads.
+    /// Which sounds somebody reads.
     sounds: SoundsWanted,
 }
 
@@ -102,10 +104,15 @@ impl Switchboard {
                 self.plug_in(&wanted);
             }
             ToWorker::Enable { track, on } => {
-                if let Some(wanted) = saving(*track).and_then(|at| self.sounds.get(at)) {
+                if let Some(wanted) = self.sounds.of(*track) {
                     wanted.store(*on, Ordering::Relaxed);
                 } else if let Some(asked) = self.all().get(usize::from(*track)) {
                     asked.wanted.store(*on, Ordering::Relaxed);
+                }
+            }
+            ToWorker::Shed { track, on } => {
+                if let Some(asked) = self.all().get(usize::from(*track)) {
+                    asked.shed.store(*on, Ordering::Relaxed);
                 }
             }
             ToWorker::Keyframe { track } => {
@@ -173,20 +180,41 @@ impl Pipeline {
         Ok(Self {
             ladder,
             sound,
+            video_from_90k: work.video_from_90k.unwrap_or(i64::MIN),
             out: desk.out.clone(),
         })
     }
 
     /// Whether any rung would take the next frame.
     pub(crate) fn wants_frames(&self) -> bool {
-        self.ladder.as_ref().is_some_and(Ladder::wants_frames)
+        let now_90k = self.out.counts().media_90k.load(Ordering::Relaxed);
+        // The time that the source has come to is one of decoding; pictures may be shown a little later.
+        now_90k >= self.video_from_90k.saturating_sub(REORDER_MAX_90K)
+            && self.ladder.as_ref().is_some_and(Ladder::wants_frames)
     }
 
     /// A picture for the ladder.
     pub(crate) fn frame(&mut self, frame: &Video, pts_90k: i64) {
         if let Some(ladder) = &mut self.ladder {
-            ladder.frame(frame, pts_90k);
+            if pts_90k < self.video_from_90k {
+                ladder.skip(pts_90k);
+            } else {
+                ladder.frame(frame, pts_90k);
+            }
         }
+    }
+
+    /// Whether anybody would get the next sound. If nobody, it need not be decoded, and the next one that comes starts
+    /// anew.
+    pub(crate) fn wants_sound(&mut self) -> bool {
+        let Some(sound) = &mut self.sound else {
+            return false;
+        };
+        let wanted = sound.is_wanted();
+        if !wanted {
+            sound.rest();
+        }
+        wanted
     }
 
     /// A picture that nobody wanted was not made; the grid goes on.
@@ -234,3 +262,6 @@ impl Pipeline {
         }
     }
 }
+
+/// How much later a picture may be shown than decoded: more than sixteen B-frames at any rate.
+const REORDER_MAX_90K: i64 = 2 * 90_000;

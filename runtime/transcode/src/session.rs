@@ -1,14 +1,21 @@
 //! One worker's life, from its first message to its end.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+};
 
 use bytes::Bytes;
-use lockgate_broadcast::{Broadcast, track::Start as From};
-use lockgate_ports::transcoder::{Input, Job, Plan, SourceInfo, State, Status};
+use lockgate_broadcast::{
+    Broadcast,
+    track::{Demand, Start as From},
+};
+use lockgate_media::TrackId;
+use lockgate_ports::transcoder::{Input, Job, Plan, Settings, SourceInfo, State, Status};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{Notify, mpsc, watch},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
     time::{Duration, Instant},
 };
 
@@ -17,6 +24,10 @@ use crate::{
     feed::{self, Sends},
     feeder::Feeder,
     flaws::Flaws,
+    guard::{
+        gate::{self, Refusals},
+        reach::{Reach, is_local},
+    },
     tracks::Tracks,
     wire::{self, Frame, Frames, Start, Stats, ToParent, ToWorker, TrackNo, Work},
     worker_process::{self, Worker},
@@ -41,6 +52,8 @@ pub(crate) struct Session<'a> {
     pub(crate) broadcast: &'a Broadcast,
     pub(crate) tracks: &'a mut Tracks,
     pub(crate) status: &'a Arc<watch::Sender<Status>>,
+    /// The rungs that are not to be encoded now.
+    pub(crate) shed: watch::Receiver<Vec<TrackId>>,
     pub(crate) epoch: u32,
     /// CPU seconds of the workers before.
     pub(crate) cpu_before_s: f64,
@@ -62,6 +75,12 @@ pub(crate) enum Fed<'a> {
 pub(crate) async fn run(mut worker: Worker, session: Session<'_>, fed: Fed<'_>) -> End {
     let name = session.broadcast.name().clone();
     let stderr = worker.stderr.take();
+    let refusals = match watch(&mut worker, &session.job.input, &session.job.settings) {
+        Ok(refusals) => refusals,
+        Err(error) => {
+            return End::Broken(format!("the gate of the network cannot be put up: {error}"));
+        }
+    };
     let (to_worker, to_write) = mpsc::channel(TO_WORKER_LEN);
     let needs_keyframe = Notify::new();
     let (peer, container) = match &fed {
@@ -113,8 +132,29 @@ pub(crate) async fn run(mut worker: Worker, session: Session<'_>, fed: Fed<'_>) 
         End::Broken(text) if text.is_empty() => {
             End::Broken(format!("the transcode worker died: {how}"))
         }
+        End::Broken(text) => End::Broken(match refusals.last() {
+            Some(refused) => format!("{text} ({refused})"),
+            None => text,
+        }),
         end => end,
     }
+}
+
+/// Watches the connections of a worker whose source is on the network.
+pub(crate) fn watch(
+    worker: &mut Worker,
+    input: &Input,
+    settings: &Settings,
+) -> std::io::Result<Refusals> {
+    let refusals = Refusals::default();
+    if let (Input::Url { url, .. }, Some(gate), Some(pid)) =
+        (input, worker.gate.take(), worker.id())
+        && !is_local(url)
+    {
+        let reach = Reach::new(&settings.hosts, url);
+        gate::watch(gate, pid, reach, refusals.clone())?;
+    }
+    Ok(refusals)
 }
 
 /// Logs until the worker closes its standard error, which it does only by ending; the socket tells that better.
@@ -144,8 +184,10 @@ async fn listen(
         session,
         to_worker,
         demands: JoinSet::new(),
+        forwards: HashMap::new(),
         planned: None,
         speeds: VecDeque::new(),
+        kept: VecDeque::new(),
         told: None,
         reports: 0,
         moved: (Instant::now(), 0),
@@ -171,7 +213,16 @@ async fn listen(
             }
         }
         frames.buffer.reserve(READ_LEN);
-        match reader.read_buf(&mut frames.buffer).await {
+        let read = tokio::select! {
+            read = reader.read_buf(&mut frames.buffer) => read,
+            () = listener.shed_changes(), if listener.planned.is_some() => {
+                if let Some(end) = listener.shed().await {
+                    return end;
+                }
+                continue;
+            }
+        };
+        match read {
             Ok(0) | Err(_) => return End::Broken(String::new()),
             Ok(_) => {}
         }
@@ -183,8 +234,10 @@ struct Listener<'a> {
     to_worker: mpsc::Sender<Bytes>,
     /// One forwarder of demand for each rung.
     demands: JoinSet<()>,
+    forwards: HashMap<TrackNo, AbortHandle>,
     planned: Option<(SourceInfo, Plan)>,
     speeds: VecDeque<f64>,
+    kept: VecDeque<f64>,
     /// Speed and rungs as last logged.
     told: Option<(f64, usize, u64)>,
     reports: u32,
@@ -198,10 +251,8 @@ impl Listener<'_> {
             ToParent::Opened { source } => self.opened(source).await,
             ToParent::Format { track, format } => match self.session.tracks.audio(track, format) {
                 Ok(()) => {
-                    if let Some(demand) = self.session.tracks.saving_demand(track) {
-                        let to_worker = self.to_worker.clone();
-                        self.demands
-                            .spawn(demand::forward(track, demand, false, to_worker));
+                    if let Some(demand) = self.session.tracks.sound_demand(track) {
+                        self.forward(track, demand, false);
                     }
                     None
                 }
@@ -228,8 +279,49 @@ impl Listener<'_> {
                 Some(End::Replan)
             }
             ToParent::Ended => Some(End::Ended),
-            ToParent::NeedKeyframe => None,
+            ToParent::NeedKeyframe | ToParent::Length { .. } => None,
         }
+    }
+
+    /// Tells the worker from now on what readers want of a track.
+    fn forward(&mut self, track: TrackNo, demand: watch::Receiver<Demand>, was_wanted: bool) {
+        let to_worker = self.to_worker.clone();
+        let forward = demand::forward(track, demand, was_wanted, to_worker);
+        let handle = self.demands.spawn(forward);
+        if let Some(before) = self.forwards.insert(track, handle) {
+            before.abort();
+        }
+    }
+
+    async fn shed_changes(&mut self) {
+        if self.session.shed.changed().await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Takes rungs out that are shed, and brings back those that no longer are.
+    async fn shed(&mut self) -> Option<End> {
+        let shed = self.session.shed.borrow_and_update().clone();
+        let changed = match self.session.tracks.shed(&shed) {
+            Ok(changed) => changed,
+            Err(error) => return Some(End::Hopeless(error.to_string())),
+        };
+        for (track, demand) in changed {
+            let on = demand.is_none();
+            let frame = wire::control(&ToWorker::Shed { track, on }).ok()?;
+            if self.to_worker.send(frame).await.is_err() {
+                return Some(End::Broken(String::new()));
+            }
+            match demand {
+                Some(demand) => self.forward(track, demand, false),
+                None => {
+                    if let Some(forward) = self.forwards.remove(&track) {
+                        forward.abort();
+                    }
+                }
+            }
+        }
+        None
     }
 
     async fn opened(&mut self, mut source: SourceInfo) -> Option<End> {
@@ -251,7 +343,11 @@ impl Listener<'_> {
         let demands = self.session.tracks.demands();
         let wanted: Vec<bool> = demands
             .iter()
-            .map(|demand| demand.borrow().readers > 0)
+            .map(|demand| {
+                demand
+                    .as_ref()
+                    .is_some_and(|demand| demand.borrow().readers > 0)
+            })
             .collect();
         let origin = self.session.broadcast.origin();
         let after = self.session.tracks.newest_90k().map_or(0, |last| last + 1);
@@ -261,6 +357,7 @@ impl Listener<'_> {
             not_before_90k: after,
             zero_unix_us: origin.unix_us_of(0),
             wanted: wanted.clone(),
+            video_from_90k: None,
         }));
         let Ok(work) = work else {
             return Some(End::Hopeless("the plan cannot be written down".to_owned()));
@@ -271,9 +368,16 @@ impl Listener<'_> {
         let on_demand = self.session.job.settings.on_demand;
         for (at, (demand, wanted)) in demands.into_iter().zip(wanted).enumerate() {
             let track = TrackNo::try_from(at).unwrap_or(TrackNo::MAX);
-            let to_worker = self.to_worker.clone();
-            self.demands
-                .spawn(demand::forward(track, demand, wanted, to_worker));
+            match demand {
+                Some(demand) => self.forward(track, demand, wanted),
+                // Shed while an earlier worker was at it.
+                None => {
+                    let frame = wire::control(&ToWorker::Shed { track, on: true }).ok()?;
+                    if self.to_worker.send(frame).await.is_err() {
+                        return Some(End::Broken(String::new()));
+                    }
+                }
+            }
         }
         tracing::info!(
             broadcast = %self.session.broadcast.name(),
@@ -283,11 +387,11 @@ impl Listener<'_> {
             "source opened: {}",
             describe(&source),
         );
-        self.planned = Some((source.clone(), asked));
+        self.planned = Some((source.clone(), asked.clone()));
         self.session.status.send_modify(|status| {
             status.state = State::Running;
             status.source = Some(source);
-            status.plan = Some(plan);
+            status.plan = Some(asked);
         });
         None
     }
@@ -318,16 +422,23 @@ impl Listener<'_> {
     }
 
     fn stats(&mut self, stats: Stats) {
-        if self.planned.is_some() && stats.speed > 0.0 {
+        // A source that stands still says nothing of the encoders; one whose frames are all dropped does.
+        if self.planned.is_some() && (stats.speed > 0.0 || stats.kept < 1.0) {
             self.speeds.push_back(stats.speed);
+            self.kept.push_back(stats.kept);
             self.reports += 1;
         }
-        while self.speeds.len() > SPEEDS_LEN {
-            self.speeds.pop_front();
-        }
-        let speed = self.speeds.iter().sum::<f64>() / self.speeds.len().max(1) as f64;
+        let mean = |values: &mut VecDeque<f64>| {
+            while values.len() > SPEEDS_LEN {
+                values.pop_front();
+            }
+            values.iter().sum::<f64>() / values.len().max(1) as f64
+        };
+        let (speed, kept) = (mean(&mut self.speeds), mean(&mut self.kept));
         self.session.status.send_modify(|status| {
             status.speed = speed;
+            status.frames_kept = kept;
+            status.rungs_active = stats.rungs_active;
             status.cpu_s = self.session.cpu_before_s + stats.cpu_s;
         });
         if self.reports < TELL_AFTER {

@@ -46,6 +46,8 @@ struct Voice {
     is_mono: bool,
     /// Encoded only while this is true; always without it.
     wanted: Option<Arc<AtomicBool>>,
+    /// Its last block was left out, so what its encoder still holds is stale.
+    was_left_out: bool,
 }
 
 /// An Opus rendition of fewer bits, mono, for viewers that `optimize` saves on.
@@ -71,8 +73,25 @@ pub(crate) const SAVINGS: [Saving; 2] = [
     },
 ];
 
-/// Which of [`SAVINGS`] somebody reads.
-pub(crate) type SoundsWanted = [Arc<AtomicBool>; SAVINGS.len()];
+/// Which sounds somebody reads.
+#[derive(Debug, Default)]
+pub(crate) struct SoundsWanted {
+    aac: Arc<AtomicBool>,
+    opus: Arc<AtomicBool>,
+    /// In the order of [`SAVINGS`].
+    savings: [Arc<AtomicBool>; SAVINGS.len()],
+}
+
+impl SoundsWanted {
+    /// Whether a track is wanted; `None` if it is no sound.
+    pub(crate) fn of(&self, track: TrackNo) -> Option<&Arc<AtomicBool>> {
+        match track {
+            AAC => Some(&self.aac),
+            OPUS => Some(&self.opus),
+            _ => self.savings.get(saving(track)?),
+        }
+    }
+}
 
 /// The place of a track in [`SAVINGS`].
 pub(crate) fn saving(track: TrackNo) -> Option<usize> {
@@ -88,6 +107,7 @@ struct Opening {
     format: Sample,
     cutoff_hz: Option<u32>,
     is_mono: bool,
+    wanted: Option<Arc<AtomicBool>>,
 }
 
 /// Why audio cannot be encoded.
@@ -110,6 +130,7 @@ impl Sound {
         wanted: &SoundsWanted,
         out: &Out,
     ) -> Result<Self, SoundError> {
+        let on_demand = |track| wanted.of(track).filter(|_| settings.on_demand).cloned();
         let mut voices = vec![Voice::open(&Opening {
             track: AAC,
             name: "aac",
@@ -117,6 +138,7 @@ impl Sound {
             format: Sample::F32(Type::Planar),
             cutoff_hz: None,
             is_mono: false,
+            wanted: on_demand(AAC),
         })?];
         out.control(ToParent::Format {
             track: AAC,
@@ -136,6 +158,7 @@ impl Sound {
                 format: Sample::F32(Type::Packed),
                 cutoff_hz: None,
                 is_mono: false,
+                wanted: on_demand(OPUS),
             })?);
             let format = AudioFormat::opus(2, Some(u64::from(settings.opus_bps)));
             out.control(ToParent::Format {
@@ -143,17 +166,16 @@ impl Sound {
                 format: Format::Audio(format),
             });
         }
-        for ((track, saving), wanted) in (OPUS_SAVING..).zip(&SAVINGS).zip(wanted) {
-            let mut voice = Voice::open(&Opening {
+        for (track, saving) in (OPUS_SAVING..).zip(&SAVINGS) {
+            voices.push(Voice::open(&Opening {
                 track,
                 name: "libopus",
                 bitrate_bps: saving.bitrate_bps,
                 format: Sample::F32(Type::Packed),
                 cutoff_hz: Some(saving.cutoff_hz),
                 is_mono: true,
-            })?;
-            voice.wanted = Some(Arc::clone(wanted));
-            voices.push(voice);
+                wanted: wanted.of(track).cloned(),
+            })?);
             let format = AudioFormat::opus(1, Some(u64::from(saving.bitrate_bps)));
             out.control(ToParent::Format {
                 track,
@@ -169,6 +191,24 @@ impl Sound {
             exact: false,
             out: out.clone(),
         })
+    }
+
+    /// Whether anybody would get the next block.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.voices.iter().any(Voice::is_wanted)
+    }
+
+    /// Blocks are left out from here on; the next one that comes starts the clock anew.
+    pub(crate) fn rest(&mut self) {
+        if self.write_at.take().is_none() {
+            return;
+        }
+        self.resampler = None;
+        self.left.clear();
+        self.right.clear();
+        for voice in &mut self.voices {
+            voice.read_at = None;
+        }
     }
 
     /// The next block is put exactly where its time says, however small the gap.
@@ -366,8 +406,15 @@ impl Voice {
             read_at: None,
             start_at: i64::MIN,
             is_mono: opening.is_mono,
-            wanted: None,
+            wanted: opening.wanted.clone(),
+            was_left_out: false,
         })
+    }
+
+    fn is_wanted(&self) -> bool {
+        self.wanted
+            .as_ref()
+            .is_none_or(|wanted| wanted.load(Ordering::Relaxed))
     }
 
     fn encode(&mut self, left: &[f32], right: &[f32], front: i64, out: &Out) {
@@ -380,9 +427,12 @@ impl Voice {
                 return;
             };
             self.read_at = Some(at + i64::try_from(self.frame_len).unwrap_or(0));
-            let wanted = self.wanted.as_ref();
-            if wanted.is_some_and(|wanted| !wanted.load(Ordering::Relaxed)) {
+            if !self.is_wanted() {
+                self.was_left_out = true;
                 continue;
+            }
+            if std::mem::take(&mut self.was_left_out) {
+                self.start_at = self.start_at.max(at);
             }
             let mut frame = Audio::new(self.format, self.frame_len, layout_of(self.is_mono));
             frame.set_rate(RATE);

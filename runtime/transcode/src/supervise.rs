@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use lockgate_broadcast::Broadcast;
+use lockgate_media::TrackId;
 use lockgate_ports::transcoder::{Input, Job, State, Status};
 use tokio::{
     sync::watch,
@@ -27,6 +28,8 @@ pub(crate) struct Supervisor {
     pub(crate) tracks: Tracks,
     pub(crate) status: Arc<watch::Sender<Status>>,
     pub(crate) feeder: Feeder,
+    /// The rungs that are not to be encoded now.
+    pub(crate) shed: watch::Receiver<Vec<TrackId>>,
 }
 
 impl Supervisor {
@@ -65,6 +68,7 @@ impl Supervisor {
                         broadcast: &self.broadcast,
                         tracks: &mut self.tracks,
                         status: &self.status,
+                        shed: self.shed.clone(),
                         epoch,
                         cpu_before_s: self.status.borrow().cpu_s,
                         flaws: &mut flaws,

@@ -29,7 +29,8 @@ pub(crate) struct Tracks {
 
 struct Entry {
     id: TrackId,
-    producer: Producer,
+    /// Not there while the rung is shed.
+    producer: Option<Producer>,
     /// Video: what is known of it so far.
     video: Option<VideoFormat>,
     /// The newest decoding time.
@@ -152,7 +153,7 @@ impl Tracks {
             },
         };
         match slot {
-            Some(entry) => entry.producer.set_format(format),
+            Some(entry) => entry.set_format(format),
             None => {
                 let producer = self.broadcast.publish(id.clone(), Role::Rung, format)?;
                 *slot = Some(Entry::new(id, producer, None));
@@ -184,18 +185,51 @@ impl Tracks {
         }
     }
 
-    /// What readers want of each rung.
-    pub(crate) fn demands(&self) -> Vec<watch::Receiver<Demand>> {
-        self.rungs
-            .iter()
-            .map(|entry| entry.producer.demand())
-            .collect()
+    /// What readers want of each rung; nothing of one that is shed.
+    pub(crate) fn demands(&self) -> Vec<Option<watch::Receiver<Demand>>> {
+        let demand = |entry: &Entry| entry.producer.as_ref().map(Producer::demand);
+        self.rungs.iter().map(demand).collect()
     }
 
-    /// What readers want of an Opus of fewer bits; `None` if the track is none that is encoded on demand.
-    pub(crate) fn saving_demand(&self, track: TrackNo) -> Option<watch::Receiver<Demand>> {
-        let entry = self.savings.get(saving(track)?)?.as_ref()?;
-        Some(entry.producer.demand())
+    /// What readers want of a sound.
+    pub(crate) fn sound_demand(&self, track: TrackNo) -> Option<watch::Receiver<Demand>> {
+        let entry = match track {
+            AAC => self.aac.as_ref(),
+            OPUS => self.opus.as_ref(),
+            _ => self.savings.get(saving(track)?)?.as_ref(),
+        };
+        entry?.producer.as_ref().map(Producer::demand)
+    }
+
+    /// Takes rungs out of the broadcast, or brings them back. Gives what changed: the rung's number, and what readers
+    /// want of it if it is back.
+    pub(crate) fn shed(
+        &mut self,
+        shed: &[TrackId],
+    ) -> Result<Vec<(TrackNo, Option<watch::Receiver<Demand>>)>, TrackTaken> {
+        let mut changed = Vec::new();
+        for (entry, track) in self.rungs.iter_mut().zip(0..) {
+            let is_shed = shed.contains(&entry.id);
+            if is_shed == entry.producer.is_none() {
+                continue;
+            }
+            let demand = if is_shed {
+                entry.producer = None;
+                None
+            } else {
+                let format = entry.video.clone().map(Format::Video);
+                let Some(format) = format else { continue };
+                let producer = self
+                    .broadcast
+                    .publish(entry.id.clone(), Role::Rung, format)?;
+                let demand = producer.demand();
+                entry.producer = Some(producer);
+                entry.awaits_keyframe = true;
+                Some(demand)
+            };
+            changed.push((track, demand));
+        }
+        Ok(changed)
     }
 
     /// The newest time written to any track, in 1/90000 s.
@@ -213,7 +247,7 @@ impl Entry {
     fn new(id: TrackId, producer: Producer, video: Option<VideoFormat>) -> Self {
         Self {
             id,
-            producer,
+            producer: Some(producer),
             awaits_keyframe: video.is_some(),
             video,
             last_90k: None,
@@ -237,10 +271,17 @@ impl Entry {
             video.bitrate_bps = format.bitrate_bps;
             video.frame_rate = format.frame_rate;
             video.reordered = format.reordered;
-            self.producer.set_format(Format::Video(video.clone()));
+            let format = Format::Video(video.clone());
+            self.set_format(format);
         }
         self.awaits_keyframe = true;
         self
+    }
+
+    fn set_format(&self, format: Format) {
+        if let Some(producer) = &self.producer {
+            producer.set_format(format);
+        }
     }
 
     fn push(&mut self, unit: Unit, epoch: u32) {
@@ -255,7 +296,10 @@ impl Entry {
         }
         self.last_90k = Some(unit.dts_90k);
         self.newest_90k = self.newest_90k.max(Some(unit.pts_90k));
-        self.producer.push(
+        let Some(producer) = &self.producer else {
+            return;
+        };
+        producer.push(
             AccessUnit::new(unit.pts_90k, unit.keyframe, unit.data)
                 .with_dts(unit.dts_90k)
                 .with_duration(unit.duration_90k)
@@ -281,7 +325,8 @@ impl Entry {
             bytes::Bytes::copy_from_slice(&sets.sps),
             bytes::Bytes::copy_from_slice(&sets.pps),
         );
-        self.producer.set_format(Format::Video(video.clone()));
+        let format = Format::Video(video.clone());
+        self.set_format(format);
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) enum ToWorker {
     Plan(Work),
     /// Whether a rung is wanted.
     Enable { track: TrackNo, on: bool },
+    /// Whether a rung is shed: not encoded, whoever wants it.
+    Shed { track: TrackNo, on: bool },
     /// A keyframe is wanted on a rung, at once.
     Keyframe { track: TrackNo },
     /// What a peer's video is made of from the next unit on.
@@ -68,6 +70,8 @@ pub(crate) struct Work {
     pub(crate) zero_unix_us: i64,
     /// Which rungs are wanted from the start, in the order of the plan.
     pub(crate) wanted: Vec<bool>,
+    /// Pictures before this media time were encoded in an earlier run.
+    pub(crate) video_from_90k: Option<i64>,
 }
 
 /// Control messages towards the parent.
@@ -76,6 +80,8 @@ pub(crate) struct Work {
 pub(crate) enum ToParent {
     /// What the source turned out to be; answered by a plan. Sent again when a peer's picture has grown.
     Opened { source: SourceInfo },
+    /// How long the source lasts, where it says.
+    Length { duration_s: f64 },
     /// What a track is made of.
     Format { track: TrackNo, format: Format },
     /// About once a second.
@@ -97,6 +103,8 @@ pub(crate) enum ToParent {
 pub(crate) struct Stats {
     /// Media seconds encoded per second of real time since the last report.
     pub(crate) speed: f64,
+    /// The share of the frames due since the last report that the slowest rung really encoded.
+    pub(crate) kept: f64,
     /// User and system CPU seconds of the worker.
     pub(crate) cpu_s: f64,
     /// Frames that were dropped because encoding was too slow, over all rungs.

@@ -16,6 +16,7 @@ use lockgate_ports::transcoder::Input;
 
 use crate::{
     demo, file,
+    guard::walls,
     meter::Meter,
     open::Place,
     out::{Message, Out},
@@ -39,8 +40,18 @@ pub fn run() -> ExitCode {
 }
 
 fn serve() -> io::Result<()> {
-    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let mut writer = socket.try_clone()?;
+    let mut frames = Frames::default();
+    let Some(start) = first(&mut socket, &mut frames)? else {
+        return Ok(());
+    };
+    let walls = walls::put_up(
+        &start.input,
+        &start.settings,
+        io::stdout().as_fd(),
+        &mut |text| complain(&text),
+    );
     let (out, messages) = Out::new();
     let switchboard = Arc::new(Switchboard::default());
     let (to_media, inbound) = sync_channel(INBOUND_LEN);
@@ -51,16 +62,47 @@ fn serve() -> io::Result<()> {
         switchboard: Arc::clone(&switchboard),
         out: out.clone(),
     };
-    spawn("media", move || media(&desk))?;
+    spawn("media", move || match walls {
+        Ok(()) => media(&desk, &start),
+        Err(text) => desk.out.fail(text, true),
+    })?;
     let at_reader = Arc::clone(&switchboard);
     let complaints = out.clone();
     spawn("read", move || {
-        if let Err(error) = read(socket, &at_reader, (&to_media, &stream), &complaints) {
+        if let Err(error) = read(
+            socket,
+            frames,
+            &at_reader,
+            (&to_media, &stream),
+            &complaints,
+        ) {
             complain(&format!("the parent cannot be understood: {error}"));
         }
         end_process();
     })?;
     write(&mut writer, &messages, &out, &switchboard)
+}
+
+/// Waits for the message that says what to open; `None` if the parent is gone before.
+fn first(socket: &mut UnixStream, frames: &mut Frames) -> io::Result<Option<Start>> {
+    let mut chunk = vec![0; CHUNK_LEN];
+    loop {
+        match frames.next::<ToWorker>().map_err(io::Error::other)? {
+            Some(Frame::Control(ToWorker::Start(start))) => return Ok(Some(start)),
+            Some(_) => {
+                return Err(io::Error::other(
+                    "the first message does not say what to open",
+                ));
+            }
+            None => {}
+        }
+        match socket.read(&mut chunk)? {
+            0 => return Ok(None),
+            len => frames
+                .buffer
+                .extend_from_slice(chunk.get(..len).unwrap_or_default()),
+        }
+    }
 }
 
 fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
@@ -79,13 +121,9 @@ fn end_process() -> ! {
 }
 
 /// The media thread.
-fn media(desk: &Desk) {
+fn media(desk: &Desk, start: &Start) {
     ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Error);
-    let outcome = match desk.inbound.recv() {
-        Ok(Inbound::Control(ToWorker::Start(start))) => drive(desk, &start, None),
-        _ => return,
-    };
-    match outcome {
+    match drive(desk, start, None) {
         Ok(()) => desk.out.end(),
         Err(WorkError::Alone) => {}
         Err(WorkError::Changed(text)) => desk.out.replan(text),
@@ -119,11 +157,11 @@ pub(crate) fn drive(desk: &Desk, start: &Start, frames_max: Option<u64>) -> Resu
 /// Reads the socket until it closes.
 fn read(
     mut socket: UnixStream,
+    mut frames: Frames,
     switchboard: &Switchboard,
     (to_media, stream): (&SyncSender<Inbound>, &Pipe),
     out: &Out,
 ) -> Result<(), wire::WireError> {
-    let mut frames = Frames::default();
     let mut chunk = vec![0; CHUNK_LEN];
     let mut has_lost = false;
     loop {
@@ -134,7 +172,10 @@ fn read(
                 Frame::Control(message) => {
                     switchboard.apply(&message);
                     // Never full of these: there are a handful in a worker's life, and units leave room for them.
-                    if !matches!(message, ToWorker::Enable { .. } | ToWorker::Keyframe { .. }) {
+                    if !matches!(
+                        message,
+                        ToWorker::Enable { .. } | ToWorker::Shed { .. } | ToWorker::Keyframe { .. }
+                    ) {
                         to_media.send(Inbound::Control(message)).ok();
                     }
                 }

@@ -15,18 +15,22 @@ use crate::ladders::Config;
 pub(crate) struct Worker {
     pub(crate) socket: UnixStream,
     pub(crate) stderr: Option<ChildStderr>,
+    /// Where it hands over its connections.
+    pub(crate) gate: Option<std::os::unix::net::UnixStream>,
     child: Child,
 }
 
 impl Worker {
-    /// Starts a process with one end of a new socket pair as its standard input.
+    /// Starts a process with one end of a new socket pair as its standard input, and of another, for its connections, as
+    /// its standard output.
     pub(crate) fn spawn(config: &Config) -> io::Result<Self> {
         let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
         ours.set_nonblocking(true)?;
+        let (gate, its_gate) = std::os::unix::net::UnixStream::pair()?;
         let mut child = Command::new(&config.worker)
             .args(&config.args)
             .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
+            .stdout(Stdio::from(OwnedFd::from(its_gate)))
             .stderr(Stdio::piped())
             // A Ctrl-C at the terminal is for the parent, which then closes the socket.
             .process_group(0)
@@ -41,6 +45,7 @@ impl Worker {
         Ok(Self {
             socket: UnixStream::from_std(ours)?,
             stderr: child.stderr.take(),
+            gate: Some(gate),
             child,
         })
     }

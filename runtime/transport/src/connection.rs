@@ -1,4 +1,4 @@
-//! One connection of the library, set up the way this house uses it.
+//! One connection of the library, set up the way this house uses it: for publishers.
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -15,7 +15,6 @@ use rtc::{
         configuration::{
             interceptor_registry::{
                 configure_simulcast_extension_headers, configure_twcc_receiver_only,
-                configure_twcc_sender_only,
             },
             media_engine::{
                 MIME_TYPE_AV1, MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8,
@@ -27,10 +26,7 @@ use rtc::{
         state::{RTCIceGatheringState, RTCPeerConnectionState},
         transport::RTCDtlsRole,
     },
-    rtp_transceiver::rtp_sender::{
-        RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability,
-        RtpCodecKind,
-    },
+    rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind},
 };
 use tokio::sync::{mpsc, watch};
 use webrtc::{
@@ -39,10 +35,9 @@ use webrtc::{
 };
 
 use crate::{
-    egress::{Outflow, Outlet, PLAYOUT_DELAY},
     feedback::{Feedback, Tap},
     net::{self, Credentials, Drivers, Mux, PeerRuntime, Registration},
-    sdp::{Offer, OfferedCodec, Purpose},
+    sdp::{Offer, OfferedCodec},
 };
 
 /// A connection of the library with all that has to go when it goes. Fields are dropped in this order: the tasks
@@ -58,8 +53,6 @@ pub(crate) struct Events {
     pub(crate) states: watch::Receiver<RTCPeerConnectionState>,
     pub(crate) tracks: mpsc::Receiver<Arc<dyn TrackRemote>>,
     pub(crate) feedback: mpsc::Receiver<Feedback>,
-    /// What packets to the peer pass on their way out.
-    pub(crate) outflow: Arc<Outflow>,
     gathered: watch::Receiver<bool>,
 }
 
@@ -94,7 +87,6 @@ impl Connection {
         mux: &Arc<Mux>,
         ours: Credentials,
         offer: &Offer,
-        purpose: Purpose,
     ) -> Result<(Self, Events), SignalError> {
         let registration = mux.register(ours.clone(), offer.ice.clone());
         let (runtime, drivers) = PeerRuntime::new(Arc::clone(mux), Arc::clone(&registration.slot));
@@ -102,10 +94,8 @@ impl Connection {
         let (gathered_sender, gathered) = watch::channel(false);
         let (track_sender, tracks) = mpsc::channel(TRACKS_MAX);
         let (tap, feedback) = Tap::new();
-        let outflow = Arc::<Outflow>::default();
         let mut engine = media_engine(offer)?;
-        let registry =
-            interceptors(purpose, offer, &mut engine, tap, &outflow).map_err(internal)?;
+        let registry = interceptors(&mut engine, tap).map_err(internal)?;
         // The library binds one port per connection; the runtime throws it away and puts the shared one in its place.
         let throw_away = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let building = PeerConnectionBuilder::new()
@@ -131,7 +121,6 @@ impl Connection {
             states,
             tracks,
             feedback,
-            outflow,
             gathered,
         };
         Ok((connection, events))
@@ -200,13 +189,6 @@ fn media_engine(offer: &Offer) -> Result<MediaEngine, SignalError> {
             .register_codec(opus(audio), RtpCodecKind::Audio)
             .map_err(internal)?;
     }
-    if let Some(red) = &offer.red {
-        let mut codec = opus(red);
-        codec.rtp_codec.mime_type = MIME_TYPE_RED.to_owned();
-        engine
-            .register_codec(codec, RtpCodecKind::Audio)
-            .map_err(internal)?;
-    }
     for codec in &offer.video {
         engine
             .register_codec(video(codec), RtpCodecKind::Video)
@@ -230,7 +212,7 @@ fn media_engine(offer: &Offer) -> Result<MediaEngine, SignalError> {
 }
 
 /// Opus as the library describes it.
-pub(crate) fn opus(offered: &OfferedCodec<()>) -> RTCRtpCodecParameters {
+fn opus(offered: &OfferedCodec<()>) -> RTCRtpCodecParameters {
     RTCRtpCodecParameters {
         rtp_codec: RTCRtpCodec {
             mime_type: MIME_TYPE_OPUS.to_owned(),
@@ -244,7 +226,7 @@ pub(crate) fn opus(offered: &OfferedCodec<()>) -> RTCRtpCodecParameters {
 }
 
 /// A video codec as the library describes it.
-pub(crate) fn video(offered: &OfferedCodec<VideoCodec>) -> RTCRtpCodecParameters {
+fn video(offered: &OfferedCodec<VideoCodec>) -> RTCRtpCodecParameters {
     let feedback = |typ: &str, parameter: &str| RTCPFeedback {
         typ: typ.to_owned(),
         parameter: parameter.to_owned(),
@@ -271,41 +253,14 @@ pub(crate) fn video(offered: &OfferedCodec<VideoCodec>) -> RTCRtpCodecParameters
     }
 }
 
-fn interceptors(
-    purpose: Purpose,
-    offer: &Offer,
-    engine: &mut MediaEngine,
-    tap: Tap,
-    outflow: &Arc<Outflow>,
-) -> rtc::shared::error::Result<Registry> {
+fn interceptors(engine: &mut MediaEngine, tap: Tap) -> rtc::shared::error::Result<Registry> {
     let registry = Registry::new().with(Tap::SLOT, tap);
-    match purpose {
-        Purpose::Publish => {
-            // What is missing the ingest asks for itself: it knows how long it will wait.
-            configure_simulcast_extension_headers(engine)?;
-            let registry = configure_twcc_receiver_only(registry, engine)?;
-            Ok(registry.with(Slot::ReceiverReport, ReceiverReportBuilder::new().build()))
-        }
-        Purpose::View => {
-            // No sender reports: the egress writes its own, on the broadcast's timeline.
-            let rtx_types = offer
-                .video
-                .iter()
-                .filter_map(|codec| Some((codec.payload_type, codec.rtx?)))
-                .collect();
-            let outlet = Outlet::new(Arc::clone(outflow), rtx_types);
-            // Registers what is negotiated for it; the numbers themselves are the outlet's.
-            configure_twcc_sender_only(Registry::new(), engine)?;
-            let playout_delay = RTCRtpHeaderExtensionCapability {
-                uri: PLAYOUT_DELAY.to_owned(),
-            };
-            engine.register_header_extension(playout_delay, RtpCodecKind::Video, None)?;
-            Ok(registry.with(Outlet::SLOT, outlet))
-        }
-    }
+    // What is missing the ingest asks for itself: it knows how long it will wait.
+    configure_simulcast_extension_headers(engine)?;
+    let registry = configure_twcc_receiver_only(registry, engine)?;
+    Ok(registry.with(Slot::ReceiverReport, ReceiverReportBuilder::new().build()))
 }
 
-const MIME_TYPE_RED: &str = "audio/red";
 /// Packets sent again come late by a few hundred others; a smaller window would take them for replays.
 const REPLAY_WINDOW: usize = 4096;
 /// Audio, video, and room for one that is replaced.

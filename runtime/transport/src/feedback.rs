@@ -1,4 +1,4 @@
-//! RTCP on its way in, copied out for us.
+//! RTCP of publishers on its way in, copied out for us.
 //!
 //! The `webrtc` crate keeps received RTCP to itself, and its statistics never see receiver reports. This interceptor
 //! stands next to the wire, takes out what the house needs, and lets everything pass on unchanged.
@@ -7,28 +7,15 @@ use std::{collections::VecDeque, time::Instant};
 
 use rtc::{
     interceptor::{Interceptor, Packet, Slot, StreamInfo, TaggedPacket},
-    rtcp::{
-        self,
-        goodbye::Goodbye,
-        payload_feedbacks::{
-            full_intra_request::FullIntraRequest, picture_loss_indication::PictureLossIndication,
-        },
-        receiver_report::ReceiverReport,
-        reception_report::ReceptionReport,
-        sender_report::SenderReport,
-    },
+    rtcp::{self, goodbye::Goodbye, sender_report::SenderReport},
     sansio::Protocol,
     shared::error::Error,
 };
 use tokio::sync::mpsc;
 
-/// What a peer told us by RTCP.
+/// What a publisher told us by RTCP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Feedback {
-    /// A keyframe is wanted (RFC 4585 §6.3.1, RFC 5104 §4.3.1).
-    KeyframeWanted,
-    /// How one of our streams arrives (RFC 3550 §6.4.2).
-    Reception(ReceptionReport),
     /// How the timestamps of one of its streams stand to its wall clock (RFC 3550 §6.4.1).
     Sending {
         /// The stream.
@@ -64,28 +51,19 @@ impl Tap {
         (tap, receiver)
     }
 
-    fn look(&self, packet: &dyn rtcp::Packet) {
+    pub(crate) fn look(&self, packet: &dyn rtcp::Packet) {
         let packet = packet.as_any();
         let give = |feedback| {
             if self.out.try_send(feedback).is_err() {
                 tracing::trace!("RTCP of a peer is dropped: its session is busy or gone");
             }
         };
-        if packet.is::<PictureLossIndication>() || packet.is::<FullIntraRequest>() {
-            give(Feedback::KeyframeWanted);
-        } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
-            for report in report.reports.iter().take(REPORTS_MAX) {
-                give(Feedback::Reception(report.clone()));
-            }
-        } else if let Some(report) = packet.downcast_ref::<SenderReport>() {
+        if let Some(report) = packet.downcast_ref::<SenderReport>() {
             give(Feedback::Sending {
                 ssrc: report.ssrc,
                 ntp: report.ntp_time,
                 timestamp: report.rtp_time,
             });
-            for report in report.reports.iter().take(REPORTS_MAX) {
-                give(Feedback::Reception(report.clone()));
-            }
         } else if packet.is::<Goodbye>() {
             give(Feedback::Goodbye);
         }
@@ -132,5 +110,3 @@ impl Interceptor for Tap {
 
 /// A second of reports of a peer with a few streams.
 const QUEUE_MAX: usize = 64;
-/// A peer has two of our streams and their retransmissions.
-const REPORTS_MAX: usize = 8;

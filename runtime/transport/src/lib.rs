@@ -5,9 +5,10 @@
 //! selected in the hub becomes RTP again ([`egress`]). It never speaks HTTP, never decides what a viewer should get,
 //! and never waits for one peer on behalf of another.
 //!
-//! Start reading at [`Transport`], then `peer.rs` for the life of one peer. What decides is a value that takes `now`
-//! as an argument (`ingest::Assembler`, `ingest::Sync`, `egress::Stream`, `egress::Estimate`); the tasks around them
-//! only carry packets.
+//! Start reading at [`Transport`], then `peer.rs` for the life of a publisher and `viewer` for that of a viewer. What
+//! decides is a value that takes `now` as an argument (`ingest::Assembler`, `ingest::Sync`, `egress::Supply`,
+//! `egress::Estimate`); the tasks around them only carry packets. Publishers are connections of the library; viewers,
+//! of which there are many more, are values of our own over the library's DTLS.
 #![forbid(unsafe_code)]
 
 mod config;
@@ -19,7 +20,8 @@ mod net;
 mod peer;
 mod sdp;
 mod transport;
+mod viewer;
 
 pub use config::{BindError, Config, Listen, Wire};
-pub use net::Counters;
+pub use net::{Counters, advertised};
 pub use transport::Transport;

@@ -1,4 +1,4 @@
-//! The life of one peer: connecting, connected, closed.
+//! A peer as the core sees it, and the life of a publisher: connecting, connected, closed.
 
 use std::{
     future::Future,
@@ -83,8 +83,29 @@ impl Shared {
         })
     }
 
-    /// The first reason stays.
-    fn end(&self, reason: CloseReason) {
+    /// How long the peer may take to connect.
+    pub(crate) fn connect_max(&self) -> Duration {
+        self.connect_max
+    }
+
+    /// How long a connected peer may be silent.
+    pub(crate) fn silence_max(&self) -> Duration {
+        self.silence_max
+    }
+
+    /// Media can flow.
+    pub(crate) fn connected(&self) {
+        self.state.send_if_modified(|state| {
+            let connecting = *state == PeerState::Connecting;
+            if connecting {
+                *state = PeerState::Connected;
+            }
+            connecting
+        });
+    }
+
+    /// The stay is over. The first reason stays.
+    pub(crate) fn end(&self, reason: CloseReason) {
         self.state.send_if_modified(|state| {
             let open = !matches!(state, PeerState::Closed(_));
             if open {
@@ -109,12 +130,19 @@ impl Session {
         W: FnOnce() -> F + Send + 'static,
         F: Future<Output = ()> + Send + 'static,
     {
+        let (session, stopped) = Self::of(Arc::clone(&shared));
+        tasks.spawn(live(shared, connection, states, stopped, work));
+        session
+    }
+
+    /// The handle of a peer, and what ends when it does.
+    pub(crate) fn of(shared: Arc<Shared>) -> (Arc<Self>, oneshot::Receiver<()>) {
         let (stop, stopped) = oneshot::channel();
-        tasks.spawn(live(Arc::clone(&shared), connection, states, stopped, work));
-        Arc::new(Self {
+        let session = Arc::new(Self {
             shared,
             stop: Mutex::new(Some(stop)),
-        })
+        });
+        (session, stopped)
     }
 
     fn end(&self, reason: CloseReason) {
@@ -251,13 +279,7 @@ where
     ) {
         return CloseReason::NeverConnected;
     }
-    shared.state.send_if_modified(|state| {
-        let connecting = *state == PeerState::Connecting;
-        if connecting {
-            *state = PeerState::Connected;
-        }
-        connecting
-    });
+    shared.connected();
     tokio::select! {
         reason = watch_over(&mut states) => reason,
         () = silence(&shared.door.slot, shared.silence_max) => CloseReason::Gone,

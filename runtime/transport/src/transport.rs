@@ -12,24 +12,17 @@ use lockgate_ports::{
     Accepted, BoxFuture, SignalError, Signaller, ViewerFeed,
     task::{Task, own},
 };
-use rtc::{
-    media_stream::MediaStreamTrack,
-    rtp_transceiver::rtp_sender::{
-        RTCRtpCodec, RTCRtpCodingParameters, RTCRtpEncodingParameters, RTCRtpRtxParameters,
-        RtpCodecKind,
-    },
-};
 use tokio::task::JoinSet;
-use webrtc::media_stream::track_local::{TrackLocal, static_rtp::TrackLocalStaticRTP};
 
 use crate::{
     config::{BindError, Config},
-    connection::{Connection, internal, opus, video},
-    egress::{self, Egress, Leg, Stream},
+    connection::{Connection, internal},
+    egress::{Contract, Leg, Stream, Terms},
     ingest::{self, Ingest},
-    net::{Announced, Bound, Counters, Keeper, Mux, Room, Udp, accept},
+    net::{Announced, Bound, Counters, Keeper, Mux, Room, Slot, Udp, accept},
     peer::{Door, Session, Shared, random, random_credentials},
-    sdp::{Answer, Offer, Purpose, Section, finished},
+    sdp::{Answer, Offer, Ours, Purpose, Section, agree, finished},
+    viewer::{Arrival, Dtls, Identity, Shards},
 };
 
 /// WebRTC for everyone, over one port.
@@ -48,7 +41,11 @@ struct Core {
     peers_max: usize,
     connect_max: Duration,
     silence_max: Duration,
-    /// The tasks of the peers; those of a transport that is gone end.
+    /// Who we are to viewers.
+    identity: Identity,
+    /// Where viewers live.
+    shards: Shards,
+    /// The tasks of the publishers; those of a transport that is gone end.
     peers: Mutex<JoinSet<()>>,
 }
 
@@ -78,6 +75,7 @@ impl Transport {
         tracing::info!(?udp, ?tcp, "WebRTC listens");
         let keeper = Keeper::start(Arc::clone(&mux), tcp.clone(), config.clone()).await;
         let announced = keeper.announced();
+        let identity = Identity::new().map_err(|error| BindError::Crypto(error.to_string()))?;
         tasks.push(own(keeper.run()));
         Ok(Arc::new(Self {
             core: Arc::new(Core {
@@ -86,6 +84,8 @@ impl Transport {
                 peers_max: config.peers_max,
                 connect_max: config.connect_max,
                 silence_max: config.silence_max,
+                identity,
+                shards: Shards::start(),
                 peers: Mutex::default(),
             }),
             udp,
@@ -175,9 +175,10 @@ impl Core {
             audio.fmtp.push_str(between);
             audio.fmtp.push_str("useinbandfec=1");
         }
-        let (connection, mut events) = self.open(&offer, Purpose::Publish).await?;
+        let (connection, mut events) = self.open(&offer).await?;
         let answer = connection.negotiate(sdp, &mut events).await?;
-        let (shared, answer) = self.share(sdp, &offer, &answer, &connection);
+        let answer = self.finish(sdp, &offer, &answer);
+        let shared = self.share(&offer, &answer, connection.slot());
         let ingest = Ingest {
             broadcast,
             video: offer
@@ -202,64 +203,85 @@ impl Core {
 
     async fn subscribe(&self, sdp: &str, feed: ViewerFeed) -> Result<Accepted, SignalError> {
         let offer = Offer::check(sdp, Purpose::View)?;
-        let (connection, mut events) = self.open(&offer, Purpose::View).await?;
-        let base = rand::random();
-        // The library makes the name of the media stream the canonical name in the SDP.
+        if self.mux.occupancy().0 >= self.peers_max {
+            return Err(SignalError::Full);
+        }
+        let ours = random_credentials();
         let cname = random(CNAME_LEN);
-        let mut video_leg = None;
-        if let Some(first) = offer.video.first() {
-            let rtx = first.rtx.map(|_| rand::random());
-            let leg = leg(
-                RtpCodecKind::Video,
-                video(first).rtp_codec,
+        let rtx = offer.video.first().and_then(|first| first.rtx);
+        let rtx = rtx.map(|_| rand::random());
+        let [video, audio] = rand::random();
+        let agreed = agree(
+            sdp,
+            &offer,
+            &Ours {
+                ice: &ours,
+                fingerprint: self.identity.fingerprint(),
+                candidates: &self.announced.candidates(),
+                cname: &cname,
+                video,
                 rtx,
-                (&cname, base),
-            );
-            connection
-                .library
-                .add_track(Arc::clone(&leg.track) as Arc<dyn TrackLocal>)
-                .await
-                .map_err(internal)?;
-            video_leg = Some(leg);
-        }
-        let mut audio_leg = None;
-        if let Some(audio) = &offer.audio {
-            let leg = leg(
-                RtpCodecKind::Audio,
-                opus(audio).rtp_codec,
-                None,
-                (&cname, base),
-            );
-            connection
-                .library
-                .add_track(Arc::clone(&leg.track) as Arc<dyn TrackLocal>)
-                .await
-                .map_err(internal)?;
-            audio_leg = Some(leg);
-        }
-        let answer = connection.negotiate(sdp, &mut events).await?;
-        let (shared, answer) = self.share(sdp, &offer, &answer, &connection);
-        let egress = Egress {
-            feed,
-            video: video_leg,
+                audio,
+            },
+        )?;
+        let dtls = Dtls::new(
+            &self.identity,
+            agreed.fingerprints,
+            !offer.peer_is_dtls_client,
+        );
+        let dtls = dtls.map_err(internal)?;
+        let registration = self.mux.register(ours, offer.ice.clone());
+        let shared = self.share(&offer, &agreed.answer, Arc::clone(&registration.slot));
+        let base = rand::random();
+        let [number, audio_number] = agreed.numbers;
+        let video = offer.video.first().map(|_| Leg {
+            stream: Stream::new(video, 90_000, base, rand::random()),
+            terms: Terms {
+                ssrc: video,
+                number,
+                playout: agreed.playout,
+                rtx,
+            },
+        });
+        let audio = offer.audio.as_ref().map(|_| Leg {
+            stream: Stream::new(audio, 48_000, base, rand::random()),
+            terms: Terms {
+                ssrc: audio,
+                number: audio_number,
+                ..Terms::default()
+            },
+        });
+        let contract = Contract {
+            video,
             video_codecs: offer
                 .video
                 .iter()
                 .map(|codec| (codec.codec, codec.payload_type))
                 .collect(),
-            audio: audio_leg,
+            rtx_types: offer
+                .video
+                .iter()
+                .filter_map(|codec| Some((codec.payload_type, codec.rtx?)))
+                .collect(),
+            audio,
             audio_type: offer.audio.as_ref().map_or(0, |audio| audio.payload_type),
-            feedback: events.feedback,
-            playing: shared.playing.clone(),
-            stats: Arc::clone(&shared.link),
-            outflow: events.outflow,
             audio_red: offer.red.as_ref().map(|red| red.payload_type),
             cname,
         };
-        let work = move || egress::run(egress);
-        let peer = Session::start(&mut self.tasks(), shared, connection, events.states, work);
+        let (peer, stopped) = Session::of(Arc::clone(&shared));
+        let arrival = Arrival {
+            shared,
+            registration,
+            dtls,
+            feed,
+            contract,
+            stopped,
+        };
+        if !self.shards.take(arrival).await {
+            return Err(internal("no shard takes viewers any more"));
+        }
         Ok(Accepted {
-            answer,
+            answer: agreed.answer,
             video_codecs: kinds(&offer),
             video_section: offer.video_section,
             peer,
@@ -269,36 +291,27 @@ impl Core {
     async fn open(
         &self,
         offer: &Offer,
-        purpose: Purpose,
     ) -> Result<(Connection, crate::connection::Events), SignalError> {
         if self.mux.occupancy().0 >= self.peers_max {
             return Err(SignalError::Full);
         }
         let ours = random_credentials();
-        Connection::open(&self.mux, ours, offer, purpose).await
+        Connection::open(&self.mux, ours, offer).await
     }
 
-    /// What the peer's handle and task share, and the answer as the peer gets it.
-    fn share(
-        &self,
-        offered: &str,
-        offer: &Offer,
-        answer: &str,
-        connection: &Connection,
-    ) -> (Arc<Shared>, String) {
-        let answer = self.finish(offered, offer, answer);
+    /// What the peer's handle shares with whatever carries its stay.
+    fn share(&self, offer: &Offer, answer: &str, slot: Arc<Slot>) -> Arc<Shared> {
         let door = Door {
             mux: Arc::clone(&self.mux),
-            slot: connection.slot(),
+            slot,
             announced: Arc::clone(&self.announced),
-            section: Section::of(&answer),
+            section: Section::of(answer),
         };
-        let shared = Shared::new(
+        Shared::new(
             offer.ice.clone(),
             door,
             (self.connect_max, self.silence_max),
-        );
-        (shared, answer)
+        )
     }
 
     /// The tasks of the peers, without those that ended.
@@ -321,36 +334,6 @@ impl Core {
             video: &video,
             reduced_size: offered.contains("a=rtcp-rsize"),
         })
-    }
-}
-
-fn leg(kind: RtpCodecKind, codec: RTCRtpCodec, rtx: Option<u32>, of: (&str, u32)) -> Leg {
-    let (stream, base) = of;
-    let (name, clock_hz) = match kind {
-        RtpCodecKind::Audio => ("audio", 48_000),
-        _ => ("video", 90_000),
-    };
-    let ssrc = rand::random();
-    let coding = RTCRtpEncodingParameters {
-        rtp_coding_parameters: RTCRtpCodingParameters {
-            ssrc: Some(ssrc),
-            rtx: rtx.map(|ssrc| RTCRtpRtxParameters { ssrc }),
-            ..RTCRtpCodingParameters::default()
-        },
-        codec,
-        ..RTCRtpEncodingParameters::default()
-    };
-    // One stream id for both: a browser then plays them in sync (RFC 8830 §2).
-    let track = MediaStreamTrack::new(
-        stream.to_owned(),
-        name.to_owned(),
-        name.to_owned(),
-        kind,
-        vec![coding],
-    );
-    Leg {
-        stream: Stream::new(ssrc, clock_hz, base, rand::random()),
-        track: Arc::new(TrackLocalStaticRTP::new(track)),
     }
 }
 

@@ -39,6 +39,7 @@ export const SOURCE = [
   ["cpu_budget", 1],
   ["cpu_used", 1],
   ["viewers", 1],
+  ["speed", 1],
 ];
 
 export const RUNG = [

@@ -77,6 +77,8 @@ export interface Source {
   readonly cpu_used: number | undefined;
   /** Viewers now. */
   readonly viewers: number | undefined;
+  /** Media seconds encoded per second of real time, 1 is live. */
+  readonly speed: number | undefined;
 }
 
 /** What is known of a rung. What is unknown is undefined, never zero. */

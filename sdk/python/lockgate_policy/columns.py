@@ -39,6 +39,7 @@ SOURCE = [
     ("cpu_budget", 1),
     ("cpu_used", 1),
     ("viewers", 1),
+    ("speed", 1),
 ]
 
 RUNG = [

@@ -171,4 +171,6 @@ rows! {
     cpu_used: 1,
     /// Viewers now.
     viewers: 1,
+    /// Media seconds encoded per second of real time, 1 is live.
+    speed: 1,
 }

@@ -17,6 +17,7 @@
 )]
 
 mod delay;
+mod idle;
 mod ladder;
 mod memory;
 mod policies;
@@ -31,7 +32,7 @@ use serde_json::{Map, Value};
 
 use table::Report;
 
-const TABLES: [&str; 4] = ["ladder", "delay", "memory", "policies"];
+const TABLES: [&str; 5] = ["ladder", "idle", "delay", "memory", "policies"];
 /// A table that takes longer is given up: what it waits for does not come.
 const TABLE_WITHIN: Duration = Duration::from_secs(240);
 
@@ -59,6 +60,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         let measuring = async {
             match name.as_str() {
                 "ladder" => ladder::measure().await.map(|report| vec![report]),
+                "idle" => idle::measure().await.map(|report| vec![report]),
                 "delay" => delay::measure().await.map(|report| vec![report]),
                 "memory" => memory::measure().await.map(|report| vec![report]),
                 _ => policies::measure().await,

@@ -30,10 +30,15 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) async fn start() -> anyhow::Result<Self> {
+        Self::start_with("").await
+    }
+
+    /// The same with more of a configuration.
+    pub(crate) async fn start_with(more: &str) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
         let config = "[http]\nlisten = \"127.0.0.1:0\"\n[webrtc]\nudp_listen = \"127.0.0.1:0\"\n";
-        fs::write(at("bench.toml"), config)?;
+        fs::write(at("bench.toml"), format!("{config}{more}"))?;
         let mut child = process::command(process::server()?)
             .args(["serve", "--config", "bench.toml"])
             .current_dir(folder.path())
@@ -90,6 +95,14 @@ impl Server {
             ensure!(Instant::now() < deadline, "{path}: {status} {body}");
             sleep(POLL).await;
         }
+    }
+
+    /// What the API says.
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let request = self.request(Method::GET, path).body(Full::default())?;
+        let (status, _, body) = self.send(request).await?;
+        ensure!(status.is_success(), "{path}: {status} {body}");
+        Ok(serde_json::from_str(&body)?)
     }
 
     fn request(&self, method: Method, path: &str) -> hyper::http::request::Builder {

@@ -69,3 +69,22 @@ export async function heightBecomes(page, height, deadlineMs = 15_000) {
 export async function offered(page, id) {
   await untilPage(page, `the quality ${id} on offer`, (id) => [...document.querySelector("#quality").options].some((o) => o.value === id), id);
 }
+
+/** Waits until the first rendition of a broadcast's HLS has so many segments: an encoder starts for whoever asks first. */
+export async function segmented(server, name, count = 2) {
+  const text = async (url) => {
+    const response = await fetch(url);
+    if (!response.ok) throw new Error(`${url} says ${response.status}`);
+    return response.text();
+  };
+  const multivariant = new URL(`/hls/${name}/playlist.m3u8`, server.http);
+  await until(
+    `${count} segments of ${name}`,
+    async () => {
+      const first = (await text(multivariant)).split("\n").find((line) => line && !line.startsWith("#"));
+      const playlist = await text(new URL(first, multivariant));
+      return playlist.split("#EXTINF").length > count;
+    },
+    40_000,
+  );
+}

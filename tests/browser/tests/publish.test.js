@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { until, untilPage } from "../lib/until.js";
-import { framesPass, offered, playing, soundPasses, stats, timePasses } from "../lib/watch.js";
+import { framesPass, offered, playing, segmented, soundPasses, stats, timePasses } from "../lib/watch.js";
 import { world } from "../lib/world.js";
 
 const here = world({});
@@ -40,6 +40,7 @@ async function watchByWebRtc(name, codec) {
 }
 
 async function watchByHls(name) {
+  await segmented(here.server, name);
   const page = await here.open(`/watch/${name}?via=hls`);
   await playing(page, "hls");
   await timePasses(page, 3);

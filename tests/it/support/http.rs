@@ -91,6 +91,11 @@ impl Http {
         }
     }
 
+    /// The same server by connections of its own, which end with the value.
+    pub(crate) fn anew(&self) -> Self {
+        Self::new(self.base.clone(), self.token.clone())
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
@@ -180,5 +185,20 @@ impl Http {
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token));
         self.send(request.body(Full::default()).expect("a request"))
             .await
+    }
+}
+
+#[async_trait::async_trait]
+impl lockgate_tests_peer::Server for Http {
+    async fn offer(&self, path: &str, sdp: String) -> anyhow::Result<(String, String)> {
+        let answer = Self::offer(self, path, &sdp).await;
+        anyhow::ensure!(answer.status == 201, "{path}: {}", answer.text());
+        Ok((answer.text(), answer.header("location").to_owned()))
+    }
+
+    async fn end(&self, session: &str) -> anyhow::Result<()> {
+        let answer = self.call(Method::DELETE, session).await;
+        anyhow::ensure!(answer.status.is_success(), "{session}: {}", answer.text());
+        Ok(())
     }
 }

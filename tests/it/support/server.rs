@@ -176,6 +176,11 @@ impl Server {
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The folder it runs in.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
@@ -215,15 +220,11 @@ impl Server {
 #[async_trait::async_trait]
 impl lockgate_tests_peer::Server for Server {
     async fn offer(&self, path: &str, sdp: String) -> anyhow::Result<(String, String)> {
-        let answer = self.http.offer(path, &sdp).await;
-        anyhow::ensure!(answer.status == 201, "{path}: {}", answer.text());
-        Ok((answer.text(), answer.header("location").to_owned()))
+        lockgate_tests_peer::Server::offer(&self.http, path, sdp).await
     }
 
     async fn end(&self, session: &str) -> anyhow::Result<()> {
-        let answer = self.http.call(hyper::Method::DELETE, session).await;
-        anyhow::ensure!(answer.status.is_success(), "{session}: {}", answer.text());
-        Ok(())
+        self.http.end(session).await
     }
 }
 

@@ -4,7 +4,14 @@ use std::{net::SocketAddr, time::Duration};
 
 use hmac::{Hmac, Mac as _};
 use sha1::Sha1;
-use tokio::net::UdpSocket;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{
+        TcpStream, UdpSocket,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::Mutex,
+};
 
 /// Credentials of an SDP or a fragment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +37,39 @@ impl Ice {
     }
 }
 
+/// Where an SDP says that its sender can be reached: protocol and address of each candidate.
+pub(crate) fn candidates(sdp: &str) -> Vec<(String, SocketAddr)> {
+    sdp.lines()
+        .filter_map(|line| line.strip_prefix("a=candidate:"))
+        .map(|line| {
+            let fields: Vec<&str> = line.split(' ').collect();
+            let ip = fields[4].parse().expect("the candidate has an address");
+            let port = fields[5].parse().expect("the candidate has a port");
+            (fields[2].to_owned(), SocketAddr::new(ip, port))
+        })
+        .collect()
+}
+
+/// A check as a peer makes it, of anybody by anybody.
+pub(crate) fn check(username: &str, password: &str) -> Vec<u8> {
+    let priority = 1_000_000u32.to_be_bytes();
+    let attributes: [(u16, &[u8]); 3] = [
+        (USERNAME, username.as_bytes()),
+        (PRIORITY, &priority),
+        (USE_CANDIDATE, &[]),
+    ];
+    message(REQUEST, [3; 12], &attributes, password)
+}
+
+/// How a peer comes to the server.
+enum Wire {
+    Udp(UdpSocket),
+    Tcp(Mutex<OwnedReadHalf>, Mutex<OwnedWriteHalf>),
+}
+
 /// A socket that checks one server.
 pub(crate) struct IcePeer {
-    socket: UdpSocket,
+    wire: Wire,
     ours: Ice,
     number: u64,
 }
@@ -73,20 +110,36 @@ fn kind_of(datagram: &[u8]) -> u16 {
 }
 
 impl IcePeer {
-    /// A new socket of a peer with these credentials.
+    /// A new socket of a peer with these credentials, for the first candidate of an answer.
     pub(crate) async fn new(answer: &str, ours: Ice) -> Self {
-        let candidate = answer
-            .lines()
-            .find(|line| line.starts_with("a=candidate:"))
-            .expect("the server has a candidate");
-        let fields: Vec<&str> = candidate.split(' ').collect();
-        let server: SocketAddr = format!("{}:{}", fields[4], fields[5])
-            .parse()
-            .expect("the candidate has an address");
-        let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+        let candidates = candidates(answer);
+        let (protocol, server) = candidates.first().expect("the server has a candidate");
+        assert_eq!(protocol, "udp");
+        Self::at(*server, ours).await
+    }
+
+    /// The same for an address.
+    pub(crate) async fn at(server: SocketAddr, ours: Ice) -> Self {
+        let any = if server.is_ipv4() {
+            "127.0.0.1:0"
+        } else {
+            "[::1]:0"
+        };
+        let socket = UdpSocket::bind(any).await.expect("a socket");
         socket.connect(server).await.expect("UDP connects at once");
         Self {
-            socket,
+            wire: Wire::Udp(socket),
+            ours,
+            number: 0,
+        }
+    }
+
+    /// The same by TCP.
+    pub(crate) async fn connect(server: SocketAddr, ours: Ice) -> Self {
+        let stream = TcpStream::connect(server).await.expect("it listens");
+        let (reader, writer) = stream.into_split();
+        Self {
+            wire: Wire::Tcp(Mutex::new(reader), Mutex::new(writer)),
             ours,
             number: 0,
         }
@@ -124,18 +177,41 @@ impl IcePeer {
     }
 
     pub(crate) async fn raw(&self, datagram: &[u8]) {
-        self.socket.send(datagram).await.expect("loopback takes it");
+        match &self.wire {
+            Wire::Udp(socket) => {
+                socket.send(datagram).await.expect("loopback takes it");
+            }
+            Wire::Tcp(_, writer) => {
+                // RFC 4571 §2.
+                let len = u16::try_from(datagram.len()).expect("a short one");
+                let frame = [&len.to_be_bytes(), datagram].concat();
+                let mut writer = writer.lock().await;
+                writer.write_all(&frame).await.expect("it is connected");
+            }
+        }
     }
 
     /// The next datagram.
     pub(crate) async fn receive(&self) -> Vec<u8> {
-        let mut buffer = [0; 2000];
-        let read = tokio::time::timeout(Duration::from_secs(10), self.socket.recv(&mut buffer));
-        let len = read
-            .await
-            .expect("something comes in time")
-            .expect("the socket works");
-        buffer[..len].to_vec()
+        let read = async {
+            match &self.wire {
+                Wire::Udp(socket) => {
+                    let mut buffer = [0; 2000];
+                    let len = socket.recv(&mut buffer).await.expect("the socket works");
+                    buffer[..len].to_vec()
+                }
+                Wire::Tcp(reader, _) => {
+                    let mut reader = reader.lock().await;
+                    let len = reader.read_u16().await.expect("a frame comes");
+                    let mut datagram = vec![0; usize::from(len)];
+                    let whole = reader.read_exact(&mut datagram).await;
+                    whole.expect("it comes whole");
+                    datagram
+                }
+            }
+        };
+        let read = tokio::time::timeout(Duration::from_secs(10), read);
+        read.await.expect("something comes in time")
     }
 
     /// Waits for the answer to a check; checks of the server are answered meanwhile. All that is not STUN is returned.
@@ -160,6 +236,35 @@ impl IcePeer {
         id.copy_from_slice(&request[8..20]);
         self.raw(&message(SUCCESS, id, &[], &self.ours.password))
             .await;
+    }
+
+    /// Nominates this path and waits until both sides have checked it.
+    pub(crate) async fn paired(&mut self, theirs: &Ice) {
+        let id = self.send(theirs, true).await;
+        self.answered(id).await;
+        // The server checks right after its answer.
+        let check = self.receive().await;
+        assert_eq!(kind_of(&check), REQUEST);
+        self.answer(&check).await;
+    }
+
+    /// Sends DTLS, again and again as it is meant to be, until DTLS comes back.
+    pub(crate) async fn until_dtls(&self, datagram: &[u8]) -> Vec<u8> {
+        for _ in 0..20 {
+            self.raw(datagram).await;
+            let wait = tokio::time::timeout(Duration::from_millis(500), async {
+                loop {
+                    let came = self.receive().await;
+                    if came[0] == 22 {
+                        return came;
+                    }
+                }
+            });
+            if let Ok(came) = wait.await {
+                return came;
+            }
+        }
+        panic!("DTLS is not answered");
     }
 
     /// Nominates this path and waits until the server uses it: the first thing it sends there that is not STUN.

@@ -9,7 +9,9 @@ mod peer;
 mod publisher;
 mod socket;
 mod viewer;
+mod wishes;
 
 pub use peer::Server;
 pub use publisher::{FPS, Publisher};
+pub use socket::Tricks;
 pub use viewer::{Seen, Viewer};

@@ -1,6 +1,9 @@
 //! A WebRTC peer outside the server: the `webrtc` crate with sockets of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use rtc::{
@@ -34,7 +37,10 @@ use webrtc::{
     peer_connection::{PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler},
 };
 
-use crate::socket::{H264, Stamps, Watched};
+use crate::{
+    socket::{H264, Stamps, Tricks, Watched},
+    wishes::Wishes,
+};
 
 /// What a peer needs of the server: WHIP and WHEP, whoever speaks them.
 #[async_trait::async_trait]
@@ -54,6 +60,7 @@ pub(crate) struct Peer {
     tracks: mpsc::Receiver<Arc<dyn TrackRemote>>,
     pub(crate) sent: Arc<Stamps>,
     pub(crate) received: Arc<Stamps>,
+    pub(crate) tricks: Arc<Tricks>,
     pub(crate) session: String,
 }
 
@@ -90,6 +97,8 @@ impl Peer {
         engine.register_codec(video, RtpCodecKind::Video)?;
         let registry = configure_nack(Registry::new(), &mut engine);
         let registry = configure_twcc(configure_rtcp_reports(registry), &mut engine)?;
+        let tricks = Arc::<Tricks>::default();
+        let registry = registry.with(Wishes::SLOT, Wishes::new(Arc::clone(&tricks)));
         let (states_in, states) = watch::channel(RTCPeerConnectionState::New);
         let (gathered_in, gathered) = watch::channel(false);
         let (tracks_in, tracks) = mpsc::channel(1);
@@ -103,6 +112,7 @@ impl Peer {
                     .build(),
             )
             .with_runtime(Arc::new(Watched {
+                tricks: Arc::clone(&tricks),
                 sent: Arc::clone(&sent),
                 received: Arc::clone(&received),
             }))
@@ -120,6 +130,7 @@ impl Peer {
             tracks,
             sent,
             received,
+            tricks,
             session: String::new(),
         })
     }
@@ -186,6 +197,13 @@ impl Peer {
     pub(crate) async fn track(&mut self) -> anyhow::Result<Arc<dyn TrackRemote>> {
         let track = within(self.tracks.recv()).await?;
         track.context("the connection is over")
+    }
+
+    /// Ends the peer here, without a word to the server.
+    pub(crate) async fn vanish(self) {
+        self.tricks.mute.store(true, Relaxed);
+        // It may be over already.
+        within(self.library.close()).await.ok();
     }
 
     /// Ends the session at the server and the peer here.

@@ -14,7 +14,7 @@ use crate::{
     clip::START_CODE,
     frames,
     peer::{Peer, Server},
-    socket::H264,
+    socket::{H264, Tricks},
 };
 
 /// A live publisher; its frames stop when this is dropped.
@@ -54,6 +54,16 @@ impl Publisher {
     /// The number of the frame handed to the library last.
     pub fn newest(&self) -> u64 {
         *self.newest.borrow()
+    }
+
+    /// The path of its session at the server.
+    pub fn session(&self) -> &str {
+        &self.peer.session
+    }
+
+    /// What its socket does and saw.
+    pub fn tricks(&self) -> &Tricks {
+        &self.peer.tricks
     }
 
     /// Ends its session.

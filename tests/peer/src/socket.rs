@@ -10,7 +10,10 @@ use std::{
     io::{self, IoSliceMut},
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -44,8 +47,55 @@ impl Stamps {
     }
 }
 
+/// What a peer does to its datagrams, and what it notes of those that come.
+#[derive(Debug, Default)]
+pub struct Tricks {
+    /// Nothing is sent any more.
+    pub mute: AtomicBool,
+    /// Before each packet of media or RTCP goes one that looks like it and was signed by nobody.
+    pub forges: AtomicBool,
+    /// Every so many packets of media that come are lost; 0 loses none.
+    pub loses_every: AtomicU64,
+    /// Datagrams that came.
+    pub received: AtomicU64,
+    /// The longest of those with media, in bytes.
+    pub longest: AtomicUsize,
+    /// Keyframes that the other end asked for (RFC 4585 §6.3.1, RFC 5104 §4.3.1).
+    pub keyframes_asked: AtomicU64,
+}
+
+impl Tricks {
+    /// Notes a datagram that came; false if it is to be lost.
+    fn takes(&self, datagram: &[u8]) -> bool {
+        let count = self.received.fetch_add(1, Relaxed);
+        if !is_media(datagram) {
+            return true;
+        }
+        self.longest.fetch_max(datagram.len(), Relaxed);
+        let every = self.loses_every.load(Relaxed);
+        every == 0 || !count.is_multiple_of(every)
+    }
+}
+
+/// RFC 5761 §4: RTP, and not RTCP beside it.
+fn is_media(datagram: &[u8]) -> bool {
+    matches!(*datagram, [0x80..=0xbf, kind, ..] if !(192..=223).contains(&kind))
+}
+
+/// The datagrams with their last byte changed, which is one of the signature's (RFC 3711 §3.1).
+fn forged(datagrams: &[u8], stride: usize) -> Vec<u8> {
+    let mut out = datagrams.to_vec();
+    for datagram in out.chunks_mut(stride.max(1)) {
+        if let Some(last) = datagram.last_mut() {
+            *last ^= 0x55;
+        }
+    }
+    out
+}
+
 /// Tokio, with watched sockets.
 pub(crate) struct Watched {
+    pub(crate) tricks: Arc<Tricks>,
     pub(crate) sent: Arc<Stamps>,
     pub(crate) received: Arc<Stamps>,
 }
@@ -64,6 +114,7 @@ impl Runtime for Watched {
     fn wrap_udp_socket(&self, socket: std::net::UdpSocket) -> io::Result<Arc<dyn AsyncUdpSocket>> {
         Ok(Arc::new(Socket {
             inner: TokioRuntime.wrap_udp_socket(socket)?,
+            tricks: Arc::clone(&self.tricks),
             sent: Arc::clone(&self.sent),
             received: Arc::clone(&self.received),
         }))
@@ -105,6 +156,7 @@ impl Runtime for Watched {
 
 struct Socket {
     inner: Arc<dyn AsyncUdpSocket>,
+    tricks: Arc<Tricks>,
     sent: Arc<Stamps>,
     received: Arc<Stamps>,
 }
@@ -129,11 +181,27 @@ impl AsyncUdpSocket for Socket {
     }
 
     fn poll_send(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) -> Poll<io::Result<usize>> {
+        if self.tricks.mute.load(Relaxed) {
+            return Poll::Ready(Ok(transmit.contents.len()));
+        }
+        let stride = transmit.segment_size.unwrap_or(transmit.contents.len());
+        let is_rtp = matches!(transmit.contents.first(), Some(0x80..=0xbf));
+        if is_rtp && self.tricks.forges.load(Relaxed) {
+            let contents = forged(transmit.contents, stride);
+            let copy = Transmit {
+                destination: transmit.destination,
+                ecn: transmit.ecn,
+                contents: &contents,
+                segment_size: transmit.segment_size,
+                src_ip: transmit.src_ip,
+            };
+            // What the socket does not take now is not forged.
+            drop(self.inner.poll_send(cx, &copy));
+        }
         // Before the call: on loopback it returns when the receiver already has the packet.
         let now = Instant::now();
         let sent = self.inner.poll_send(cx, transmit);
         if let Poll::Ready(Ok(_)) = sent {
-            let stride = transmit.segment_size.unwrap_or(transmit.contents.len());
             self.sent.note(transmit.contents, stride, now);
         }
         sent
@@ -148,9 +216,19 @@ impl AsyncUdpSocket for Socket {
         let received = self.inner.poll_recv(cx, bufs, meta);
         if let Poll::Ready(Ok(count)) = received {
             let now = Instant::now();
-            for (buf, meta) in bufs.iter().zip(&*meta).take(count) {
+            for (buf, meta) in bufs.iter_mut().zip(meta).take(count) {
                 let datagrams = buf.get(..meta.len).unwrap_or_default();
                 self.received.note(datagrams, meta.stride, now);
+                for datagram in buf
+                    .get_mut(..meta.len)
+                    .unwrap_or_default()
+                    .chunks_mut(meta.stride.max(1))
+                {
+                    if !self.tricks.takes(datagram) {
+                        // What is neither STUN nor DTLS nor RTP is passed over (RFC 7983 §7).
+                        datagram[0] = 0xff;
+                    }
+                }
             }
         }
         received

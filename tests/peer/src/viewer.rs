@@ -8,19 +8,22 @@ use std::{
     time::Instant,
 };
 
+use anyhow::Context as _;
+use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 use tokio::task::JoinSet;
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 
 use crate::{
     frames::Frames,
     peer::{Peer, Server},
-    socket::Stamps,
+    socket::{Stamps, Tricks},
 };
 
 /// One viewer; what it has seen so far.
 pub struct Viewer {
     peer: Peer,
     log: Arc<Log>,
+    track: Option<Arc<dyn TrackRemote>>,
     task: JoinSet<()>,
 }
 
@@ -50,6 +53,7 @@ impl Viewer {
         Ok(Self {
             peer: Peer::watch(server, name).await?,
             log: Arc::default(),
+            track: None,
             task: JoinSet::new(),
         })
     }
@@ -59,9 +63,27 @@ impl Viewer {
         &self.peer.session
     }
 
+    /// What its socket does and saw.
+    pub fn tricks(&self) -> &Tricks {
+        &self.peer.tricks
+    }
+
+    /// Asks for a keyframe, once [`read`](Self::read) has found the track.
+    pub async fn ask_keyframe(&self) -> anyhow::Result<()> {
+        let track = self.track.as_ref().context("nothing is read yet")?;
+        let ssrcs = track.ssrcs().await;
+        let wish = PictureLossIndication {
+            sender_ssrc: 0,
+            media_ssrc: *ssrcs.first().context("the track has no source")?,
+        };
+        track.write_rtcp(vec![Box::new(wish)]).await?;
+        Ok(())
+    }
+
     /// Starts to take what comes; waits for the first packet.
     pub async fn read(&mut self) -> anyhow::Result<()> {
         let track = self.peer.track().await?;
+        self.track = Some(Arc::clone(&track));
         let (log, received) = (Arc::clone(&self.log), Arc::clone(&self.peer.received));
         self.task.spawn(read(track, log, received));
         Ok(())
@@ -92,6 +114,11 @@ impl Viewer {
     /// Packets that never came.
     pub fn packets_lost(&self) -> u64 {
         self.log.packets_lost.load(Relaxed)
+    }
+
+    /// Is never heard of again: not a word goes out any more, and its socket is closed.
+    pub async fn vanish(self) {
+        self.peer.vanish().await;
     }
 
     /// Ends its session.

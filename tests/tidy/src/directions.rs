@@ -25,6 +25,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("session", &["broadcast", "hls", "media", "policy", "ports"]),
     ("web", &[]),
     ("check", &[]),
+    ("load", &["fetch"]),
     ("api", &["fetch", "media", "ports", "session", "web"]),
     (
         "server",
@@ -35,6 +36,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "check",
             "fetch",
             "hls",
+            "load",
             "media",
             "policy",
             "policy-luau",
@@ -52,11 +54,13 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ),
     ("tests-tidy", &[]),
     ("tests-hostile", &[]),
+    ("tests-fuzz", &[]),
     ("tests-peer", &["media"]),
     (
         "tests-bench",
         &[
             "broadcast",
+            "load",
             "media",
             "policy",
             "policy-luau",
@@ -73,9 +77,11 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 /// Foreign crates that only one of ours may name.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("webrtc", &["transport", "tests-peer"]),
-    ("rtc", &["transport", "tests-peer"]),
+    ("rtc", &["load", "transport", "tests-peer"]),
     ("ffmpeg-next", &["transcode"]),
     ("ffmpeg-sys-next", &["transcode"]),
+    ("landlock", &["transcode"]),
+    ("libseccomp", &["transcode"]),
     ("wasmtime", &["policy-wasm"]),
     ("mlua", &["policy-luau"]),
     ("reqwest", &["fetch"]),

@@ -4,6 +4,7 @@ mod media;
 mod parse;
 mod playlists;
 mod properties;
+mod record;
 
 use std::sync::Arc;
 

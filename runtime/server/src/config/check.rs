@@ -76,6 +76,11 @@ impl Config {
             10_000.0,
         )?;
         self.check_ingest()?;
+        self.record.check()?;
+        for host in &self.ingest.hosts {
+            host.parse::<lockgate_transcode::Host>()
+                .map_err(|error| format!("ingest.hosts: {error}"))?;
+        }
         self.check_rungs()?;
         self.check_parameters()?;
         let mut names = HashSet::new();

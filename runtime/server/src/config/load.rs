@@ -292,6 +292,7 @@ mod tests {
             ),
             ("[policies.grants]\nabr = [\"host-lok\"]\n", "host-log"),
             ("[auth]\nanonymous = [\"everything\"]\n", "no scope"),
+            ("[ingest]\nhosts = [\"http://x/\"]\n", "ingest.hosts"),
             ("[auth]\nask = [\"https://id.example/path\"]\n", "no origin"),
             (
                 "[[ingest.source]]\nname = \"a\"\nurl = \"x\"\n[[ingest.source]]\nname = \"a\"\nurl = \"y\"\n",

@@ -4,6 +4,7 @@ mod check;
 mod limits;
 mod load;
 mod log;
+mod record;
 mod webrtc;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
@@ -12,11 +13,13 @@ use lockgate_api::{MetricsAccess, Scope};
 use lockgate_fetch::Origin;
 use lockgate_media::{BroadcastName, Rung, ladder::default_rungs};
 use lockgate_policy::{Kind, host::Grants};
+use lockgate_ports::transcoder::Settings;
 use serde::{Deserialize, Serialize};
 
 pub use limits::PolicyLimits;
 pub use load::{Error, Loader};
-pub use log::{PolicyLog, Record};
+pub use log::{PolicyLog, Record as LogRecord};
+pub use record::Record;
 pub use webrtc::{IceServer, Listen, Webrtc};
 
 /// The whole configuration.
@@ -33,6 +36,8 @@ pub struct Config {
     pub ladder: Ladder,
     /// HLS.
     pub hls: Hls,
+    /// What is recorded.
+    pub record: Record,
     /// Who may do what.
     pub auth: Auth,
     /// The judgements.
@@ -65,6 +70,8 @@ pub struct Ingest {
     pub srt: Srt,
     /// URL protocols that FFmpeg may use.
     pub protocols: Vec<String>,
+    /// What FFmpeg may connect to besides the hosts in the URLs of sources.
+    pub hosts: Vec<String>,
     /// Files and URLs served as broadcasts.
     pub source: Vec<Source>,
 }
@@ -211,6 +218,20 @@ pub struct Policies {
     pub limits: BTreeMap<Kind, PolicyLimits>,
 }
 
+/// How to encode, as the transcoder takes it.
+pub(crate) fn encode_settings(config: &Config, on_demand: bool) -> Settings {
+    Settings {
+        encoder: config.ladder.encoder.clone(),
+        preset: config.ladder.preset.clone(),
+        gop_s: config.hls.segment_s,
+        on_demand,
+        opus_bps: config.ladder.opus_kbps * 1000,
+        aac_bps: config.ladder.aac_kbps * 1000,
+        protocols: config.ingest.protocols.clone(),
+        hosts: config.ingest.hosts.clone(),
+    }
+}
+
 impl Policies {
     /// The file that decides a kind.
     pub fn file(&self, kind: Kind) -> Option<&PathBuf> {
@@ -269,6 +290,7 @@ impl Default for Ingest {
             rtmp: Rtmp::default(),
             srt: Srt::default(),
             protocols: protocols.map(str::to_owned).to_vec(),
+            hosts: vec!["public".to_owned()],
             source: Vec::new(),
         }
     }

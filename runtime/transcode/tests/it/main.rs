@@ -13,4 +13,5 @@ mod demo;
 mod faults;
 mod files;
 mod peers;
+mod reach;
 mod support;

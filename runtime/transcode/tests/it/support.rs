@@ -42,6 +42,7 @@ pub(crate) fn settings() -> Settings {
         opus_bps: 96_000,
         aac_bps: 128_000,
         protocols: vec!["file".to_owned()],
+        hosts: vec!["public".to_owned()],
     }
 }
 

@@ -31,8 +31,10 @@ pub(crate) struct Estimate {
     can_probe: bool,
     trend: Trend,
     probing: Probing,
-    /// What arrived in the last [`RATE_WINDOW`].
+    /// What arrived in the last [`RATE_WINDOW`], its bytes, and the newest of it.
     window: VecDeque<(Duration, u32)>,
+    window_bytes: u64,
+    newest: Duration,
     /// Least difference between the clocks seen in this and in the last [`BASE_WINDOW`], in s.
     base: [f64; 2],
     base_since: Option<Duration>,
@@ -67,6 +69,8 @@ impl Default for Estimate {
             trend: Trend::default(),
             probing: Probing::default(),
             window: VecDeque::new(),
+            window_bytes: 0,
+            newest: Duration::ZERO,
             base: [f64::INFINITY; 2],
             base_since: None,
             queue_s: 0.0,
@@ -161,6 +165,8 @@ impl Estimate {
             newest = Some(arrival.sent);
             let bytes = u32::try_from(arrival.bytes).unwrap_or(u32::MAX);
             self.window.push_back((arrived, bytes));
+            self.window_bytes += u64::from(bytes);
+            self.newest = self.newest.max(arrived);
             self.trend.push(arrival.sent, arrived);
             self.probing.arrived(arrival.sent, arrived, arrival.bytes);
             least = least.min(arrived.as_secs_f64() - arrival.sent.as_secs_f64());
@@ -186,8 +192,20 @@ impl Estimate {
         objected
     }
 
-    /// What arrived in the last `span` in bit/s; `None` before there is half of that.
-    fn carried_bps(&self, span: Duration) -> Option<f64> {
+    /// What arrived in the last [`RATE_WINDOW`] in bit/s; `None` before there is half of that.
+    fn carried_bps(&self) -> Option<f64> {
+        let (first, bytes) = *self.window.front()?;
+        let covered = self.newest.saturating_sub(first);
+        if covered < RATE_WINDOW / 2 {
+            return None;
+        }
+        #[expect(clippy::cast_precision_loss, reason = "bytes of a second")]
+        let bits = self.window_bytes.saturating_sub(u64::from(bytes)) as f64 * 8.0;
+        Some(bits / covered.as_secs_f64())
+    }
+
+    /// The same of the last `span`, which is shorter.
+    fn carried_within_bps(&self, span: Duration) -> Option<f64> {
         let newest = self.window.back()?.0;
         let from = newest.saturating_sub(span);
         let within = || self.window.iter().filter(|(arrived, _)| *arrived >= from);
@@ -212,7 +230,7 @@ impl Estimate {
             .0
             .min(newest.saturating_sub(RATE_SHORT));
         let span = newest.saturating_sub(since);
-        self.carried_bps(span)
+        self.carried_within_bps(span)
     }
 
     /// Whether what was just sent is more than the link carries, so that its queue is to drain.
@@ -221,17 +239,16 @@ impl Estimate {
     }
 
     fn trim(&mut self) {
-        let Some(newest) = self.window.iter().map(|(arrived, _)| *arrived).max() else {
-            return;
-        };
-        while self
-            .window
-            .front()
-            .is_some_and(|(arrived, _)| newest.saturating_sub(*arrived) > RATE_WINDOW)
-            || self.window.len() > WINDOW_MAX
-        {
+        while let Some((arrived, bytes)) = self.window.front().copied() {
+            let old = self.newest.saturating_sub(arrived) > RATE_WINDOW;
+            if !old && self.window.len() <= WINDOW_MAX {
+                return;
+            }
             self.window.pop_front();
+            self.window_bytes -= u64::from(bytes);
         }
+        // All of it was old: the viewer's clock has begun anew, as it does every twelve days.
+        self.newest = Duration::ZERO;
     }
 
     /// `least_s`: the least delay of this report, up to a constant. The least is not touched by bursts of our own.
@@ -262,9 +279,7 @@ impl Estimate {
         };
         if (growing || standing) && self.is_calm(now, self.rtt + OBJECT_AGAIN) {
             self.standing_since = None;
-            let carried = self
-                .carried_lately_bps()
-                .or_else(|| self.carried_bps(RATE_WINDOW));
+            let carried = self.carried_lately_bps().or_else(|| self.carried_bps());
             if let Some(carried) = carried {
                 self.object(now, carried * BACK_OFF, carried);
             }
@@ -293,7 +308,7 @@ impl Estimate {
         if share - always <= LOSS_MAX {
             return;
         }
-        let Some(carried) = self.carried_bps(RATE_WINDOW) else {
+        let Some(carried) = self.carried_bps() else {
             return;
         };
         let to = if share > LOSS_HEAVY {
@@ -328,7 +343,7 @@ impl Estimate {
             return;
         }
         self.changed = Some(now);
-        let Some(carried) = self.carried_bps(RATE_WINDOW) else {
+        let Some(carried) = self.carried_bps() else {
             return;
         };
         let seconds = elapsed.as_secs_f64().min(1.0);

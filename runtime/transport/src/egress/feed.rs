@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lockgate_broadcast::{
     Broadcast,
-    track::{Consumer, Item, Start},
+    track::{Consumer, Item, Start, Track},
 };
 use lockgate_media::{AccessUnit, TrackId, VideoCodec};
 
@@ -16,6 +16,7 @@ pub(super) struct Feed {
     playing: Option<Source>,
     /// The track that takes over at its next keyframe.
     coming: Option<Source>,
+    revision: u32,
 }
 
 struct Source {
@@ -40,6 +41,7 @@ impl Feed {
             wanted: None,
             playing: None,
             coming: None,
+            revision: 0,
         }
     }
 
@@ -47,6 +49,7 @@ impl Feed {
     pub(super) fn select(&mut self, wanted: Option<TrackId>) {
         if wanted.is_none() {
             self.playing = None;
+            self.revision += 1;
         }
         self.wanted = wanted;
         self.look();
@@ -54,54 +57,57 @@ impl Feed {
 
     /// Looks for the wanted track: after a selection, and whenever the broadcast's tracks change.
     pub(super) fn look(&mut self) {
-        let Some(wanted) = &self.wanted else {
-            self.coming = None;
-            return;
-        };
-        let is =
-            |source: &Option<Source>| source.as_ref().is_some_and(|source| source.id == *wanted);
-        if is(&self.playing) {
-            self.coming = None;
-            return;
-        }
-        if is(&self.coming) {
-            return;
-        }
-        self.coming = self.open(wanted);
-    }
-
-    /// The next picture. Never ends; cancel safe.
-    pub(super) async fn next(&mut self) -> Picture {
-        loop {
-            tokio::select! {
-                biased;
-                item = next(&mut self.coming) => match item {
-                    // The first unit of a consumer is a keyframe: the hub sees to that.
-                    Some(item) => {
-                        self.playing = self.coming.take();
-                        if let Some(picture) = picture(&self.playing, item) {
-                            return picture;
-                        }
-                    }
-                    None => {
-                        self.coming = None;
-                        self.look();
-                    }
-                },
-                item = next(&mut self.playing) => match item {
-                    Some(item) => {
-                        if let Some(picture) = picture(&self.playing, item) {
-                            return picture;
-                        }
-                    }
-                    None => {
-                        // Its writer is gone; it may be back already, with the same name.
-                        self.playing = None;
-                        self.look();
-                    }
-                },
+        // A track whose writer is gone may be back already, with the same name.
+        for source in [&mut self.playing, &mut self.coming] {
+            if source.take_if(|source| source.consumer.is_over()).is_some() {
+                self.revision += 1;
             }
         }
+        let is = |source: &Option<Source>, wanted: &TrackId| {
+            source.as_ref().is_some_and(|source| source.id == *wanted)
+        };
+        let opened = match &self.wanted {
+            Some(wanted) if is(&self.coming, wanted) && !is(&self.playing, wanted) => return,
+            Some(wanted) if !is(&self.playing, wanted) => self.open(wanted),
+            _ => None,
+        };
+        if opened.is_some() || self.coming.is_some() {
+            self.revision += 1;
+        }
+        self.coming = opened;
+    }
+
+    /// The next picture, if there is one.
+    pub(super) fn take(&mut self) -> Option<Picture> {
+        if let Some(source) = &mut self.coming
+            // The first unit of a consumer is a keyframe: the hub sees to that.
+            && let Some(item) = source.consumer.take()
+        {
+            self.playing = self.coming.take();
+            self.revision += 1;
+            return picture(&self.playing, item);
+        }
+        if let Some(source) = &mut self.playing
+            && let Some(item) = source.consumer.take()
+        {
+            return picture(&self.playing, item);
+        }
+        let mut sources = self.playing.iter().chain(&self.coming);
+        if sources.any(|source| source.consumer.is_over()) {
+            self.look();
+        }
+        None
+    }
+
+    /// Changes whenever [`Self::tracks`] does.
+    pub(super) fn revision(&self) -> u32 {
+        self.revision
+    }
+
+    /// What is read.
+    pub(super) fn tracks(&self) -> impl Iterator<Item = Track> + '_ {
+        let sources = self.playing.iter().chain(&self.coming);
+        sources.map(|source| source.consumer.track())
     }
 
     /// What is being sent.
@@ -129,13 +135,6 @@ impl Feed {
             codec,
             consumer,
         })
-    }
-}
-
-async fn next(source: &mut Option<Source>) -> Option<Item> {
-    match source {
-        Some(source) => source.consumer.next().await,
-        None => std::future::pending().await,
     }
 }
 

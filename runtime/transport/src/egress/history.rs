@@ -2,23 +2,19 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use bytes::{BufMut, Bytes, BytesMut};
-use rtc::{
-    rtcp::transport_feedbacks::transport_layer_cc::{
-        PacketStatusChunk, SymbolTypeTcc, TransportLayerCc,
-    },
-    rtp::{Header, Packet},
+use rtc::rtcp::transport_feedbacks::transport_layer_cc::{
+    PacketStatusChunk, SymbolTypeTcc, TransportLayerCc,
 };
 
-use super::Arrival;
+use super::{Arrival, stream::Packet};
+use crate::viewer::Extensions;
 
-/// A packet that may be asked for again. The payload is the one all viewers share.
+/// A packet that may be asked for again.
 #[derive(Debug, Clone)]
-struct Sent {
-    timestamp: u32,
-    marker: bool,
-    payload_type: u8,
-    payload: Bytes,
+pub(super) struct Sent {
+    pub(super) packet: Packet,
+    /// What it was sent with.
+    pub(super) extensions: Extensions,
     at: Duration,
     /// When it was last sent again.
     again: Option<Duration>,
@@ -35,8 +31,8 @@ pub(super) struct History {
 
 impl History {
     /// Remembers a packet; its number follows that of the last, or leaves out a few.
-    pub(super) fn push(&mut self, now: Duration, packet: &Packet) {
-        let seq = packet.header.sequence_number;
+    pub(super) fn push(&mut self, now: Duration, packet: Packet, extensions: Extensions) {
+        let seq = packet.seq;
         let next = self.first.wrapping_add(self.packets.len() as u16);
         let skipped = seq.wrapping_sub(next);
         if self.packets.is_empty() || skipped > SKIP_MAX {
@@ -46,10 +42,8 @@ impl History {
             self.packets.extend((0..skipped).map(|_| None));
         }
         self.packets.push_back(Some(Sent {
-            timestamp: packet.header.timestamp,
-            marker: packet.header.marker,
-            payload_type: packet.header.payload_type,
-            payload: packet.payload.clone(),
+            packet,
+            extensions,
             at: now,
             again: None,
             times: 0,
@@ -87,30 +81,6 @@ impl History {
         due
     }
 
-    /// A packet as it was.
-    pub(super) fn plain(&self, seq: u16, ssrc: u32) -> Option<Packet> {
-        let sent = self.get(seq)?;
-        Some(sent.packet(sent.payload_type, seq, ssrc, sent.payload.clone()))
-    }
-
-    /// A packet as a retransmission (RFC 4588 §4): the original number before the payload.
-    pub(super) fn retransmission(
-        &self,
-        seq: u16,
-        ssrc: u32,
-        number: u16,
-        types: &[(u8, u8)],
-    ) -> Option<Packet> {
-        let sent = self.get(seq)?;
-        let (_, payload_type) = types
-            .iter()
-            .find(|(media, _)| *media == sent.payload_type)?;
-        let mut payload = BytesMut::with_capacity(sent.payload.len() + 2);
-        payload.put_u16(seq);
-        payload.put_slice(&sent.payload);
-        Some(sent.packet(*payload_type, number, ssrc, payload.freeze()))
-    }
-
     /// The number of a packet so far back from the newest, to fill a probe with.
     pub(super) fn filler(&self, back: usize) -> Option<u16> {
         let count = self.packets.len();
@@ -123,27 +93,11 @@ impl History {
         self.packets.is_empty()
     }
 
-    fn get(&self, seq: u16) -> Option<&Sent> {
+    /// A packet as it was.
+    pub(super) fn get(&self, seq: u16) -> Option<&Sent> {
         self.packets
             .get(usize::from(seq.wrapping_sub(self.first)))?
             .as_ref()
-    }
-}
-
-impl Sent {
-    fn packet(&self, payload_type: u8, seq: u16, ssrc: u32, payload: Bytes) -> Packet {
-        Packet {
-            header: Header {
-                version: 2,
-                marker: self.marker,
-                payload_type,
-                sequence_number: seq,
-                timestamp: self.timestamp,
-                ssrc,
-                ..Header::default()
-            },
-            payload,
-        }
     }
 }
 
@@ -271,6 +225,7 @@ const TICK_US: i64 = 64_000;
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use rtc::rtcp::transport_feedbacks::transport_layer_cc::{
         RecvDelta, RunLengthChunk, StatusChunkTypeTcc,
     };
@@ -279,12 +234,10 @@ mod tests {
 
     fn packet(seq: u16) -> Packet {
         Packet {
-            header: Header {
-                version: 2,
-                payload_type: 96,
-                sequence_number: seq,
-                ..Header::default()
-            },
+            seq,
+            timestamp: 7,
+            payload_type: 96,
+            marker: false,
             payload: Bytes::from_static(b"picture"),
         }
     }
@@ -296,10 +249,14 @@ mod tests {
     #[test]
     fn what_was_sent_is_found_again_for_a_second_and_shares_its_payload() {
         let mut history = History::default();
-        let first = packet(65_534);
-        history.push(at(0), &first);
-        history.push(at(1), &packet(65_535));
-        history.push(at(2), &packet(1)); // 0 is left out
+        let numbered = Extensions {
+            number: Some((3, 9)),
+            playout: None,
+        };
+        let mut push = |ms, seq, with| history.push(at(ms), packet(seq), with);
+        push(0, 65_534, numbered);
+        push(1, 65_535, Extensions::default());
+        push(2, 1, Extensions::default()); // 0 is left out
         assert!(history.claim(65_534, at(10), at(50)));
         assert!(
             !history.claim(65_534, at(20), at(50)),
@@ -307,19 +264,11 @@ mod tests {
         );
         assert!(history.claim(65_534, at(60), at(50)));
         assert!(!history.claim(0, at(60), at(50)), "never sent");
-        let plain = history.plain(65_534, 7).unwrap();
-        assert_eq!(plain.payload.as_ptr(), first.payload.as_ptr());
-        let again = history.retransmission(1, 9, 40, &[(96, 97)]).unwrap();
-        assert_eq!(&again.payload[..], b"\x00\x01picture");
-        assert_eq!(
-            (
-                again.header.payload_type,
-                again.header.sequence_number,
-                again.header.ssrc
-            ),
-            (97, 40, 9)
-        );
-        history.push(at(1500), &packet(2));
+        let sent = history.get(65_534).unwrap();
+        assert_eq!(sent.packet, packet(65_534));
+        assert_eq!(sent.extensions, numbered);
+        assert!(history.get(0).is_none());
+        history.push(at(1500), packet(2), Extensions::default());
         assert!(!history.claim(1, at(1500), at(50)), "too old");
         assert!(history.claim(2, at(1500), at(50)));
     }

@@ -1,160 +1,147 @@
 //! The last thing a viewer's packets pass: paced, numbered, remembered, and sent again where asked for.
 //!
-//! It stands in the library's chain nearest to the wire, so what it notes as a departure is one. Its timer is the
-//! chain's: one for each peer, and none while nothing waits.
+//! It stands nearest to the wire, so what it notes as a departure is one. It has one timer, and none while nothing
+//! waits.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use rtc::{
-    interceptor::{AttributedPacket, Interceptor, Packet, Slot, StreamInfo, TaggedPacket},
-    rtcp::{
-        self,
-        payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEstimatedMaximumBitrate,
-        receiver_report::ReceiverReport,
-        transport_feedbacks::{
-            transport_layer_cc::TransportLayerCc, transport_layer_nack::TransportLayerNack,
-        },
+use rtc::rtcp::{
+    self,
+    payload_feedbacks::receiver_estimated_maximum_bitrate::ReceiverEstimatedMaximumBitrate,
+    receiver_report::ReceiverReport,
+    transport_feedbacks::{
+        transport_layer_cc::TransportLayerCc, transport_layer_nack::TransportLayerNack,
     },
-    rtp::{self, header::Extension},
-    sansio::Protocol,
-    shared::{TransportContext, error::Error},
 };
-use tokio::sync::Notify;
 
 use super::{
     Arrival, Estimate,
-    history::{Departures, History},
+    history::{Departures, History, Sent},
     pacer::{Next, Pacer},
-    playout::{PLAYOUT_DELAY, Playout},
+    playout::Playout,
+    stream::Packet,
 };
+use crate::viewer::{Extensions, Head, Order, Wire};
 
-/// What the outlet and the task of its viewer tell each other.
-#[derive(Debug, Default)]
-pub(crate) struct Outflow {
-    /// The estimate in bit/s as the bits of an `f64`; 0 before the first report.
-    bandwidth: AtomicU64,
-    /// What would be of use in kbit/s.
-    goal_kbps: AtomicU32,
-    /// How long video waits, in ms.
-    waiting_ms: AtomicU32,
-    /// The number of the first packet of the newest keyframe, with [`KEYFRAME`] set; 0 before one.
-    keyframe: AtomicU32,
-    /// What the viewer is to delay pictures by in ms, with [`DELAY`] set; 0 leaves that to the viewer.
-    playout_delay: AtomicU32,
-    /// The link objected to what is sent.
-    pub(crate) objected: Notify,
-    packets_resent: AtomicU64,
+/// One of our streams, as it was negotiated.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Terms {
+    pub(crate) ssrc: u32,
+    /// The number of the header extension for transport-wide numbers.
+    pub(crate) number: Option<u8>,
+    /// The number of the header extension for the playout delay.
+    pub(crate) playout: Option<u8>,
+    /// Where retransmissions go (RFC 4588).
+    pub(crate) rtx: Option<u32>,
 }
 
-impl Outflow {
-    /// The estimate of the link in bit/s.
-    pub(crate) fn bandwidth_bps(&self) -> Option<f64> {
-        let bps = f64::from_bits(self.bandwidth.load(Relaxed));
-        (bps > 0.0).then_some(bps)
-    }
-
-    /// What the viewer could use; the link is probed up to it.
-    pub(crate) fn set_goal_kbps(&self, kbps: u32) {
-        self.goal_kbps.store(kbps, Relaxed);
-    }
-
-    /// What the viewer is to delay pictures by at least, in ms. `None` leaves it as it is.
-    pub(crate) fn set_playout_delay(&self, ms: Option<u32>) {
-        if let Some(ms) = ms {
-            self.playout_delay.store(DELAY | ms.min(DELAY - 1), Relaxed);
-        }
-    }
-
-    fn playout_delay_ms(&self) -> Option<u32> {
-        let delay = self.playout_delay.load(Relaxed);
-        (delay & DELAY != 0).then_some(delay & (DELAY - 1))
-    }
-
-    /// How long video waits to leave.
-    pub(crate) fn waiting(&self) -> Duration {
-        Duration::from_millis(u64::from(self.waiting_ms.load(Relaxed)))
-    }
-
-    /// A keyframe begins with this packet: should much be waiting before it, that need not leave any more.
-    pub(crate) fn keyframe_begins(&self, seq: u16) {
-        self.keyframe.store(KEYFRAME | u32::from(seq), Relaxed);
-    }
-
-    /// Packets that were sent again.
-    pub(crate) fn packets_resent(&self) -> u64 {
-        self.packets_resent.load(Relaxed)
-    }
-}
-
-/// One of our streams.
+/// A stream and how far it has come.
 #[derive(Debug)]
 struct Bound {
-    ssrc: u32,
-    video: bool,
-    /// The number of the header extension for transport-wide numbers, where negotiated.
-    extension: Option<u8>,
-    /// The number of the header extension for the playout delay, where negotiated.
-    playout: Option<u8>,
-    /// Where retransmissions go (RFC 4588), and the next number there.
-    rtx: Option<(u32, u16)>,
-    /// How far what leaves is behind what came: packets that were dropped while they waited.
-    dropped: u16,
-    /// The last packet that left ended a picture.
-    whole: bool,
+    terms: Terms,
+    order: Order,
 }
 
-/// The interceptor; one per viewer.
+/// Where retransmissions go, and the next number there.
+#[derive(Debug)]
+struct Rtx {
+    ssrc: u32,
+    number: u16,
+    order: Order,
+}
+
+/// The way out of one viewer.
+#[derive(Debug)]
 pub(crate) struct Outlet {
-    shared: Arc<Outflow>,
-    zero: Option<Instant>,
-    streams: Vec<Bound>,
+    zero: Instant,
+    video: Bound,
+    audio: Bound,
+    rtx: Option<Rtx>,
     /// Payload types of media and of their retransmissions.
     rtx_types: Vec<(u8, u8)>,
+    /// How far what leaves is behind what came: packets that were dropped while they waited.
+    dropped: u16,
+    /// The last packet of video that left ended a picture.
+    whole: bool,
     pacer: Pacer,
     history: History,
     departures: Departures,
     playout: Playout,
+    playout_delay_ms: Option<u32>,
     estimate: Estimate,
     has_reports: bool,
+    /// What a viewer without transport-wide reports estimates.
+    remb_bps: Option<f64>,
     arrivals: Vec<Arrival>,
     fillers: usize,
-    reads: VecDeque<TaggedPacket>,
-    writes: VecDeque<TaggedPacket>,
+    packets_resent: u64,
 }
 
 impl Outlet {
-    /// Where it stands: nearest to the wire but for the tap.
-    pub(crate) const SLOT: Slot = Slot::CongestionControl;
-
-    pub(crate) fn new(shared: Arc<Outflow>, rtx_types: Vec<(u8, u8)>) -> Self {
+    /// An outlet for streams on these terms, both zero where there is none.
+    pub(crate) fn new(now: Instant, video: Terms, audio: Terms, rtx_types: Vec<(u8, u8)>) -> Self {
+        let bound = |terms| Bound {
+            terms,
+            order: Order::default(),
+        };
+        let rtx = video.rtx.filter(|_| !rtx_types.is_empty());
         Self {
-            shared,
-            zero: None,
-            streams: Vec::new(),
+            zero: now,
+            video: bound(video),
+            audio: bound(audio),
+            rtx: rtx.map(|ssrc| Rtx {
+                ssrc,
+                number: 0,
+                order: Order::default(),
+            }),
             rtx_types,
+            dropped: 0,
+            whole: true,
             pacer: Pacer::default(),
             history: History::default(),
             departures: Departures::default(),
             playout: Playout::default(),
+            playout_delay_ms: None,
             estimate: Estimate::default(),
             has_reports: false,
+            remb_bps: None,
             arrivals: Vec::new(),
             fillers: 0,
-            reads: VecDeque::new(),
-            writes: VecDeque::new(),
+            packets_resent: 0,
         }
     }
 
-    fn since_zero(&mut self, now: Instant) -> Duration {
-        now.saturating_duration_since(*self.zero.get_or_insert(now))
+    /// The estimate of the link in bit/s, once the viewer has reported.
+    pub(crate) fn bandwidth_bps(&self) -> Option<f64> {
+        if self.has_reports {
+            Some(self.estimate.bps())
+        } else {
+            self.remb_bps
+        }
+    }
+
+    /// What the viewer could use in kbit/s; the link is probed up to it.
+    pub(crate) fn set_goal_kbps(&mut self, kbps: u32) {
+        self.estimate.set_goal(f64::from(kbps) * 1000.0);
+    }
+
+    /// What the viewer is to delay pictures by at least, in ms.
+    pub(crate) fn set_playout_delay(&mut self, ms: u32) {
+        self.playout_delay_ms = Some(ms);
+    }
+
+    /// How long video waits to leave.
+    pub(crate) fn waiting(&self, now: Instant) -> Duration {
+        self.pacer.waited(self.since_zero(now))
+    }
+
+    /// Packets that were sent again.
+    pub(crate) fn packets_resent(&self) -> u64 {
+        self.packets_resent
+    }
+
+    fn since_zero(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.zero)
     }
 
     fn rate_bps(&self, now: Duration) -> f64 {
@@ -165,180 +152,175 @@ impl Outlet {
         }
     }
 
-    /// Takes a packet of media.
-    fn take(&mut self, instant: Instant, packet: rtp::Packet) {
-        let now = self.since_zero(instant);
-        let stream = self
-            .streams
-            .iter_mut()
-            .find(|stream| stream.ssrc == packet.header.ssrc);
-        let Some(stream) = stream.filter(|stream| stream.video) else {
-            self.depart(instant, now, packet);
-            return;
+    /// A packet of audio leaves at once.
+    pub(crate) fn audio(&mut self, now: Instant, packet: &Packet, wire: &mut Wire<'_>) {
+        let now = self.since_zero(now);
+        let extensions = Extensions {
+            number: self.audio.terms.number.map(|id| (id, 0)),
+            playout: None,
         };
-        let begins = self.shared.keyframe.load(Relaxed)
-            == KEYFRAME | u32::from(packet.header.sequence_number);
-        if begins && (self.pacer.waited(now) >= STALE || self.estimate.is_draining(now)) {
-            // Nor is anything older sent again: it would hold the keyframe up.
+        let head = packet.head(self.audio.terms.ssrc, extensions);
+        let bytes = bytes(&head, packet.payload.len());
+        let head = self.numbered(now, head, bytes);
+        wire.rtp(&mut self.audio.order, &head, &[], &packet.payload);
+    }
+
+    /// Takes a packet of video, the first of a keyframe or another. It leaves with [`Self::release`].
+    pub(crate) fn video(&mut self, now: Instant, packet: Packet, begins_keyframe: bool) {
+        let now = self.since_zero(now);
+        if begins_keyframe && (self.pacer.waited(now) >= STALE || self.estimate.is_draining(now)) {
+            // Should much be waiting before a keyframe, that need not leave any more, nor is anything older sent
+            // again: it would hold the keyframe up.
             // One number is left out where a picture was cut off, so that its rest is not taken for what follows.
-            let gap = u16::from(!stream.whole);
+            let gap = u16::from(!self.whole);
             let dropped = self.pacer.clear() as u16;
-            stream.dropped = stream.dropped.wrapping_add(dropped).wrapping_sub(gap);
-            stream.whole = true;
+            self.dropped = self.dropped.wrapping_add(dropped).wrapping_sub(gap);
+            self.whole = true;
             self.history.clear();
         }
         if !self.pacer.push(now, packet) {
             tracing::debug!("a viewer's packet is dropped: too many wait");
         }
-        self.release(instant, now);
     }
 
     /// Lets out what may leave.
-    fn release(&mut self, instant: Instant, now: Duration) {
+    pub(crate) fn release(&mut self, now: Instant, wire: &mut Wire<'_>) {
+        let now = self.since_zero(now);
         let rate = self.rate_bps(now);
         self.pacer.fill(now, rate);
         while let Some(next) = self.pacer.next() {
             match next {
-                Next::Media(packet) => self.depart(instant, now, packet),
+                Next::Media(packet) => self.depart(now, packet, wire),
                 Next::Again(seq) => {
-                    self.send_again(instant, now, seq);
-                    self.shared.packets_resent.fetch_add(1, Relaxed);
+                    self.send_again(now, seq, wire);
+                    self.packets_resent += 1;
                 }
             }
         }
-        self.estimate.set_can_probe(
-            !self.history.is_empty() && self.streams.iter().any(|s| s.rtx.is_some()),
-        );
+        self.estimate
+            .set_can_probe(!self.history.is_empty() && self.rtx.is_some());
         let mut missing = self.estimate.fill(now);
         while missing > 0 && self.pacer.is_open() {
             let Some(seq) = self.history.filler(self.fillers) else {
                 break;
             };
             self.fillers = self.fillers.wrapping_add(1);
-            let bytes = self.send_again(instant, now, seq);
+            let bytes = self.send_again(now, seq, wire);
             if bytes == 0 {
                 break;
             }
             missing = missing.saturating_sub(bytes);
         }
-        let waited = self.pacer.waited(now).as_millis();
-        self.shared
-            .waiting_ms
-            .store(u32::try_from(waited).unwrap_or(u32::MAX), Relaxed);
     }
 
     /// Sends a packet of video once more; its bytes, or 0 if it is not there any more.
-    fn send_again(&mut self, instant: Instant, now: Duration, seq: u16) -> usize {
-        let Some(stream) = self.streams.iter_mut().find(|stream| stream.video) else {
+    fn send_again(&mut self, now: Duration, seq: u16, wire: &mut Wire<'_>) -> usize {
+        let Some(sent) = self.history.get(seq).cloned() else {
             return 0;
         };
-        let packet = match &mut stream.rtx {
-            Some((ssrc, number)) => {
-                let packet = self
-                    .history
-                    .retransmission(seq, *ssrc, *number, &self.rtx_types);
-                if packet.is_some() {
-                    *number = number.wrapping_add(1);
-                }
-                packet
+        match self.rtx.take() {
+            Some(mut rtx) => {
+                let bytes = self.retransmit(now, seq, &sent, &mut rtx, wire);
+                self.rtx = Some(rtx);
+                bytes
             }
-            None => self.history.plain(seq, stream.ssrc),
-        };
-        let Some(packet) = packet else {
-            return 0;
-        };
-        let extension = stream.extension;
-        self.write(instant, now, packet, extension)
-    }
-
-    /// A packet of media leaves.
-    fn depart(&mut self, instant: Instant, now: Duration, mut packet: rtp::Packet) {
-        let stream = self
-            .streams
-            .iter_mut()
-            .find(|stream| stream.ssrc == packet.header.ssrc);
-        let mut extension = None;
-        if let Some(stream) = stream {
-            extension = stream.extension;
-            let header = &mut packet.header;
-            header.sequence_number = header.sequence_number.wrapping_sub(stream.dropped);
-            if stream.video {
-                stream.whole = header.marker;
-                self.history.push(now, &packet);
-                if let Some(id) = stream.playout
-                    && let Some(payload) = self.playout.with(
-                        packet.header.sequence_number,
-                        self.shared.playout_delay_ms(),
-                    )
-                {
-                    packet.header.extension = true;
-                    packet.header.extension_profile = ONE_BYTE;
-                    packet.header.extensions.push(Extension { id, payload });
-                }
+            None => {
+                // To the bit as it was: two packets under one number would give their key away (RFC 7714 §8.4).
+                let head = sent.packet.head(self.video.terms.ssrc, sent.extensions);
+                let bytes = bytes(&head, sent.packet.payload.len());
+                self.spend(bytes);
+                wire.rtp(&mut self.video.order, &head, &[], &sent.packet.payload);
+                bytes
             }
         }
-        self.write(instant, now, packet, extension);
     }
 
-    fn write(
+    /// RFC 4588 §4: a stream of its own, the original number before the payload.
+    fn retransmit(
         &mut self,
-        instant: Instant,
         now: Duration,
-        mut packet: rtp::Packet,
-        extension: Option<u8>,
+        seq: u16,
+        sent: &Sent,
+        rtx: &mut Rtx,
+        wire: &mut Wire<'_>,
     ) -> usize {
-        let others = packet.header.extensions.iter();
-        let others: usize = others.map(|one| 1 + one.payload.len()).sum();
-        let bytes = packet.payload.len() + others + OVERHEAD;
-        if let Some(id) = extension {
-            let number = self.departures.push(now, bytes);
-            packet.header.extension = true;
-            packet.header.extension_profile = ONE_BYTE;
-            packet.header.extensions.push(Extension {
-                id,
-                payload: number_bytes(number),
-            });
-        }
-        self.pacer.spend(bytes);
-        self.estimate.sent(bytes);
-        self.writes.push_back(TaggedPacket {
-            now: instant,
-            transport: TransportContext::default(),
-            message: AttributedPacket::new(Packet::Rtp(packet)),
-        });
+        let types = &self.rtx_types;
+        let of = |media: u8| types.iter().find(|(other, _)| *other == media);
+        let Some((_, payload_type)) = of(sent.packet.payload_type) else {
+            return 0;
+        };
+        let extensions = Extensions {
+            number: self.video.terms.number.map(|id| (id, 0)),
+            playout: None,
+        };
+        let head = Head {
+            payload_type: *payload_type,
+            seq: rtx.number,
+            ..sent.packet.head(rtx.ssrc, extensions)
+        };
+        rtx.number = rtx.number.wrapping_add(1);
+        let bytes = bytes(&head, 2 + sent.packet.payload.len());
+        let head = self.numbered(now, head, bytes);
+        wire.rtp(
+            &mut rtx.order,
+            &head,
+            &seq.to_be_bytes(),
+            &sent.packet.payload,
+        );
         bytes
     }
 
-    /// Looks at what the viewer says.
-    fn look(&mut self, instant: Instant, packet: &dyn rtcp::Packet) {
-        let now = self.since_zero(instant);
+    /// A packet of video leaves.
+    fn depart(&mut self, now: Duration, mut packet: Packet, wire: &mut Wire<'_>) {
+        packet.seq = packet.seq.wrapping_sub(self.dropped);
+        self.whole = packet.marker;
+        let told = self.video.terms.playout.and_then(|id| {
+            let delay = self.playout.with(packet.seq, self.playout_delay_ms)?;
+            Some((id, delay))
+        });
+        let extensions = Extensions {
+            number: self.video.terms.number.map(|id| (id, 0)),
+            playout: told,
+        };
+        let head = packet.head(self.video.terms.ssrc, extensions);
+        let bytes = bytes(&head, packet.payload.len());
+        let head = self.numbered(now, head, bytes);
+        wire.rtp(&mut self.video.order, &head, &[], &packet.payload);
+        self.history.push(now, packet, head.extensions);
+    }
+
+    /// A packet of so many bytes leaves now: with its transport-wide number.
+    fn numbered(&mut self, now: Duration, mut head: Head, bytes: usize) -> Head {
+        if let Some((id, _)) = head.extensions.number {
+            head.extensions.number = Some((id, self.departures.push(now, bytes)));
+        }
+        self.spend(bytes);
+        head
+    }
+
+    fn spend(&mut self, bytes: usize) {
+        self.pacer.spend(bytes);
+        self.estimate.sent(bytes);
+    }
+
+    /// Looks at what the viewer says; true if the link objected to what is sent. What that lets out leaves with
+    /// [`Self::release`].
+    pub(crate) fn look(&mut self, now: Instant, packet: &dyn rtcp::Packet) -> bool {
+        let now = self.since_zero(now);
         let packet = packet.as_any();
         if let Some(nack) = packet.downcast_ref::<TransportLayerNack>() {
             self.asked(now, nack);
-            self.release(instant, now);
         } else if let Some(report) = packet.downcast_ref::<TransportLayerCc>() {
             self.arrivals.clear();
             self.departures.report(report, &mut self.arrivals);
             if self.arrivals.is_empty() {
-                return;
+                return false;
             }
             self.has_reports = true;
-            let goal = self.shared.goal_kbps.load(Relaxed);
-            if goal > 0 {
-                self.estimate.set_goal(f64::from(goal) * 1000.0);
-            }
-            let objected = self.estimate.report(now, &self.arrivals);
-            self.shared
-                .bandwidth
-                .store(self.estimate.bps().to_bits(), Relaxed);
-            if objected {
-                self.shared.objected.notify_one();
-            }
-            self.release(instant, now);
+            return self.estimate.report(now, &self.arrivals);
         } else if let Some(report) = packet.downcast_ref::<ReceiverReport>() {
             for report in &report.reports {
-                let is_ours = |stream: &Bound| stream.video && stream.ssrc == report.ssrc;
-                if self.streams.iter().any(is_ours) {
+                if report.ssrc == self.video.terms.ssrc {
                     // The lower half; the upper one counts the rounds.
                     self.playout
                         .reported((report.last_sequence_number & 0xffff) as u16);
@@ -350,16 +332,14 @@ impl Outlet {
         {
             // A viewer without transport-wide reports estimates by itself (draft-alvestrand-rmcat-remb-03).
             let bps = f64::from(most.bitrate).max(1.0);
-            let before = self.shared.bandwidth.swap(bps.to_bits(), Relaxed);
-            if bps < f64::from_bits(before) * BACK_OFF {
-                self.shared.objected.notify_one();
-            }
+            let before = self.remb_bps.replace(bps);
+            return before.is_some_and(|before| bps < before * BACK_OFF);
         }
+        false
     }
 
     fn asked(&mut self, now: Duration, nack: &TransportLayerNack) {
-        let is_ours = |stream: &&Bound| stream.video && stream.ssrc == nack.media_ssrc;
-        if !self.streams.iter().any(|stream| is_ours(&stream)) {
+        if nack.media_ssrc != self.video.terms.ssrc {
             return;
         }
         let pause = self.estimate.rtt().clamp(AGAIN_MIN, AGAIN_MAX);
@@ -371,55 +351,11 @@ impl Outlet {
             }
         }
     }
-}
 
-impl Protocol<TaggedPacket, TaggedPacket, ()> for Outlet {
-    type Rout = TaggedPacket;
-    type Wout = TaggedPacket;
-    type Eout = ();
-    type Error = Error;
-    type Time = Instant;
-
-    fn handle_read(&mut self, message: TaggedPacket) -> Result<(), Error> {
-        if let Packet::Rtcp(packets) = &message.message.packet {
-            for packet in packets {
-                self.look(message.now, packet.as_ref());
-            }
-        }
-        self.reads.push_back(message);
-        Ok(())
-    }
-
-    fn poll_read(&mut self) -> Option<TaggedPacket> {
-        self.reads.pop_front()
-    }
-
-    fn handle_write(&mut self, message: TaggedPacket) -> Result<(), Error> {
-        if let Packet::Rtp(packet) = message.message.packet {
-            self.take(message.now, packet);
-        } else {
-            self.writes.push_back(message);
-        }
-        Ok(())
-    }
-
-    fn poll_write(&mut self) -> Option<TaggedPacket> {
-        self.writes.pop_front()
-    }
-
-    fn handle_timeout(&mut self, instant: Instant) -> Result<(), Error> {
-        if self.poll_timeout().is_some_and(|due| due <= instant) {
-            let now = self.since_zero(instant);
-            self.release(instant, now);
-        }
-        Ok(())
-    }
-
-    fn poll_timeout(&mut self) -> Option<Instant> {
-        let zero = self.zero?;
+    /// When [`Self::release`] has something to do.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         let filled = self.pacer.filled();
-        let rate = self.rate_bps(filled);
-        let waiting = self.pacer.deadline(rate);
+        let waiting = self.pacer.deadline(self.rate_bps(filled));
         let probing = self
             .estimate
             .is_probing(filled)
@@ -428,67 +364,17 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Outlet {
             (Some(waiting), Some(probing)) => waiting.min(probing),
             (waiting, probing) => waiting.or(probing)?,
         };
-        Some(zero + due)
+        Some(self.zero + due)
     }
 }
 
-impl Interceptor for Outlet {
-    fn bind_local_stream(&mut self, info: &StreamInfo) {
-        let negotiated = |uri: &str| {
-            info.rtp_header_extensions
-                .iter()
-                .find(|extension| extension.uri == uri)
-                .and_then(|extension| u8::try_from(extension.id).ok())
-                .filter(|id| (1..15).contains(id))
-        };
-        let (extension, playout) = (negotiated(TRANSPORT_WIDE), negotiated(PLAYOUT_DELAY));
-        self.unbind_local_stream(info);
-        self.streams.push(Bound {
-            ssrc: info.ssrc,
-            video: info.mime_type.starts_with("video/"),
-            extension,
-            playout,
-            rtx: info
-                .ssrc_rtx
-                .filter(|_| !self.rtx_types.is_empty())
-                .map(|ssrc| (ssrc, 0)),
-            dropped: 0,
-            whole: true,
-        });
-    }
-
-    fn unbind_local_stream(&mut self, info: &StreamInfo) {
-        self.streams.retain(|stream| stream.ssrc != info.ssrc);
-    }
-
-    fn bind_remote_stream(&mut self, _info: &StreamInfo) {}
-    fn unbind_remote_stream(&mut self, _info: &StreamInfo) {}
+/// What a packet counts as.
+fn bytes(head: &Head, payload: usize) -> usize {
+    payload + head.extensions.len() + OVERHEAD
 }
 
-/// The two bytes of a number, without a copy.
-fn number_bytes(number: u16) -> Bytes {
-    let at = usize::from(number) * 2;
-    Bytes::from_static(NUMBERS.get(at..at + 2).unwrap_or_default())
-}
-
-/// All numbers of 16 bits one after the other, most significant byte first.
-static NUMBERS: [u8; 1 << 17] = {
-    let mut bytes = [0; 1 << 17];
-    let mut at = 0;
-    while at < 1 << 16 {
-        bytes[at * 2] = (at >> 8) as u8;
-        bytes[at * 2 + 1] = (at & 0xff) as u8;
-        at += 1;
-    }
-    bytes
-};
-
-const TRANSPORT_WIDE: &str =
-    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
-/// RFC 8285 §4.2.
-const ONE_BYTE: u16 = 0xbede;
-/// RTP header, the extension with the number, and the authentication tag of SRTP.
-const OVERHEAD: usize = 12 + 8 + 10;
+/// RTP header, and the authentication tag of SRTP.
+const OVERHEAD: usize = 12 + 10;
 /// Until a viewer reports anything, and for those that never do.
 const UNKNOWN_BPS: f64 = 20_000_000.0;
 /// Video that waited for this long before a keyframe is dropped in its favour.
@@ -499,5 +385,3 @@ const AGAIN_MAX: Duration = Duration::from_millis(500);
 const PAIRS_MAX: usize = 64;
 const PROBE_STEP: Duration = Duration::from_millis(10);
 const BACK_OFF: f64 = 0.85;
-const KEYFRAME: u32 = 1 << 16;
-const DELAY: u32 = 1 << 31;

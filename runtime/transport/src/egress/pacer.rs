@@ -2,7 +2,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use rtc::rtp::Packet;
+use super::stream::Packet;
 
 /// A token bucket, and the video that waits for it. Audio never waits: it is only counted.
 #[derive(Debug, Default)]
@@ -128,10 +128,10 @@ mod tests {
 
     fn packet(seq: u16, bytes: usize) -> Packet {
         Packet {
-            header: rtc::rtp::Header {
-                sequence_number: seq,
-                ..Default::default()
-            },
+            seq,
+            timestamp: 0,
+            payload_type: 96,
+            marker: false,
             payload: vec![0; bytes].into(),
         }
     }
@@ -150,7 +150,7 @@ mod tests {
                 pacer.fill(now, rate_bps);
                 while let Some(next) = pacer.next() {
                     let Next::Media(packet) = next else { panic!("nothing was asked for again") };
-                    assert_eq!(packet.header.sequence_number, out);
+                    assert_eq!(packet.seq, out);
                     out += 1;
                     pacer.spend(packet.payload.len());
                     departed.push((now, packet.payload.len() as f64 * 8.0));

@@ -1,8 +1,6 @@
 //! The least delay a viewer is told to show pictures with: the header extension `playout-delay`, 12 bits each of the
 //! least and the most in units of 10 ms (WebRTC project, rtp-hdrext/playout-delay).
 
-use bytes::Bytes;
-
 /// The name it is negotiated by.
 pub(crate) const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
 
@@ -10,7 +8,7 @@ pub(crate) const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hd
 #[derive(Debug, Default)]
 pub(super) struct Playout {
     told_ms: Option<u32>,
-    payload: Bytes,
+    payload: [u8; 3],
     /// The first packet that carries it.
     first: Option<u16>,
     known: bool,
@@ -18,19 +16,19 @@ pub(super) struct Playout {
 
 impl Playout {
     /// What goes with a packet of video that leaves, when the viewer is to be told `wanted_ms`.
-    pub(super) fn with(&mut self, seq: u16, wanted_ms: Option<u32>) -> Option<Bytes> {
+    pub(super) fn with(&mut self, seq: u16, wanted_ms: Option<u32>) -> Option<[u8; 3]> {
         let wanted = wanted_ms?;
         if self.told_ms != Some(wanted) {
             // No delay is what a viewer begins with: that need not be said.
             let is_said = self.told_ms.is_some() || wanted > 0;
             *self = Self {
                 told_ms: Some(wanted),
-                payload: Bytes::copy_from_slice(&payload(wanted)),
+                payload: payload(wanted),
                 first: Some(seq),
                 known: !is_said,
             };
         }
-        (!self.known).then(|| self.payload.clone())
+        (!self.known).then_some(self.payload)
     }
 
     /// The viewer reports the highest number it has received (RFC 3550 §6.4.1).
@@ -65,14 +63,14 @@ mod tests {
         assert_eq!(playout.with(10, None), None);
         assert_eq!(playout.with(11, Some(0)), None);
         let said = playout.with(65_535, Some(250)).unwrap();
-        assert_eq!(said[..], [0x01, 0x9f, 0xff]);
+        assert_eq!(said, [0x01, 0x9f, 0xff]);
         playout.reported(65_534);
         assert!(playout.with(0, Some(250)).is_some());
         playout.reported(1);
         assert_eq!(playout.with(2, Some(250)), None);
         // Taken back, it is said again.
         let said = playout.with(3, Some(0)).unwrap();
-        assert_eq!(said[..], [0x00, 0x0f, 0xff]);
+        assert_eq!(said, [0x00, 0x0f, 0xff]);
         playout.reported(3);
         assert_eq!(playout.with(4, Some(0)), None);
     }

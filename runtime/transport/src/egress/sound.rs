@@ -2,7 +2,7 @@
 
 use lockgate_broadcast::{
     Broadcast,
-    track::{Consumer, Item, Start},
+    track::{Consumer, Item, Start, Track},
 };
 use lockgate_media::{AudioCodec, TrackId};
 
@@ -14,6 +14,7 @@ pub(super) struct Sound {
     playing: Option<Source>,
     coming: Option<Source>,
     last_90k: Option<i64>,
+    revision: u32,
 }
 
 struct Source {
@@ -29,6 +30,7 @@ impl Sound {
             playing: None,
             coming: None,
             last_90k: None,
+            revision: 0,
         }
     }
 
@@ -36,6 +38,7 @@ impl Sound {
     pub(super) fn select(&mut self, wanted: Option<TrackId>) {
         if wanted.is_none() {
             self.playing = None;
+            self.revision += 1;
         }
         self.wanted = wanted;
         self.look();
@@ -43,47 +46,57 @@ impl Sound {
 
     /// Looks for the wanted track: after a selection, and whenever the broadcast's tracks change.
     pub(super) fn look(&mut self) {
+        for source in [&mut self.playing, &mut self.coming] {
+            if source.take_if(|source| source.consumer.is_over()).is_some() {
+                self.revision += 1;
+            }
+        }
         let is = |source: &Option<Source>, wanted: &TrackId| {
             source.as_ref().is_some_and(|source| source.id == *wanted)
         };
-        match &self.wanted {
-            Some(wanted) if is(&self.playing, wanted) => self.coming = None,
-            Some(wanted) if is(&self.coming, wanted) => {}
-            Some(wanted) => self.coming = self.open(wanted),
-            None => self.coming = None,
+        let opened = match &self.wanted {
+            Some(wanted) if is(&self.coming, wanted) && !is(&self.playing, wanted) => return,
+            Some(wanted) if !is(&self.playing, wanted) => self.open(wanted),
+            _ => None,
+        };
+        if opened.is_some() || self.coming.is_some() {
+            self.revision += 1;
         }
+        self.coming = opened;
     }
 
-    /// The next unit. Never ends; cancel safe.
-    pub(super) async fn next(&mut self) -> Item {
+    /// The next unit, if there is one.
+    pub(super) fn take(&mut self) -> Option<Item> {
         loop {
-            tokio::select! {
-                biased;
-                item = next(&mut self.coming) => match item {
-                    Some(item) => {
-                        self.playing = self.coming.take();
-                        if let Some(item) = self.given(item) {
-                            return item;
-                        }
-                    }
-                    None => {
-                        self.coming = None;
-                        self.look();
-                    }
-                },
-                item = next(&mut self.playing) => match item {
-                    Some(item) => {
-                        if let Some(item) = self.given(item) {
-                            return item;
-                        }
-                    }
-                    None => {
-                        self.playing = None;
-                        self.look();
-                    }
-                },
+            let item = if let Some(item) = next(&mut self.coming) {
+                self.playing = self.coming.take();
+                self.revision += 1;
+                item
+            } else if let Some(item) = next(&mut self.playing) {
+                item
+            } else {
+                break;
+            };
+            if let Some(item) = self.given(item) {
+                return Some(item);
             }
         }
+        let mut sources = self.playing.iter().chain(&self.coming);
+        if sources.any(|source| source.consumer.is_over()) {
+            self.look();
+        }
+        None
+    }
+
+    /// Changes whenever [`Self::tracks`] does.
+    pub(super) fn revision(&self) -> u32 {
+        self.revision
+    }
+
+    /// What is read.
+    pub(super) fn tracks(&self) -> impl Iterator<Item = Track> + '_ {
+        let sources = self.playing.iter().chain(&self.coming);
+        sources.map(|source| source.consumer.track())
     }
 
     /// A unit to send. A track that lags behind the one before it begins where that one ended.
@@ -112,11 +125,8 @@ impl Sound {
     }
 }
 
-async fn next(source: &mut Option<Source>) -> Option<Item> {
-    match source {
-        Some(source) => source.consumer.next().await,
-        None => std::future::pending().await,
-    }
+fn next(source: &mut Option<Source>) -> Option<Item> {
+    source.as_mut()?.consumer.take()
 }
 
 /// What is further back belongs to another timeline.

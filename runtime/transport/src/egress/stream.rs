@@ -1,7 +1,9 @@
 //! The header fields of one viewer's packets.
 
+use bytes::Bytes;
 use lockgate_media::time::rescale;
-use rtc::rtp::{Header, Packet};
+
+use crate::viewer::{Extensions, Head};
 
 /// One RTP stream towards one viewer, whatever tracks it is fed from.
 ///
@@ -28,6 +30,31 @@ pub(crate) struct Stamp {
     payload_type: u8,
 }
 
+/// A packet of media on its way out. The payload is the one all viewers share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Packet {
+    pub(crate) seq: u16,
+    pub(crate) timestamp: u32,
+    pub(crate) payload_type: u8,
+    /// The last of a unit.
+    pub(crate) marker: bool,
+    pub(crate) payload: Bytes,
+}
+
+impl Packet {
+    /// Its header in a stream.
+    pub(crate) fn head(&self, ssrc: u32, extensions: Extensions) -> Head {
+        Head {
+            marker: self.marker,
+            payload_type: self.payload_type,
+            seq: self.seq,
+            timestamp: self.timestamp,
+            ssrc,
+            extensions,
+        }
+    }
+}
+
 impl Stream {
     /// A stream that starts at random numbers (RFC 3550 §5.1): `base` and `seq`.
     pub(crate) fn new(ssrc: u32, clock_hz: u32, base: u32, seq: u16) -> Self {
@@ -46,11 +73,6 @@ impl Stream {
         self.ssrc
     }
 
-    /// The number of the next packet.
-    pub(crate) fn next_seq(&self) -> u16 {
-        self.next_seq
-    }
-
     pub(crate) fn clock_hz(&self) -> u32 {
         self.clock_hz
     }
@@ -67,23 +89,18 @@ impl Stream {
     }
 
     /// The next packet of a unit.
-    pub(crate) fn packet(&mut self, stamp: Stamp, marker: bool, payload: bytes::Bytes) -> Packet {
-        let sequence_number = self.next_seq;
+    pub(crate) fn packet(&mut self, stamp: Stamp, marker: bool, payload: Bytes) -> Packet {
+        let seq = self.next_seq;
         self.next_seq = self.next_seq.wrapping_add(1);
         self.packets = self.packets.wrapping_add(1);
         self.octets = self
             .octets
             .wrapping_add(u32::try_from(payload.len()).unwrap_or(0));
         Packet {
-            header: Header {
-                version: 2,
-                marker,
-                payload_type: stamp.payload_type,
-                sequence_number,
-                timestamp: stamp.timestamp,
-                ssrc: self.ssrc,
-                ..Header::default()
-            },
+            seq,
+            timestamp: stamp.timestamp,
+            payload_type: stamp.payload_type,
+            marker,
             payload,
         }
     }
@@ -105,7 +122,6 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use proptest::prelude::*;
 
     use super::*;
@@ -115,12 +131,12 @@ mod tests {
         let mut stream = Stream::new(7, 48_000, 1000, 65_535);
         let stamp = stream.begin(90_000, 111);
         let first = stream.packet(stamp, true, Bytes::from_static(b"abc"));
-        assert_eq!(first.header.timestamp, 49_000);
-        assert_eq!(first.header.sequence_number, 65_535);
+        assert_eq!(first.timestamp, 49_000);
+        assert_eq!(first.seq, 65_535);
         let stamp = stream.begin(91_800, 111);
         let second = stream.packet(stamp, true, Bytes::from_static(b"abcd"));
-        assert_eq!(second.header.timestamp, 49_960);
-        assert_eq!(second.header.sequence_number, 0);
+        assert_eq!(second.timestamp, 49_960);
+        assert_eq!(second.seq, 0);
         assert_eq!(stream.sent(), (2, 7));
         assert_eq!(stream.timestamp_at(90_000), 49_000);
     }
@@ -143,9 +159,9 @@ mod tests {
                 let stamp = stream.begin(pts, 96);
                 for part in 0..packets {
                     let packet = stream.packet(stamp, part + 1 == packets, Bytes::new());
-                    prop_assert_eq!(packet.header.sequence_number, expected);
+                    prop_assert_eq!(packet.seq, expected);
                     expected = expected.wrapping_add(1);
-                    prop_assert_eq!(packet.header.timestamp, stamp.timestamp);
+                    prop_assert_eq!(packet.timestamp, stamp.timestamp);
                 }
                 let own = last.map_or(pts, |(before, _)| pts.max(before + 1));
                 if let Some((_, before)) = last {

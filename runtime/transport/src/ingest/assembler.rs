@@ -35,6 +35,10 @@ pub(crate) struct Unit {
     pub(crate) keyframe: bool,
     /// No other picture refers to it, as the packets of VP8 and the bitstream of VP9 and AV1 say. H.264 says so itself.
     pub(crate) discardable: bool,
+    /// Its temporal layer, as the packets of VP8 say.
+    pub(crate) temporal_layer: u8,
+    /// Its temporal layer can be taken up here.
+    pub(crate) layer_sync: bool,
     /// In the form of [`lockgate_media::AccessUnit`].
     pub(crate) data: Bytes,
 }
@@ -88,6 +92,8 @@ pub(super) struct Built {
     pub(super) data: Bytes,
     pub(super) keyframe: bool,
     pub(super) discardable: bool,
+    pub(super) temporal_layer: u8,
+    pub(super) layer_sync: bool,
 }
 
 /// The packets of a picture do not fit together.
@@ -233,6 +239,8 @@ impl Assembler {
                     arrived,
                     keyframe: built.keyframe,
                     discardable: built.discardable && !built.keyframe,
+                    temporal_layer: built.temporal_layer,
+                    layer_sync: built.layer_sync,
                     data: built.data,
                 }));
             }
@@ -259,16 +267,12 @@ impl Builder {
             data,
             keyframe,
             discardable: false,
+            temporal_layer: 0,
+            layer_sync: false,
         };
         Ok(match self {
             Self::H264(builder) => builder.finish()?.map(plain),
-            Self::Vp8(builder) => {
-                let discardable = builder.is_discardable();
-                builder.finish().map(|unit| Built {
-                    discardable,
-                    ..plain(unit)
-                })
-            }
+            Self::Vp8(builder) => builder.finish(),
             Self::Vp9(builder) => builder.finish(),
             Self::Av1(builder) => builder.finish()?,
             Self::Opus(packet) => packet.take().map(|data| plain((data, true))),

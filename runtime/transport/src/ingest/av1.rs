@@ -98,6 +98,8 @@ impl Builder {
         Ok(Some(Built {
             keyframe: av1::is_keyframe(&data),
             discardable: sequence.is_some_and(|sequence| sequence.is_discardable(&data)),
+            temporal_layer: 0,
+            layer_sync: false,
             data,
         }))
     }

@@ -5,6 +5,8 @@
 
 mod assembler;
 mod av1;
+#[cfg(test)]
+mod fuzz;
 mod h264;
 mod keyframes;
 mod layers;

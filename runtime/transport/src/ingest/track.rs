@@ -109,7 +109,8 @@ impl Output {
             AccessUnit::new(pts, unit.keyframe, unit.data)
                 .with_duration(duration_90k)
                 .with_epoch(place.epoch)
-                .with_discardable(unit.discardable),
+                .with_discardable(unit.discardable)
+                .with_temporal_layer(unit.temporal_layer, unit.layer_sync),
         );
         true
     }

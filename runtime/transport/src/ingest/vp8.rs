@@ -1,14 +1,16 @@
 //! VP8 out of RTP (RFC 7741): the payload descriptor taken off.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
+use lockgate_media::vp8;
 
-use super::assembler::{Broken, UNIT_MAX};
+use super::assembler::{Broken, Built, UNIT_MAX};
 
 /// One frame being put together.
 #[derive(Debug, Default)]
 pub(super) struct Builder {
     data: BytesMut,
-    discardable: bool,
+    /// What its first packet says.
+    says: Descriptor,
 }
 
 impl Builder {
@@ -19,28 +21,27 @@ impl Builder {
         if self.data.is_empty() && !Self::is_start(payload) {
             return Err(Broken);
         }
-        let body = payload
-            .get(descriptor_len(payload).ok_or(Broken)?..)
-            .ok_or(Broken)?;
+        let descriptor = Descriptor::parse(payload).ok_or(Broken)?;
+        let body = payload.get(descriptor.len..).ok_or(Broken)?;
         if self.data.len() + body.len() > UNIT_MAX {
             return Err(Broken);
         }
         if self.data.is_empty() {
-            // N: no other frame refers to this one (RFC 7741 §4.2).
-            self.discardable = payload.first().is_some_and(|byte| byte & 0x20 != 0);
+            self.says = descriptor;
         }
         self.data.extend_from_slice(body);
         Ok(())
     }
 
-    pub(super) fn finish(&mut self) -> Option<(Bytes, bool)> {
+    pub(super) fn finish(&mut self) -> Option<Built> {
         let data = self.reset().freeze();
-        let keyframe = lockgate_media::vp8::is_keyframe(&data);
-        (!data.is_empty()).then_some((data, keyframe))
-    }
-
-    pub(super) fn is_discardable(&self) -> bool {
-        self.discardable
+        (!data.is_empty()).then(|| Built {
+            keyframe: vp8::is_keyframe(&data),
+            discardable: self.says.discardable,
+            temporal_layer: self.says.temporal_layer,
+            layer_sync: self.says.layer_sync,
+            data,
+        })
     }
 
     pub(super) fn reset(&mut self) -> BytesMut {
@@ -53,22 +54,48 @@ impl Builder {
     }
 }
 
-/// How long the descriptor is (RFC 7741 §4.2).
-fn descriptor_len(payload: &[u8]) -> Option<usize> {
-    let mut len = 1;
-    if payload.first()? & 0x80 != 0 {
+/// What matters of a payload descriptor (RFC 7741 §4.2).
+#[derive(Debug, Default)]
+struct Descriptor {
+    len: usize,
+    /// N: no other frame refers to this one.
+    discardable: bool,
+    temporal_layer: u8,
+    layer_sync: bool,
+}
+
+impl Descriptor {
+    fn parse(payload: &[u8]) -> Option<Self> {
+        let first = payload.first()?;
+        let mut says = Self {
+            len: 1,
+            discardable: first & 0x20 != 0,
+            ..Self::default()
+        };
+        if first & 0x80 == 0 {
+            return Some(says);
+        }
         let extensions = payload.get(1)?;
-        len += 1;
+        says.len += 1;
         if extensions & 0x80 != 0 {
             // PictureID: 7 bits, or 15 if M is set.
-            len += if payload.get(len)? & 0x80 != 0 { 2 } else { 1 };
+            says.len += if payload.get(says.len)? & 0x80 != 0 {
+                2
+            } else {
+                1
+            };
         }
         if extensions & 0x40 != 0 {
-            len += 1; // TL0PICIDX
+            says.len += 1; // TL0PICIDX
         }
         if extensions & 0x30 != 0 {
-            len += 1; // TID, Y, KEYIDX
+            let layers = payload.get(says.len)?;
+            says.len += 1; // TID, Y, KEYIDX
+            if extensions & 0x20 != 0 {
+                says.temporal_layer = layers >> 6;
+                says.layer_sync = layers & 0x20 != 0;
+            }
         }
+        Some(says)
     }
-    Some(len)
 }

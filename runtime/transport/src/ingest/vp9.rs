@@ -48,6 +48,8 @@ impl Builder {
         Some(Built {
             keyframe: vp9::is_keyframe(&data),
             discardable: vp9::is_discardable(&data),
+            temporal_layer: 0,
+            layer_sync: false,
             data,
         })
     }

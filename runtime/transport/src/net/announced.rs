@@ -49,6 +49,27 @@ impl Announced {
     }
 }
 
+/// The addresses that a server of this configuration tells its peers, best first, apart from what a STUN server says.
+pub fn advertised(config: &Config) -> Vec<IpAddr> {
+    let listen = |listen: &crate::config::Listen| listen.addresses().to_vec();
+    let interfaces = ifaces().unwrap_or_default().into_iter();
+    let known = Known {
+        udp: listen(&config.udp_listen),
+        tcp: listen(config.tcp_listen.as_ref().unwrap_or(&config.udp_listen)),
+        interfaces: interfaces
+            .filter_map(|interface| Some(interface.addr?.ip()))
+            .collect(),
+        ..Known::default()
+    };
+    let mut told: Vec<IpAddr> = Vec::new();
+    for candidate in choose(config, &known).0 {
+        if !told.contains(&candidate.address.ip()) {
+            told.push(candidate.address.ip());
+        }
+    }
+    told
+}
+
 /// What keeps [`Announced`] true.
 pub(crate) struct Keeper {
     mux: Arc<Mux>,

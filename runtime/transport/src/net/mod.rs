@@ -3,6 +3,8 @@
 
 mod addresses;
 mod announced;
+#[cfg(test)]
+mod fuzz;
 mod ice;
 mod mux;
 mod reflexive;
@@ -15,6 +17,7 @@ mod tcp;
 mod via;
 
 pub(crate) use addresses::Candidate;
+pub use announced::advertised;
 pub(crate) use announced::{Announced, Keeper};
 pub(crate) use ice::Credentials;
 pub use mux::Counters;

@@ -16,7 +16,7 @@ use super::{
     ice::Credentials,
     reflexive::Questions,
     slot::Slot,
-    socket::Udp,
+    socket::{Sent, Udp},
     stun::{self, BindingRequest, BindingSuccess},
     via::{Place, Via},
 };
@@ -323,6 +323,45 @@ impl Mux {
         self.carry(via, datagram, None, None);
     }
 
+    /// How many datagrams the system takes as one run.
+    pub(crate) fn segments_max(&self) -> usize {
+        let all = self.sockets.iter().map(Udp::segments_max);
+        all.min().unwrap_or(1)
+    }
+
+    /// Sends a run of datagrams to a peer: each of `segment` bytes, but for the last, which may be shorter. False if
+    /// the socket has no room, and nothing was sent.
+    #[must_use]
+    pub(crate) fn send_run(&self, slot: &Slot, run: &[u8], segment: usize) -> bool {
+        let count = run.len().div_ceil(segment.max(1));
+        let Some(via) = slot.destination() else {
+            self.dropped(count);
+            return true;
+        };
+        let segment = Some(segment).filter(|segment| *segment < run.len());
+        match self.try_carry(&via, run, segment, None) {
+            Sent::Full => false,
+            sent => {
+                self.count(sent, count);
+                true
+            }
+        }
+    }
+
+    /// Waits until the socket that a peer is sent to from may have room.
+    pub(crate) async fn writable(&self, slot: &Slot) {
+        if let Some(Via::Udp { socket, .. }) = slot.destination()
+            && let Some(socket) = self.sockets.get(socket)
+        {
+            socket.writable().await;
+        }
+    }
+
+    /// So many datagrams were not sent.
+    pub(crate) fn dropped(&self, count: usize) {
+        self.counters.unsent.fetch_add(count as u64, Relaxed);
+    }
+
     /// Sends, or drops and counts: a full socket or connection must never hold one peer up for another.
     fn carry(
         &self,
@@ -331,12 +370,32 @@ impl Mux {
         segment_size: Option<usize>,
         ecn: Option<EcnCodepoint>,
     ) {
-        let sent = match via {
+        let sent = self.try_carry(via, contents, segment_size, ecn);
+        let segment = segment_size.unwrap_or(contents.len()).max(1);
+        self.count(sent, contents.len().div_ceil(segment));
+    }
+
+    fn count(&self, sent: Sent, datagrams: usize) {
+        let counter = match sent {
+            Sent::All => &self.counters.sent,
+            Sent::Full | Sent::Not => &self.counters.unsent,
+        };
+        counter.fetch_add(datagrams as u64, Relaxed);
+    }
+
+    fn try_carry(
+        &self,
+        via: &Via,
+        contents: &[u8],
+        segment_size: Option<usize>,
+        ecn: Option<EcnCodepoint>,
+    ) -> Sent {
+        match via {
             Via::Udp {
                 socket,
                 remote,
                 local,
-            } => self.sockets.get(*socket).is_some_and(|socket| {
+            } => self.sockets.get(*socket).map_or(Sent::Not, |socket| {
                 socket.send(&Transmit {
                     destination: *remote,
                     ecn,
@@ -345,16 +404,15 @@ impl Mux {
                     src_ip: *local,
                 })
             }),
-            Via::Tcp(stream) => contents
-                .chunks(segment_size.unwrap_or(contents.len()).max(1))
-                .all(|datagram| stream.send(Bytes::copy_from_slice(datagram))),
-        };
-        let counter = if sent {
-            &self.counters.sent
-        } else {
-            &self.counters.unsent
-        };
-        counter.fetch_add(1, Relaxed);
+            Via::Tcp(stream) => {
+                let mut datagrams = contents.chunks(segment_size.unwrap_or(contents.len()).max(1));
+                if datagrams.all(|datagram| stream.send(Bytes::copy_from_slice(datagram))) {
+                    Sent::All
+                } else {
+                    Sent::Not
+                }
+            }
+        }
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -160,8 +160,8 @@ impl Slot {
         true
     }
 
-    /// The next datagram for the driver.
-    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Bytes> {
+    /// The next datagram for the driver, or for the viewer's shard.
+    pub(crate) fn poll(&self, cx: &Context<'_>) -> Poll<Bytes> {
         let mut queue = lock(&self.queue);
         // The driver hands packets on through queues of 256 and drops what does not fit, so it must let the readers
         // of those run before they can be full.

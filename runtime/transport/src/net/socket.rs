@@ -21,6 +21,15 @@ pub(crate) struct Udp {
     local: SocketAddr,
 }
 
+/// What became of what was to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    All,
+    /// There is no room now.
+    Full,
+    Not,
+}
+
 /// Everything that is bound.
 pub(crate) struct Bound {
     pub(crate) udp: Vec<Udp>,
@@ -111,13 +120,49 @@ impl Udp {
         self.local
     }
 
-    /// Sends, or says that the system would not take it: a full socket must never hold one peer up for another.
-    pub(super) fn send(&self, transmit: &Transmit<'_>) -> bool {
+    /// How many datagrams the system takes as one run.
+    pub(super) fn segments_max(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    /// Waits until there may be room.
+    pub(super) async fn writable(&self) {
+        // An error of the socket shows when it is sent to.
+        drop(self.socket.writable().await);
+    }
+
+    /// Sends a datagram or a run of them, or says that the system would not take it.
+    pub(super) fn send(&self, transmit: &Transmit<'_>) -> Sent {
+        match self.try_send(transmit) {
+            Ok(()) => Sent::All,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Sent::Full,
+            // An interface that cannot cut runs up says so when it is asked to, and is not asked again.
+            Err(_) => match transmit.segment_size {
+                Some(segment) if segment < transmit.contents.len() => {
+                    let mut datagrams = transmit.contents.chunks(segment.max(1));
+                    let all = datagrams.all(|contents| {
+                        let datagram = Transmit {
+                            destination: transmit.destination,
+                            ecn: transmit.ecn,
+                            contents,
+                            segment_size: None,
+                            src_ip: transmit.src_ip,
+                        };
+                        self.try_send(&datagram).is_ok()
+                    });
+                    if all { Sent::All } else { Sent::Not }
+                }
+                _ => Sent::Not,
+            },
+        }
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let send = || {
             let handle = UdpSockRef::from(&self.socket);
             self.state.try_send(handle, transmit)
         };
-        self.socket.try_io(Interest::WRITABLE, send).is_ok()
+        self.socket.try_io(Interest::WRITABLE, send)
     }
 
     /// Receives for ever.
@@ -234,14 +279,18 @@ mod tests {
 
     #[tokio::test]
     async fn one_port_for_both_families_and_both_protocols() {
-        let bound = Bound::new(&config("[::1]:0,127.0.0.1:0")).unwrap();
+        // A container may have no IPv6 at all.
+        let has_v6 = std::net::UdpSocket::bind("[::1]:0").is_ok();
+        let second = if has_v6 { "[::1]:0" } else { "127.0.0.2:0" };
+        let bound = Bound::new(&config(&format!("{second},127.0.0.1:0"))).unwrap();
         let udp: Vec<SocketAddr> = bound.udp.iter().map(Udp::local_addr).collect();
         let tcp: Vec<SocketAddr> = bound.tcp.iter().map(|(address, _)| *address).collect();
         assert_eq!(udp, tcp);
         assert_eq!(udp.len(), 2);
         assert_eq!(udp[0].port(), udp[1].port());
         let wild = Bound::new(&config("[::]:0")).unwrap();
-        assert_eq!((wild.udp.len(), wild.tcp.len()), (2, 2));
+        let families = 1 + usize::from(has_v6);
+        assert_eq!((wild.udp.len(), wild.tcp.len()), (families, families));
         let off = Config {
             tcp_listen: Some(Vec::new().into()),
             ..config("127.0.0.1:0")

@@ -41,6 +41,16 @@ fn listed(section: &MediaDescription) -> (Vec<Codec>, String) {
     (codecs, names.join(", "))
 }
 
+/// What `a=rtpmap` calls a codec.
+pub(super) fn rtpmap(codec: VideoCodec) -> &'static str {
+    match codec {
+        VideoCodec::H264 => "H264/90000",
+        VideoCodec::Vp8 => "VP8/90000",
+        VideoCodec::Vp9 => "VP9/90000",
+        VideoCodec::Av1 => "AV1/90000",
+    }
+}
+
 /// Opus of an audio section, or the names of what was offered instead.
 pub(super) fn audio(section: &MediaDescription) -> Result<OfferedCodec<()>, String> {
     let (codecs, names) = listed(section);

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use lockgate_ports::SignalError;
 
+use super::offer::CANDIDATES_MAX;
 use crate::net::Credentials;
 
 /// A fragment of a peer: candidates, and with new credentials the wish for an ICE restart.
@@ -22,7 +23,7 @@ impl Fragment {
     /// Reads a fragment. Candidates that cannot be used (mDNS names, TCP, unknown kinds) are passed over.
     pub(crate) fn parse(text: &str) -> Result<Self, SignalError> {
         let mut fragment = Self::default();
-        let mut lines = 0;
+        let (mut lines, mut candidates) = (0, 0);
         for line in text.lines().map(str::trim_end) {
             if line.is_empty() {
                 continue;
@@ -37,12 +38,20 @@ impl Fragment {
             match (kind, value.split_once(':')) {
                 ("a", Some(("ice-ufrag", value))) => one_of(&mut fragment.ufrag, value)?,
                 ("a", Some(("ice-pwd", value))) => one_of(&mut fragment.password, value)?,
-                ("a", Some(("candidate", value))) if is_usable(value) => fragment.candidates += 1,
+                ("a", Some(("candidate", value))) => {
+                    candidates += 1;
+                    fragment.candidates += usize::from(is_usable(value));
+                }
                 _ => {}
             }
         }
         if lines == 0 {
             return Err(SignalError::Malformed("the fragment is empty".to_owned()));
+        }
+        if candidates > CANDIDATES_MAX {
+            return Err(SignalError::Malformed(format!(
+                "the fragment has {candidates} candidates; at most {CANDIDATES_MAX} are read"
+            )));
         }
         Ok(fragment)
     }

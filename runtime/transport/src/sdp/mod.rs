@@ -3,13 +3,17 @@
 mod answer;
 mod codecs;
 mod fragment;
+#[cfg(test)]
+mod fuzz;
 mod offer;
 mod restart;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub(crate) use answer::{Answer, finished};
 pub(crate) use codecs::OfferedCodec;
 pub(crate) use fragment::Fragment;
 pub(crate) use offer::{Offer, Purpose};
 pub(crate) use restart::{Section, restarted};
+pub(crate) use view::{Fingerprint, Ours, agree};

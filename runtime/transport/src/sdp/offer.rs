@@ -362,4 +362,4 @@ fn is_bundled(session: &SessionDescription) -> bool {
 /// A browser's offer has two or three; the bound keeps the work for a hostile one small.
 const SECTIONS_MAX: usize = 16;
 /// Browsers gather a few dozen on machines with many interfaces.
-const CANDIDATES_MAX: usize = 256;
+pub(super) const CANDIDATES_MAX: usize = 256;

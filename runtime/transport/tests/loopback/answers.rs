@@ -255,13 +255,11 @@ async fn a_viewer_of_h264_is_answered() {
     a=msid:STREAM audio
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM audio
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:audio
     a=sendonly
     a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
     a=candidate:2 1 tcp 1520435199 127.0.0.1 PORT typ host tcptype passive
     a=end-of-candidates
-    m=video 9 UDP/TLS/RTP/SAVPF 108 96 45 97 109 46
+    m=video 9 UDP/TLS/RTP/SAVPF 108 96 45 109 97 46
     c=IN IP4 0.0.0.0
     a=setup:active
     a=mid:1
@@ -270,27 +268,27 @@ async fn a_viewer_of_h264_is_answered() {
     a=rtcp-mux
     a=rtcp-mux-only
     a=rtcp-rsize
-    a=rtpmap:96 VP8/90000
-    a=rtcp-fb:96 ccm fir
-    a=rtcp-fb:96 nack
-    a=rtcp-fb:96 nack pli
-    a=rtcp-fb:96 transport-cc
     a=rtpmap:108 H264/90000
     a=fmtp:108 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f
     a=rtcp-fb:108 ccm fir
     a=rtcp-fb:108 nack
     a=rtcp-fb:108 nack pli
     a=rtcp-fb:108 transport-cc
+    a=rtpmap:96 VP8/90000
+    a=rtcp-fb:96 ccm fir
+    a=rtcp-fb:96 nack
+    a=rtcp-fb:96 nack pli
+    a=rtcp-fb:96 transport-cc
     a=rtpmap:45 AV1/90000
     a=fmtp:45 level-idx=5;profile=0;tier=0
     a=rtcp-fb:45 ccm fir
     a=rtcp-fb:45 nack
     a=rtcp-fb:45 nack pli
     a=rtcp-fb:45 transport-cc
-    a=rtpmap:97 rtx/90000
-    a=fmtp:97 apt=96
     a=rtpmap:109 rtx/90000
     a=fmtp:109 apt=108
+    a=rtpmap:97 rtx/90000
+    a=fmtp:97 apt=96
     a=rtpmap:46 rtx/90000
     a=fmtp:46 apt=45
     a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
@@ -298,12 +296,8 @@ async fn a_viewer_of_h264_is_answered() {
     a=ssrc-group:FID SSRC SSRC
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM video
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:video
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM video
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:video
     a=sendonly
     ");
 }
@@ -339,13 +333,11 @@ async fn a_viewer_of_vp8_is_answered() {
     a=msid:STREAM audio
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM audio
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:audio
     a=sendonly
     a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
     a=candidate:2 1 tcp 1520435199 127.0.0.1 PORT typ host tcptype passive
     a=end-of-candidates
-    m=video 9 UDP/TLS/RTP/SAVPF 108 96 45 97 109 46
+    m=video 9 UDP/TLS/RTP/SAVPF 108 96 45 109 97 46
     c=IN IP4 0.0.0.0
     a=setup:active
     a=mid:1
@@ -354,27 +346,27 @@ async fn a_viewer_of_vp8_is_answered() {
     a=rtcp-mux
     a=rtcp-mux-only
     a=rtcp-rsize
-    a=rtpmap:96 VP8/90000
-    a=rtcp-fb:96 ccm fir
-    a=rtcp-fb:96 nack
-    a=rtcp-fb:96 nack pli
-    a=rtcp-fb:96 transport-cc
     a=rtpmap:108 H264/90000
     a=fmtp:108 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f
     a=rtcp-fb:108 ccm fir
     a=rtcp-fb:108 nack
     a=rtcp-fb:108 nack pli
     a=rtcp-fb:108 transport-cc
+    a=rtpmap:96 VP8/90000
+    a=rtcp-fb:96 ccm fir
+    a=rtcp-fb:96 nack
+    a=rtcp-fb:96 nack pli
+    a=rtcp-fb:96 transport-cc
     a=rtpmap:45 AV1/90000
     a=fmtp:45 level-idx=5;profile=0;tier=0
     a=rtcp-fb:45 ccm fir
     a=rtcp-fb:45 nack
     a=rtcp-fb:45 nack pli
     a=rtcp-fb:45 transport-cc
-    a=rtpmap:97 rtx/90000
-    a=fmtp:97 apt=96
     a=rtpmap:109 rtx/90000
     a=fmtp:109 apt=108
+    a=rtpmap:97 rtx/90000
+    a=fmtp:97 apt=96
     a=rtpmap:46 rtx/90000
     a=fmtp:46 apt=45
     a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
@@ -382,12 +374,8 @@ async fn a_viewer_of_vp8_is_answered() {
     a=ssrc-group:FID SSRC SSRC
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM video
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:video
     a=ssrc:SSRC cname:STREAM
     a=ssrc:SSRC msid:STREAM video
-    a=ssrc:SSRC mslabel:STREAM
-    a=ssrc:SSRC label:video
     a=sendonly
     ");
 }

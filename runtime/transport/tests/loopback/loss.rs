@@ -1,24 +1,26 @@
-//! Links that lose media packets: one in twenty each way, at random, and for 200 ms at a time.
+//! Links that lose packets: one in twenty each way, at random, and for 200 ms at a time.
 
 use std::{
     collections::BTreeSet,
     net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
+use lockgate_broadcast::Broadcast;
 use lockgate_media::{TrackId, VideoCodec};
 use lockgate_ports::{
-    Signaller, ViewerFeed,
+    Accepted, Signaller, ViewerFeed,
     task::{Task, own},
 };
-use rand::{Rng, SeedableRng, rngs::StdRng};
+use lockgate_transport::{Config, Transport};
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use tokio::{net::UdpSocket, sync::watch};
 use webrtc::media_stream::track_remote::TrackRemoteEvent;
 
 use crate::{
     client::{Client, H264, within},
+    network::{inside, shell},
     player::{Shown, play_at, watch_pictures},
     publish::{broadcast, consume, transport},
     units::picture,
@@ -162,67 +164,176 @@ async fn what_a_viewer_loses_is_sent_again() {
     .await;
 }
 
-/// A viewer behind a bad link for some seconds: how long it was frozen, the longest of that, how many pictures it saw,
-/// and how many packets were sent again.
-async fn behind(falls: impl FnMut() -> bool + Send + 'static) -> (Duration, Duration, u32, u64) {
-    let transport = transport().await;
+/// The kernel loses datagrams of a port, both ways and whatever is in them.
+fn lose(port: u16, percent: u32) {
+    shell(&format!(
+        "nft add rule ip bad link udp sport {port} numgen random mod 100 '<' {percent} drop
+         nft add rule ip bad link udp dport {port} numgen random mod 100 '<' {percent} drop"
+    ));
+}
+
+/// A viewer behind a bad link for some seconds, and what it was sent again.
+async fn behind(
+    port: u16,
+    bad: impl Future<Output = ()> + Send + 'static,
+) -> (Arc<Mutex<Shown>>, u64) {
+    let transport = Transport::bind(Config {
+        udp_listen: format!("127.0.0.1:{port}").parse().unwrap(),
+        tcp_listen: Some(Vec::new().into()),
+        ..Config::default()
+    })
+    .await
+    .unwrap();
     let broadcast = broadcast();
-    let (relay, _relaying) = relay(transport.local_addr(), falls).await;
     let _player = play_at(rung(&broadcast, "high", VideoCodec::H264), 1.5e6);
+    let (_client, accepted, shown, watching) = watching(&transport, &broadcast, "high").await;
+    let _bad = own(bad);
+    // Two hundred pictures are produced in this time: what counts is how many of them are seen.
+    let over = tokio::time::timeout(Duration::from_millis(6667), watching).await;
+    assert!(over.is_err(), "the track ended");
+    (shown, accepted.peer.link().packets_resent)
+}
+
+async fn watching(
+    transport: &Transport,
+    broadcast: &Broadcast,
+    rung: &str,
+) -> (Client, Accepted, Arc<Mutex<Shown>>, Task) {
     let mut client = Client::new(&[VideoCodec::H264]).await;
     client.receives(RtpCodecKind::Video).await;
     let offer = client.offer().await;
     let feed = ViewerFeed {
         broadcast: broadcast.clone(),
-        selection: watch::channel(selection("high")).1,
+        selection: watch::channel(selection(rung)).1,
         congested: Default::default(),
     };
     let accepted = transport.subscribe(offer, feed).await.unwrap();
-    client
-        .answer(&through(&accepted.answer, transport.local_addr(), relay))
-        .await;
+    client.answer(&accepted.answer).await;
     client.connected().await;
     let track = within(client.tracks.recv()).await.unwrap();
     let shown = Shown::none_yet();
     let watching = own(watch_pictures(track, Arc::clone(&shown)));
-    // Two hundred pictures are produced in this time: what counts is how many of them are seen.
-    let over = tokio::time::timeout(Duration::from_millis(6667), watching).await;
-    assert!(over.is_err(), "the track ended");
-    let shown = shown.lock().unwrap();
-    let frozen = shown.freezes.iter().map(|(_, gap)| *gap).sum();
-    let again = accepted.peer.link().packets_resent;
-    (frozen, shown.longest(), shown.pictures, again)
+    (client, accepted, shown, watching)
+}
+
+/// Everything is lost for 200 ms every two seconds.
+async fn bursts(port: u16) {
+    let mut every = tokio::time::interval(Duration::from_millis(2000));
+    loop {
+        every.tick().await;
+        tokio::time::sleep(Duration::from_millis(1800)).await;
+        shell(&format!("nft add element ip bad cut '{{ {port} }}'"));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        shell(&format!("nft delete element ip bad cut '{{ {port} }}'"));
+    }
+}
+
+/// A filter that loses nothing yet.
+fn prepare() {
+    shell(
+        "nft add table ip bad
+         nft add set ip bad cut '{ type inet_service; }'
+         nft add chain ip bad link '{ type filter hook input priority 0; }'
+         nft add rule ip bad link udp sport @cut drop
+         nft add rule ip bad link udp dport @cut drop",
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pictures_go_on_whatever_is_lost() {
-    let random = |percent: u32, seed: u64| {
-        let mut rng = StdRng::seed_from_u64(seed);
-        move || rng.random_ratio(percent, 100)
-    };
-    // Everything is lost for 200 ms every two seconds.
-    let start = Instant::now();
-    let bursts = move || start.elapsed().as_millis() % 2000 >= 1800;
+    if !inside("loss::pictures_go_on_whatever_is_lost") {
+        return;
+    }
+    prepare();
+    let random = |port: u16, percent: u32| behind(port, async move { lose(port, percent) });
     let (one, five, ten, burst) = tokio::join!(
-        behind(random(1, 1)),
-        behind(random(5, 2)),
-        behind(random(10, 3)),
-        behind(bursts)
+        random(4001, 1),
+        random(4005, 5),
+        random(4010, 10),
+        behind(4200, bursts(4200))
     );
-    println!("  lost      frozen ms  longest ms  pictures  sent again");
-    for (name, (frozen, longest, pictures, again)) in [
+    println!("  lost      frozen s  longest s  pictures  sent again");
+    for (name, (shown, again)) in [
         ("1 %", one),
         ("5 %", five),
         ("10 %", ten),
         ("200 ms", burst),
     ] {
+        let shown = shown.lock().unwrap();
+        let frozen: Duration = shown.freezes.iter().map(|(_, gap)| *gap).sum();
+        let (longest, pictures) = (shown.longest(), shown.pictures);
         println!(
-            "  {name:8}  {:9}  {:10}  {pictures:8}  {again:10}",
-            frozen.as_millis(),
-            longest.as_millis()
+            "  {name:8}  {:8.2}  {:9.2}  {pictures:8}  {again:10}",
+            frozen.as_secs_f64(),
+            longest.as_secs_f64()
         );
         assert!(again > 0, "{name}: nothing was lost");
         assert!(pictures > 150, "{name}: {pictures} pictures of 200");
-        assert!(longest < Duration::from_millis(1000), "{name}: {longest:?}");
+        assert!(longest < Duration::from_millis(1500), "{name}: {longest:?}");
+        assert_eq!(
+            shown.wrong, 0,
+            "{name}: a picture without the one before it"
+        );
     }
+}
+
+/// What a publisher loses for good is not hidden from viewers: nothing is shown until a keyframe.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_wrong_is_shown_whatever_a_publisher_loses() {
+    if !inside("loss::nothing_wrong_is_shown_whatever_a_publisher_loses") {
+        return;
+    }
+    prepare();
+    let port = 4300;
+    // The publisher comes in at another port than the viewer, and only that one is bad.
+    let transport = Transport::bind(Config {
+        udp_listen: format!("127.0.0.1:{port},127.0.0.2:{}", port + 1)
+            .parse()
+            .unwrap(),
+        tcp_listen: Some(Vec::new().into()),
+        ..Config::default()
+    })
+    .await
+    .unwrap();
+    let only = |answer: &str, address: &str| -> String {
+        let other = |line: &&str| !line.starts_with("a=candidate") || line.contains(address);
+        answer
+            .lines()
+            .filter(other)
+            .flat_map(|line| [line, "\r\n"])
+            .collect()
+    };
+    let broadcast = broadcast();
+    let mut client = Client::new(&[VideoCodec::H264]).await;
+    let mut video = client.sends_video(VideoCodec::H264).await;
+    let offer = client.offer().await;
+    let published = transport.publish(offer, broadcast.clone()).await.unwrap();
+    client.answer(&only(&published.answer, "127.0.0.1")).await;
+    client.connected().await;
+    let _sending = own(async move {
+        let mut pace = tokio::time::interval(Duration::from_micros(33_333));
+        for mark in 0..u32::MAX {
+            pace.tick().await;
+            let unit = picture(VideoCodec::H264, mark % 15 == 0, mark);
+            video.send(mark.wrapping_mul(3000), &unit).await;
+        }
+    });
+    within(broadcast.changes().changed()).await.unwrap();
+    let (_viewer, _accepted, shown, watching) = watching(&transport, &broadcast, "source").await;
+    lose(port, 30);
+    let _bursts = own(bursts(port));
+    let over = tokio::time::timeout(Duration::from_secs(8), watching).await;
+    assert!(over.is_err(), "the track ended");
+    let stats = published.peer.ingest();
+    let shown = shown.lock().unwrap();
+    println!(
+        "  {} pictures shown, {} packets never came, {} units dropped",
+        shown.pictures, stats.packets_lost, stats.units_dropped
+    );
+    assert!(
+        stats.packets_lost > 0 && stats.units_dropped > 0,
+        "nothing was lost for good"
+    );
+    assert!(shown.pictures > 60, "{} pictures", shown.pictures);
+    assert_eq!(shown.wrong, 0);
 }

@@ -14,6 +14,8 @@ mod life;
 #[cfg(test)]
 mod loss;
 #[cfg(test)]
+mod network;
+#[cfg(test)]
 mod player;
 #[cfg(test)]
 mod publish;
@@ -29,3 +31,5 @@ mod tcp;
 mod units;
 #[cfg(test)]
 mod view;
+#[cfg(test)]
+mod viewers;

@@ -21,6 +21,8 @@ pub(crate) struct Shown {
     /// Times without a picture that are freezes.
     pub(crate) freezes: Vec<(Instant, Duration)>,
     pub(crate) pictures: u32,
+    /// Pictures that were shown though one before them was not, which they refer to.
+    pub(crate) wrong: u32,
 }
 
 impl Shown {
@@ -29,6 +31,7 @@ impl Shown {
             last: Instant::now(),
             freezes: Vec::new(),
             pictures: 0,
+            wrong: 0,
         }))
     }
 
@@ -62,10 +65,12 @@ pub(crate) fn play_at(producer: Producer, bps: f64) -> Task {
     })
 }
 
-/// Puts the packets of a stream in order as a player does, and notes when pictures are complete.
+/// Puts the packets of a stream in order as a player does, and notes when pictures are complete. It goes by sequence
+/// numbers alone, as players do: what is left out without a gap in them is shown wrongly, which the timestamps tell.
 pub(crate) async fn watch_pictures(track: Arc<dyn TrackRemote>, shown: Arc<Mutex<Shown>>) {
-    let mut waiting: BTreeMap<i64, (bool, bool)> = BTreeMap::new();
+    let mut waiting: BTreeMap<i64, (bool, bool, u32)> = BTreeMap::new();
     let mut next: Option<i64> = None;
+    let (mut is_key, mut last) = (false, None);
     while let Some(event) = track.poll().await {
         let TrackRemoteEvent::OnRtpPacket(packet) = event else {
             continue;
@@ -81,29 +86,37 @@ pub(crate) async fn watch_pictures(track: Arc<dyn TrackRemote>, shown: Arc<Mutex
         }
         // Our packetiser puts the parameter sets of a keyframe into a packet of their own.
         let starts = packet.payload.first().is_some_and(|head| head & 0x1f == 24);
-        waiting.insert(base + i64::from(step), (starts, packet.header.marker));
+        waiting.insert(
+            base + i64::from(step),
+            (starts, packet.header.marker, packet.header.timestamp),
+        );
         // A keyframe that is there needs nothing of what is missing before it.
         let key = waiting
             .iter()
             .rev()
-            .find(|(_, (starts, _))| *starts)
+            .find(|(_, (starts, ..))| *starts)
             .map(|(at, _)| *at);
         if let Some(key) = key
             && key > base
             && (key..)
                 .zip(waiting.range(key..))
                 .take_while(|(at, (number, _))| at == *number)
-                .any(|(_, (_, (_, marker)))| *marker)
+                .any(|(_, (_, (_, marker, _)))| *marker)
         {
             waiting = waiting.split_off(&key);
             next = Some(key);
         }
-        while let Some((&at, &(_, marker))) = waiting.first_key_value()
+        while let Some((&at, &(starts, marker, timestamp))) = waiting.first_key_value()
             && Some(at) == next
         {
             waiting.pop_first();
             next = Some(at + 1);
+            is_key |= starts;
             if marker {
+                let follows = last.is_some_and(|last: u32| {
+                    // Thirty a second; the server may correct clocks by a little.
+                    (1500..4500).contains(&timestamp.wrapping_sub(last))
+                });
                 let mut shown = shown.lock().unwrap();
                 let gap = shown.last.elapsed();
                 // As webrtc-stats counts freezes: 150 ms more than a picture lasts.
@@ -113,6 +126,8 @@ pub(crate) async fn watch_pictures(track: Arc<dyn TrackRemote>, shown: Arc<Mutex
                 }
                 shown.last = Instant::now();
                 shown.pictures += 1;
+                shown.wrong += u32::from(!is_key && !follows);
+                (is_key, last) = (false, Some(timestamp));
             }
         }
     }

@@ -1,10 +1,8 @@
 //! A link squeezed from 5 Mbit/s to 1 and let go again: a real socket behind a real token bucket.
 //!
-//! The kernel's shaper needs a network of its own, so the test runs itself again in a fresh network namespace that
-//! nobody else sees and that is gone when it ends.
+//! The kernel's shaper needs a network of its own.
 
 use std::{
-    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -21,24 +19,17 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     client::{Client, within},
+    network::{inside, shell},
     player::{Shown, play_at, watch_pictures},
     publish::broadcast,
     view::rung,
 };
 
-/// Set inside the namespace.
-const INSIDE: &str = "LOCKGATE_TEST_NETWORK";
 /// Set for the whole course, up to the highest rung again: waiting for the policy is not for every run.
 const WHOLE: &str = "LOCKGATE_TEST_WHOLE";
 const PORT: u16 = 8189;
 /// Rung and bitrate in bit/s, lowest first.
 const RUNGS: [(&str, f64); 3] = [("low", 500e3), ("mid", 1.2e6), ("high", 3e6)];
-
-fn shell(script: &str) {
-    let output = Command::new("sh").args(["-c", script]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{script}: {said}");
-}
 
 fn squeeze(verb: &str, mbit: u32) {
     shell(&format!(
@@ -46,40 +37,17 @@ fn squeeze(verb: &str, mbit: u32) {
     ));
 }
 
-/// Runs the test of this name inside a namespace, or says that this is where it is already.
-fn inside_a_network(name: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        shell("ip link set lo up");
-        shell("tc qdisc add dev lo root handle 1: htb default 1 r2q 100000");
-        for class in [1, 2] {
-            shell(&format!(
-                "tc class add dev lo parent 1: classid 1:{class} htb rate 10gbit"
-            ));
-        }
+/// What comes from the transport goes through a class of its own.
+fn prepare() {
+    shell("tc qdisc add dev lo root handle 1: htb default 1 r2q 100000");
+    for class in [1, 2] {
         shell(&format!(
-            "tc filter add dev lo parent 1: protocol ip u32 match ip sport {PORT} 0xffff flowid 1:2"
+            "tc class add dev lo parent 1: classid 1:{class} htb rate 10gbit"
         ));
-        return true;
     }
-    let allowed = |flags: &str| {
-        let mut probe = Command::new("unshare");
-        probe
-            .args([flags, "true"])
-            .output()
-            .is_ok_and(|output| output.status.success())
-    };
-    let flags = ["-n", "-rn"].into_iter().find(|flags| allowed(flags)).expect(
-        "this test needs a network namespace of its own: run it as root, or where `unshare -rn true` works",
-    );
-    let status = Command::new("unshare")
-        .arg(flags)
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "inside its own network the test failed");
-    false
+    shell(&format!(
+        "tc filter add dev lo parent 1: protocol ip u32 match ip sport {PORT} 0xffff flowid 1:2"
+    ));
 }
 
 /// What the built-in policy does: down at once, up one step after five seconds.
@@ -106,9 +74,10 @@ fn choose(bandwidth_kbps: Option<f64>, current: usize, fits_since: &mut Option<I
 #[tokio::test(flavor = "multi_thread")]
 async fn a_viewer_goes_down_with_its_link_without_a_long_freeze_and_comes_back_up() {
     let name = "squeeze::a_viewer_goes_down_with_its_link_without_a_long_freeze_and_comes_back_up";
-    if !inside_a_network(name) {
+    if !inside(name) {
         return;
     }
+    prepare();
     squeeze("add", 5);
     let transport = Transport::bind(Config {
         udp_listen: format!("127.0.0.1:{PORT}").parse().unwrap(),
