@@ -244,7 +244,7 @@ impl Planning {
         }
         let code = decided.rows.get(2).copied().unwrap_or(f64::NAN);
         Planned {
-            plan: never_nothing(plan, rungs),
+            plan: with_rtp(never_nothing(plan, rungs), source, rungs),
             reason: decided.artifact.manifest().reason(Kind::Ladder, code),
         }
     }
@@ -257,6 +257,22 @@ fn never_nothing(plan: Plan, rungs: &[Rung]) -> Plan {
             rungs: rungs.iter().take(1).cloned().collect(),
             passthrough: false,
         };
+    }
+    plan
+}
+
+/// A source with B-frames that HLS is passed cannot be sent to viewers over WebRTC: they get a rung of that size in its
+/// place, which costs nothing as long as there are none.
+fn with_rtp(mut plan: Plan, source: &SourceInfo, rungs: &[Rung]) -> Plan {
+    let Some(video) = source.video.as_ref().filter(|video| video.b_frames) else {
+        return plan;
+    };
+    let fits = |rung: &&Rung| !rung.enlarges(video.width, video.height);
+    let top = rungs.iter().rev().find(fits).or(rungs.first());
+    if let Some(top) = top.filter(|_| plan.passthrough)
+        && !plan.rungs.iter().any(|rung| rung.name == top.name)
+    {
+        plan.rungs.insert(0, top.clone());
     }
     plan
 }

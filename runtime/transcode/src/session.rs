@@ -387,11 +387,11 @@ impl Listener<'_> {
             "source opened: {}",
             describe(&source),
         );
-        self.planned = Some((source.clone(), asked));
+        self.planned = Some((source.clone(), asked.clone()));
         self.session.status.send_modify(|status| {
             status.state = State::Running;
             status.source = Some(source);
-            status.plan = Some(plan);
+            status.plan = Some(asked);
         });
         None
     }
