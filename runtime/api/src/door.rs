@@ -11,7 +11,7 @@ use std::{
 
 use axum::http::StatusCode;
 use lockgate_fetch::{FetchError, Fetcher};
-use lockgate_session::{Desk, auth};
+use lockgate_session::{Desk, Principal, auth};
 use moka::{Expiry, future::Cache};
 
 use crate::{
@@ -109,6 +109,19 @@ impl Door {
             Ok(Grant::default())
         } else {
             Err(Problem::scope_wanted(action))
+        }
+    }
+
+    /// Who a caller is that was let in: the subject of the token where it names one, else the token itself, else nobody
+    /// in particular.
+    pub fn principal(&self, caller: &Caller) -> Principal {
+        let Some(token) = &caller.token else {
+            return Principal::new("anonymous");
+        };
+        let subject = self.claims(token).ok().and_then(|claims| claims.sub);
+        match subject {
+            Some(subject) => Principal::new(format!("subject {subject}")),
+            None => Principal::new(format!("token {token}")),
         }
     }
 

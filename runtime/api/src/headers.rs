@@ -30,7 +30,7 @@ pub(crate) async fn open_to_all_origins(request: Request, next: Next) -> Respons
         set(
             headers,
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "Authorization, Content-Type, If-Match, Link",
+            "Authorization, Content-Type, If-Match, If-None-Match, Link, Range",
         );
         set(headers, header::ACCESS_CONTROL_MAX_AGE, "86400");
         response
@@ -42,7 +42,7 @@ pub(crate) async fn open_to_all_origins(request: Request, next: Next) -> Respons
     set(
         headers,
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        "ETag, Link, Location, Retry-After, WWW-Authenticate",
+        "Content-Range, Date, ETag, Link, Location, Retry-After, WWW-Authenticate",
     );
     set(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     response

@@ -21,7 +21,8 @@ pub(crate) async fn publish(
     Sdp(offer): Sdp,
 ) -> Result<Response, Problem> {
     app.door.admit(&caller, Action::Publish(&name)).await?;
-    let joined = app.streams.publish(name.clone(), offer).await?;
+    let who = app.door.principal(&caller);
+    let joined = app.streams.publish(name.clone(), offer, who).await?;
     let url = format!("/whip/{name}/{}", joined.session);
     Ok(webrtc::created(&app, &url, joined, &[]))
 }

@@ -8,11 +8,14 @@ use std::{
 
 use lockgate_media::BroadcastName;
 
+use crate::ingest::Addresses;
+
 pub(crate) struct Announcement<'a> {
     pub(crate) http: SocketAddr,
     /// Where media is exchanged, the first before all.
     pub(crate) udp: &'a [SocketAddr],
     pub(crate) tcp: &'a [SocketAddr],
+    pub(crate) ingest: Addresses,
     pub(crate) token: &'a str,
     pub(crate) broadcasts: &'a [BroadcastName],
 }
@@ -34,6 +37,17 @@ impl Announcement<'_> {
             "\n  publish your own (OBS: Service WHIP; browser: {base}/studio)"
         )?;
         writeln!(out, "    WHIP      {base}/whip/live")?;
+        if let Some(rtmp) = self.ingest.rtmp {
+            let base = url("rtmp", rtmp);
+            writeln!(out, "    RTMP      {base}/live   key: live?token=TOKEN")?;
+        }
+        if let Some(srt) = self.ingest.srt {
+            let base = url("srt", srt);
+            writeln!(
+                out,
+                "    SRT       {base}   streamid: publish:live?token=TOKEN"
+            )?;
+        }
         writeln!(out, "    token     {}", self.token)?;
         writeln!(out, "    watch     {base}/watch/live")?;
         writeln!(out, "    HLS       {base}/hls/live/playlist.m3u8\n")?;
@@ -59,6 +73,8 @@ impl Announcement<'_> {
             "http": base_url(self.http),
             "udp": self.udp.first().map(SocketAddr::to_string),
             "tcp": self.tcp.first().map(SocketAddr::to_string),
+            "rtmp": self.ingest.rtmp.map(|address| url("rtmp", address)),
+            "srt": self.ingest.srt.map(|address| url("srt", address)),
             "token": self.token,
             "pid": std::process::id(),
         });
@@ -70,9 +86,13 @@ impl Announcement<'_> {
 
 /// A URL that works on this machine: an unspecified address is reached by its loopback name.
 fn base_url(listen: SocketAddr) -> String {
+    url("http", listen)
+}
+
+fn url(scheme: &str, listen: SocketAddr) -> String {
     match listen.ip() {
-        ip if ip.is_unspecified() => format!("http://localhost:{}", listen.port()),
-        IpAddr::V4(ip) => format!("http://{ip}:{}", listen.port()),
-        IpAddr::V6(ip) => format!("http://[{ip}]:{}", listen.port()),
+        ip if ip.is_unspecified() => format!("{scheme}://localhost:{}", listen.port()),
+        IpAddr::V4(ip) => format!("{scheme}://{ip}:{}", listen.port()),
+        IpAddr::V6(ip) => format!("{scheme}://[{ip}]:{}", listen.port()),
     }
 }

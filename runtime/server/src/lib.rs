@@ -9,6 +9,7 @@ mod check;
 pub mod cli;
 pub mod config;
 mod doctor;
+mod ingest;
 mod package;
 mod policies;
 mod policy;

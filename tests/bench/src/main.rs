@@ -18,6 +18,7 @@
 
 mod delay;
 mod fanout;
+mod hls;
 mod idle;
 mod ladder;
 mod memory;
@@ -25,6 +26,7 @@ mod policies;
 mod process;
 mod server;
 mod table;
+mod whep;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -33,9 +35,11 @@ use serde_json::{Map, Value};
 
 use table::Report;
 
-const TABLES: [&str; 6] = ["ladder", "idle", "delay", "memory", "fanout", "policies"];
+const TABLES: [&str; 8] = [
+    "ladder", "idle", "delay", "memory", "fanout", "hls", "policies", "whep",
+];
 /// A table that takes longer is given up: what it waits for does not come.
-const TABLE_WITHIN: Duration = Duration::from_secs(240);
+const TABLE_WITHIN: Duration = Duration::from_secs(360);
 /// `fanout` looks for the number of viewers at which a core is full.
 const FANOUT_WITHIN: Duration = Duration::from_secs(600);
 
@@ -65,8 +69,10 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 "ladder" => ladder::measure().await.map(|report| vec![report]),
                 "idle" => idle::measure().await.map(|report| vec![report]),
                 "delay" => delay::measure().await.map(|report| vec![report]),
+                "whep" => whep::measure().await.map(|report| vec![report]),
                 "memory" => memory::measure().await.map(|report| vec![report]),
                 "fanout" => fanout::measure().await.map(|report| vec![report]),
+                "hls" => hls::measure().await,
                 _ => policies::measure().await,
             }
         };

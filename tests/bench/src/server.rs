@@ -13,7 +13,7 @@ use hyper_util::{
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
-    process::Child,
+    process::{Child, Command},
     time::{Instant, sleep},
 };
 
@@ -28,21 +28,50 @@ pub(crate) struct Server {
     folder: TempDir,
 }
 
+/// A server on one core.
+pub(crate) struct Pinned {
+    pub(crate) core: usize,
+    /// Besides the ports.
+    pub(crate) config: String,
+}
+
 impl Server {
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        Self::start_with("").await
+        Self::start_with("", &[]).await
     }
 
-    /// The same with more of a configuration.
-    pub(crate) async fn start_with(more: &str) -> anyhow::Result<Self> {
+    /// The same with more of a configuration, and further arguments.
+    pub(crate) async fn start_with(more: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::launch(process::command(process::server()?), more, arguments).await
+    }
+
+    /// The same, pinned to a core.
+    pub(crate) async fn start_pinned(pinned: &Pinned) -> anyhow::Result<Self> {
+        // It becomes the server, whose process has the same number.
+        let mut command = process::command("taskset");
+        command
+            .args(["-c", &pinned.core.to_string()])
+            .arg(process::server()?);
+        Self::launch(command, &pinned.config, &[]).await
+    }
+
+    async fn launch(
+        mut command: Command,
+        config: &str,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
-        let config = "[http]\nlisten = \"127.0.0.1:0\"\n[webrtc]\nudp_listen = \"127.0.0.1:0\"\n";
-        fs::write(at("bench.toml"), format!("{config}{more}"))?;
-        let mut child = process::command(process::server()?)
+        fs::write(at("bench.toml"), config)?;
+        let mut child = command
             .args(["serve", "--config", "bench.toml"])
+            .args(["--set", "http.listen=127.0.0.1:0"])
+            .args(["--set", "webrtc.udp_listen=127.0.0.1:0"])
+            .args(arguments)
             .current_dir(folder.path())
             .env("LOCKGATE_READY_FILE", at("ready.json"))
+            // Who measures shares the cores; what is measured is to stay the same.
+            .env("LOCKGATE__LADDER__SHED", "false")
             .stdout(Stdio::null())
             .stderr(fs::File::create(at("log"))?)
             .spawn()
@@ -123,6 +152,26 @@ impl Server {
         let body = body.collect().await?.to_bytes();
         let body = String::from_utf8_lossy(&body).into_owned();
         Ok((head.status, location, body))
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// Host and port of its HTTP.
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
+    /// The process that encodes a broadcast.
+    pub(crate) async fn worker(&self, broadcast: &str) -> anyhow::Result<u64> {
+        let stream = self.get(&format!("/api/streams/{broadcast}")).await?;
+        let pid = stream["ladder"]["worker_pid"].as_u64();
+        pid.context("the broadcast has no worker")
     }
 
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {

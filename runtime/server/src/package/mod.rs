@@ -165,6 +165,7 @@ pub(crate) fn planning(config: &Config, cpu_budget: f64) -> anyhow::Result<Plann
             max_quality: Some(config.ladder.max_quality.clone()),
             passthrough: config.ladder.passthrough,
             cpu_budget,
+            shed: false,
         },
         gop_s: config.hls.segment_s,
         on_demand: false,
