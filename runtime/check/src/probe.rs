@@ -53,6 +53,10 @@ impl Target {
         &self.uri
     }
 
+    pub(crate) fn http(&self) -> Http {
+        self.http.clone()
+    }
+
     pub(crate) fn token(&self) -> Option<String> {
         self.token.clone()
     }

@@ -1,7 +1,10 @@
 //! Whole responses of a server that whoever sits at the command line named, bounded in size and time; no redirect is
 //! followed.
 
-use std::{io::Write as _, time::Duration};
+use std::{
+    io::Write as _,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use hyper::{
@@ -25,6 +28,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// From the first byte of the body to the last.
+    pub transfer: Duration,
 }
 
 /// Whose word a server's certificate needs.
@@ -73,7 +78,9 @@ impl Http {
             let mut response = self.0.execute(request).await.map_err(silent)?;
             let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
             let mut body = Vec::new();
+            let mut first = None;
             while let Some(chunk) = response.chunk().await.map_err(silent)? {
+                first.get_or_insert_with(Instant::now);
                 if body.len() + chunk.len() > len_max {
                     let text = format!("the body is longer than {len_max} bytes");
                     return Err(FetchError::Silent(text));
@@ -85,6 +92,7 @@ impl Http {
                 status,
                 headers,
                 body: body.into(),
+                transfer: first.map_or(Duration::ZERO, |first| first.elapsed()),
             })
         };
         match tokio::time::timeout(within, exchange).await {

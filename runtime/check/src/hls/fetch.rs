@@ -2,13 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt as _, Empty};
+use bytes::Bytes;
 use hyper::{Request, Uri, header::AUTHORIZATION};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use lockgate_fetch::http::{self, Http};
 
 /// What came, and when.
 #[derive(Debug, Clone)]
@@ -29,16 +25,13 @@ impl Got {
 
 /// The client.
 pub(super) struct Fetch {
-    client: Client<HttpConnector, Empty<Bytes>>,
+    http: Http,
     token: Option<String>,
 }
 
 impl Fetch {
-    pub(super) fn new(token: Option<String>) -> Self {
-        Self {
-            client: Client::builder(TokioExecutor::new()).build_http(),
-            token,
-        }
+    pub(super) fn new(http: Http, token: Option<String>) -> Self {
+        Self { http, token }
     }
 
     pub(super) async fn get(&self, url: &Uri) -> Result<Got, String> {
@@ -47,63 +40,24 @@ impl Fetch {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let request = request
-            .body(Empty::new())
+            .body(Bytes::new())
             .map_err(|error| error.to_string())?;
         let asked = Instant::now();
-        let exchange = async {
-            let response = self.client.request(request).await;
-            let (head, mut body) = response.map_err(|error| error.to_string())?.into_parts();
-            let mut bytes = BytesMut::new();
-            let mut first = None;
-            while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|error| error.to_string())?;
-                if let Ok(data) = frame.into_data() {
-                    first.get_or_insert_with(Instant::now);
-                    bytes.extend_from_slice(&data);
-                }
-                if bytes.len() > BODY_MAX {
-                    return Err(format!("more than {BODY_MAX} bytes"));
-                }
-            }
-            Ok(Got {
-                status: head.status.as_u16(),
-                bytes: bytes.freeze(),
-                transfer: first.map_or(Duration::ZERO, |first| first.elapsed()),
+        match self.http.send(request, ANSWER_WITHIN, BODY_MAX).await {
+            Ok(answer) => Ok(Got {
+                status: answer.status.as_u16(),
+                bytes: answer.body,
+                transfer: answer.transfer,
                 took: asked.elapsed(),
-            })
-        };
-        match tokio::time::timeout(ANSWER_WITHIN, exchange).await {
-            Ok(got) => got.map_err(|why| format!("GET {url}: {why}")),
-            Err(_) => Err(format!("GET {url}: no answer within {ANSWER_WITHIN:?}")),
+            }),
+            Err(error) => Err(format!("GET {url}: {error}")),
         }
     }
 }
 
-/// A reference against the URL it stands in (RFC 3986 §5.2).
+/// A reference against the URL it stands in.
 pub(super) fn resolve(base: &Uri, reference: &str) -> Option<Uri> {
-    if reference.contains("://") {
-        return reference.parse().ok();
-    }
-    let authority = base.authority()?;
-    let (path, query) = reference.split_once('?').unwrap_or((reference, ""));
-    let whole = if path.starts_with('/') {
-        path.to_owned()
-    } else {
-        let (folder, _) = base.path().rsplit_once('/')?;
-        format!("{folder}/{path}")
-    };
-    let mut steps: Vec<&str> = Vec::new();
-    for step in whole.split('/').skip(1) {
-        match step {
-            "." => {}
-            ".." => drop(steps.pop()),
-            step => steps.push(step),
-        }
-    }
-    let mark = if query.is_empty() { "" } else { "?" };
-    format!("http://{authority}/{}{mark}{query}", steps.join("/"))
-        .parse()
-        .ok()
+    http::resolve(&base.to_string(), reference)?.parse().ok()
 }
 
 /// A URL with more in its query.

@@ -42,7 +42,7 @@ pub(crate) struct HlsRule {
 
 /// Watches a live stream, by its multivariant playlist or by one media playlist, and judges every rule.
 pub async fn watch(target: &Target, lasts: Duration) -> Report {
-    let fetch = Fetch::new(target.token());
+    let fetch = Fetch::new(target.http(), target.token());
     let watched = look(&fetch, target.uri(), lasts).await;
     let rules = low_latency::RULES.iter().chain(plain::RULES);
     let findings = rules.map(|rule| {
