@@ -7,7 +7,7 @@ async fn a_viewer_is_given_the_layer_that_its_link_carries_instead_of_a_rung() {
     let house = house();
     house
         .streams
-        .publish(name("cam"), offer(), super::me())
+        .publish(name("cam"), offer(), me())
         .await
         .unwrap();
     let broadcast = house.streams.live(&name("cam")).unwrap().broadcast.clone();
