@@ -8,7 +8,7 @@ use lockgate_ports::transcoder::{Settings, SourceInfo};
 
 use crate::{
     encoder::{Colours, Encoder, Spec, pixels_for},
-    open::{self, Place, Read},
+    open,
     out::Out,
     probe,
     timeline::Kind,

@@ -110,6 +110,11 @@ impl Server {
         address.expect("the port is configured").to_owned()
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Takes a file away.
     pub(crate) fn remove(&self, name: &str) {
         fs::remove_file(self.folder.path().join(name)).expect("the file was there");
