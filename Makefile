@@ -8,7 +8,10 @@ SHELL := /bin/bash
 CARGO ?= cargo
 FIXTURES := target/fixtures
 BUILD_PACKAGES := clang libclang-dev pkg-config libseccomp-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libswresample-dev
-TEST_PACKAGES := ffmpeg chromium curl coturn iproute2 nftables python3-venv pebble slowhttptest
+# GStreamer is the camera: no FFmpeg serves RTSP.
+TEST_PACKAGES := ffmpeg chromium curl coturn iproute2 nftables python3-venv pebble slowhttptest \
+	python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
+BENCH_PACKAGES := nginx-light procps util-linux
 WASM := wasm32-unknown-unknown
 # Panic messages name source files: without the folders of whoever built them.
 NAMELESS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --remap-path-prefix=$(CURDIR)=/lockgate
@@ -55,8 +58,9 @@ check: setup pages
 	@cd runtime/web && npm run --silent check
 
 bench: test-setup pages fixtures
+	@.ci/install $(BENCH_PACKAGES)
 	@$(call say,building for measurements (release))
-	@$(CARGO) build --release -p lockgate-server -p lockgate-transcode -p lockgate-tests-bench --bins --examples
+	@$(CARGO) build --release -p lockgate-server -p lockgate-transcode -p lockgate-transport -p lockgate-tests-bench --bins --examples
 	@LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/release/lockgate" target/release/lockgate-bench
 	@$(call say,a viewer behind a link squeezed from 5 Mbit/s to 1 and let go)
 	@LOCKGATE_TEST_WHOLE=1 $(CARGO) test --quiet --release -p lockgate-transport --test loopback -- --nocapture --test-threads 1 squeeze pictures_go_on

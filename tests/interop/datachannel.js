@@ -10,6 +10,8 @@ const OPUS = 111;
 const H264 = 96;
 const MID = 1;
 const RID = 2;
+/** Of the first layer; the others follow. */
+const VIDEO_SSRC = 2468;
 
 /**
  * Publishes the signal until stopped. With `layers`, as many simulcast layers as it names sizes, largest first, the way
@@ -30,18 +32,22 @@ export async function publishByDatachannel({ server, name, layers = [] }) {
       `extmap:${RID} urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id`,
       ...sizes.map((_, rid) => `rid:${rid} send`),
       `simulcast:send ${sizes.map((_, rid) => rid).join(";")}`,
-      "msid:stream video",
     ]) {
       video.parseSdpLine(`a=${line}`);
     }
-  } else {
-    video.addSSRC(2468, "obs", "stream", "video");
   }
+  // By these it finds the track of what comes back, NACKs among it.
+  for (const rid of sizes.keys()) video.addSSRC(VIDEO_SSRC + rid, "obs", "stream", "video");
   const tracks = { audio: pc.addTrack(audio), video: pc.addTrack(video) };
   // They answer NACKs and take what comes in.
   const responders = [new datachannel.RtcpNackResponder(), new datachannel.RtcpNackResponder()];
   tracks.audio.setMediaHandler(responders[0]);
   tracks.video.setMediaHandler(responders[1]);
+
+  const asked = new Map();
+  tracks.video.onMessage((message) => {
+    for (const ssrc of keyframesAsked(message)) asked.set(ssrc - VIDEO_SSRC, (asked.get(ssrc - VIDEO_SSRC) ?? 0) + 1);
+  });
 
   const gathered = new Promise((resolve) => pc.onGatheringStateChange((state) => state === "complete" && resolve()));
   const connected = new Promise((resolve, reject) =>
@@ -59,6 +65,8 @@ export async function publishByDatachannel({ server, name, layers = [] }) {
   const sending = sendAll(tracks, clips, layers.length > 0);
   return {
     answer: session.answer,
+    /** How many keyframes were asked for of a layer so far. */
+    keyframesAsked: (rid) => asked.get(rid) ?? 0,
     stop: async () => {
       clearInterval(sending);
       await session.leave();
@@ -70,7 +78,7 @@ export async function publishByDatachannel({ server, name, layers = [] }) {
 function sendAll(tracks, clips, isSimulcast) {
   const started = performance.now();
   const audio = new Stream(tracks.audio, { ssrc: 1357, type: OPUS });
-  const videos = clips.map((_, rid) => new Stream(tracks.video, { ssrc: 2468 + rid, type: H264, rid: isSimulcast ? rid : null }));
+  const videos = clips.map((_, rid) => new Stream(tracks.video, { ssrc: VIDEO_SSRC + rid, type: H264, rid: isSimulcast ? rid : null }));
   let [sounds, pictures] = [0, 0];
   return setInterval(() => {
     const second = (performance.now() - started) / 1000;
@@ -82,6 +90,16 @@ function sendAll(tracks, clips, isSimulcast) {
       for (const [rid, { units }] of clips.entries()) videos[rid].picture(pictures * 3000, units[pictures % units.length]);
     }
   }, 5);
+}
+
+/** The sources of which a compound packet of RTCP asks keyframes (RFC 4585 §6.3.1). */
+function keyframesAsked(message) {
+  const packet = Buffer.from(message);
+  const sources = [];
+  for (let at = 0; at + 12 <= packet.length; at += 4 * (packet.readUInt16BE(at + 2) + 1)) {
+    if (packet[at] >> 6 === 2 && packet[at + 1] === 206 && (packet[at] & 31) === 1) sources.push(packet.readUInt32BE(at + 8));
+  }
+  return sources;
 }
 
 /** One RTP stream (RFC 3550), with `mid` and `rid` in its packets where it is a layer (RFC 8285, one-byte headers). */

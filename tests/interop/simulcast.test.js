@@ -32,13 +32,22 @@ test("the layers of OBS are layers to choose from", async () => {
     });
     const page = await here.open("/watch/obs?via=whep");
     await playing(page, "whep");
-    for (const [rid, { height }] of LAYERS.entries()) {
+    const watch = async (rid) => {
       await offered(page, `source-${rid}`);
       await page.locator("#quality").selectOption(`source-${rid}`);
-      await heightBecomes(page, height);
+      await heightBecomes(page, LAYERS[rid].height);
       await framesPass(page, 15);
       assert.equal((await stats(page)).videoCodec, "H264");
-    }
+    };
+    await watch(0);
+    // What nobody watches is not asked for anything.
+    const asked = () => LAYERS.map((_, rid) => publication.keyframesAsked(rid));
+    const before = asked();
+    await watch(1);
+    assert.ok(asked()[1] > before[1], "a keyframe of the layer that was chosen was asked for");
+    assert.equal(asked()[2], before[2], "and none of the other");
+    await watch(2);
+    assert.ok(asked()[2] > before[2]);
   } finally {
     await publication.stop();
   }

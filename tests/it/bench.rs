@@ -85,7 +85,7 @@ async fn fifty_viewers_of_the_demo_join_and_what_they_saw_is_told() {
         "clients/answered clients/asked clients/connected clients/failed clients/joined failures forward_delay_ms",
         "frames_per_s mbit_per_s own/cores own/cpu_s own/rss_kb own/rss_kb_per_client packets/duplicated packets/lost",
         "packets/lost_pct packets/missing packets/missing_pct packets/received packets/recovered packets/reordered",
-        "packets/undecryptable packets_per_s protocol seconds srtp url",
+        "packets/undecryptable packets_per_s protocol seconds server srtp url",
     ]
     .join(" ")
     .split(' ')

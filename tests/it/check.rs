@@ -65,7 +65,7 @@ async fn our_own_server_keeps_every_rule_and_nothing_is_left_behind() {
 
 #[tokio::test]
 async fn what_is_no_url_is_a_wrong_use() {
-    for url in ["nothing", "/whip/live", "https://example.org/whip/live"] {
+    for url in ["nothing", "/whip/live", "ftp://example.org/whip/live"] {
         assert_eq!(check(&["whip", url]).await.0, Some(2), "{url}");
     }
     // Nobody listens: trouble, not a wrong use.

@@ -14,7 +14,11 @@ fn names(list: &serde_json::Value) -> Vec<String> {
 #[tokio::test]
 async fn rungs_are_shed_from_the_top_and_live_stays_live() {
     // A preset that no machine of two cores, or of many, encodes 720p with in real time on one thread.
-    let server = Server::start("[ladder]\npreset = \"placebo\"\n", &["--demo"]).await;
+    let server = Server::start(
+        "[ladder]\npreset = \"placebo\"\n",
+        &["--demo", "--set", "ladder.shed=true"],
+    )
+    .await;
     server.running("demo").await;
     let load = until("a rung to be shed", Duration::from_secs(60), || async {
         let load = server.stream("demo").await["load"].clone();
@@ -62,7 +66,7 @@ async fn rungs_are_shed_from_the_top_and_live_stays_live() {
 async fn a_ladder_that_nobody_watches_only_reads() {
     let bunny = fixture("bigbuckbunny.mp4");
     let source = format!(
-        "[hls]\nkeep_alive_s = 1\n[[ingest.source]]\nname = \"bunny\"\nurl = \"{}\"\nloop = true\n",
+        "[[ingest.source]]\nname = \"bunny\"\nurl = \"{}\"\nloop = true\n",
         bunny.display()
     );
     let server = Server::start(&source, &[]).await;
@@ -82,8 +86,8 @@ async fn a_ladder_that_nobody_watches_only_reads() {
     .await;
     assert_eq!(server.stream("bunny").await["ladder"]["rungs_active"], 0);
     // Somebody comes, and it goes on.
-    let variants = variants(&server, "bunny", 1).await;
-    let rung = variants[0]
+    let variants = variants(&server, "bunny", 3).await;
+    let rung = variants[2]
         .uri
         .split('/')
         .next()
@@ -110,7 +114,7 @@ async fn the_ladder_policy_is_asked_again_and_may_shed_by_itself() {
         reasons = [\"one is enough\"]\n";
     let server = Server::start_with(
         "[policies]\nladder = \"frugal.luau\"\ndeadline_ms = 1000\n[ladder]\nmax_quality = \"720p60\"\n",
-        &["--demo"],
+        &["--demo", "--set", "ladder.shed=true"],
         &[("frugal.luau", script), ("frugal.toml", manifest)],
     )
     .await;

@@ -3,6 +3,10 @@
 //! - `demo`      the generated source: real time, ladder, HLS in both containers, aligned over all rungs
 //! - `source`    files: looped, passed through, missing, broken
 //! - `publish`   FFmpeg's WHIP muxer publishes; names are taken and given back
+//! - `ingest`    RTMP and SRT, many publishers on one port each; bad keys and taken names
+//! - `continuity` publishers that are cut and come back, and those that say goodbye; a server that is killed
+//! - `sins`      what sources do wrong, one after the other, and that it plays nevertheless
+//! - `pull`      sources that are fetched: HTTP, HLS, RTSP; that end, and come back
 //! - `worker`    a worker that is killed
 //! - `load`      a ladder that is too much for its machine, and one that nobody watches
 //! - `record`    recordings: a crash, a full disk, the list
@@ -17,6 +21,8 @@
 //! - `peer_rules`  what needs a whole peer: certificates, forged SRTP, consent, keyframe requests, retransmissions
 //! - `network`   which addresses peers are told: both families, TCP, STUN
 //! - `churn` · `flood`  peers that vanish half way, and datagrams of nobody: nothing is left, nobody is harmed
+//! - `hls_rules`  RFC 8216 and rfc8216bis: reloads, hints, stalls, ends; all other rules by `lockgate check hls`
+//! - `hls_serving`  tags, ranges, compression, slow readers, the long window, DASH
 //! - `turn`      names for TURN, taken by coturn
 //! - `check`     `lockgate check` against our own server and one that is wrong
 //! - `bench`     `lockgate bench`: viewers, publishers and players in numbers, through loss, interrupted, and refused
@@ -32,12 +38,16 @@ mod bad_policies;
 mod bench;
 mod check;
 mod churn;
+mod continuity;
 mod decisions;
 mod demo;
 mod door;
 mod flood;
+mod hls_rules;
+mod hls_serving;
 mod hostile;
 mod ice_rules;
+mod ingest;
 mod load;
 mod metrics;
 mod network;
@@ -45,9 +55,11 @@ mod package;
 mod peer_rules;
 mod policies;
 mod publish;
+mod pull;
 mod record;
 mod refused;
 mod rules;
+mod sins;
 mod source;
 mod support;
 mod turn;

@@ -1,4 +1,5 @@
 //! I10 (RFC 8835 §3.4): which addresses peers are told, and that they are reached there: both families, UDP and TCP, STUN.
+#![expect(clippy::print_stdout, reason = "what is not looked at is said")]
 
 use std::net::{IpAddr, SocketAddr};
 

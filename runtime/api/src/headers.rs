@@ -71,7 +71,7 @@ pub(crate) async fn on_all(
         set(
             headers,
             header::ACCESS_CONTROL_ALLOW_HEADERS,
-            "Authorization, Content-Type, If-Match, Link",
+            "Authorization, Content-Type, If-Match, If-None-Match, Link, Range",
         );
         set(headers, header::ACCESS_CONTROL_MAX_AGE, "86400");
         response
@@ -83,7 +83,7 @@ pub(crate) async fn on_all(
     set(
         headers,
         header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        "ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate",
+        "Content-Range, Date, ETag, Link, Location, RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate",
     );
     set(headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     // A token may stand in an address.

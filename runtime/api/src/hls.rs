@@ -1,16 +1,20 @@
-//! HLS: playlists and segments from memory.
+//! HLS and DASH: playlists, manifest, segments and parts from memory.
+
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::{
     extract::{Path, State},
-    http::{HeaderName, Uri, header},
+    http::{HeaderMap, Method, Uri, header},
     response::{IntoResponse, Response},
 };
+use lockgate_session::{Awaited, ManifestAsk, Reload, Skip};
 
 use crate::{
     App, Caller, Problem,
     caller::carried,
     extract::{self, Name},
     scope::Action,
+    serve::Wishes,
 };
 
 /// `GET /hls/{stream}/playlist.m3u8`: the multivariant playlist.
@@ -18,46 +22,135 @@ pub(crate) async fn multivariant(
     State(app): State<App>,
     Name(name): Name,
     caller: Caller,
+    method: Method,
+    headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
     app.door.admit(&caller, Action::Play(&name)).await?;
+    let dvr = param(&uri, "dvr").filter(|value| matches!(*value, "0" | "1"));
+    let query = [carried(&uri), dvr.map(|dvr| format!("dvr={dvr}"))];
+    let query = query.into_iter().flatten().collect::<Vec<_>>().join("&");
     let text = app
         .streams
         .hls(&name)?
-        .multivariant(carried(&uri).as_deref())
+        .multivariant((!query.is_empty()).then_some(query.as_str()))
         .await?;
-    Ok(playlist(text))
+    let wishes = Wishes {
+        method: &method,
+        headers: &headers,
+    };
+    Ok(wishes.text(&text, M3U8, "no-cache"))
 }
 
-/// `GET /hls/{stream}/{rung}/{file}`: a media playlist, a segment or an init section.
+/// `GET /hls/{stream}/{rung}/{file}`: a media playlist, a segment, a part or an init section.
 pub(crate) async fn file(
     State(app): State<App>,
     Name(name): Name,
     Path((_, rung, file)): Path<(String, String, String)>,
     caller: Caller,
+    method: Method,
+    headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
     app.door.admit(&caller, Action::Play(&name)).await?;
     let hls = app.streams.hls(&name)?;
     let rung = extract::track(&rung, &name)?;
+    let wishes = Wishes {
+        method: &method,
+        headers: &headers,
+    };
     if file == "playlist.m3u8" {
-        return Ok(playlist(
-            hls.playlist(&rung, carried(&uri).as_deref()).await?,
-        ));
+        let playlist = hls
+            .playlist(&rung, reload(&uri)?, carried(&uri).as_deref())
+            .await?;
+        // A URL that names what it waits for is asked for once by each player: a cache in front answers all others
+        // (rfc8216bis, Appendix B.1).
+        let cache = playlist.lasts_s.map_or_else(
+            || "no-cache".to_owned(),
+            |lasts_s| format!("public, max-age={lasts_s}"),
+        );
+        return Ok(wishes.text(&playlist.text, M3U8, &cache));
     }
-    let media = hls.file(&rung, &file)?;
-    // A name is never used for other bytes, so whoever has it may keep it.
-    let headers = [
-        (header::CONTENT_TYPE, media.content_type),
-        (header::CACHE_CONTROL, "public, max-age=3600, immutable"),
-    ];
-    Ok((headers, media.bytes).into_response())
+    Ok(wishes.media(hls.file(&rung, &file).await?))
 }
 
-fn playlist(text: String) -> Response {
-    let headers: [(HeaderName, &str); 2] = [
-        (header::CONTENT_TYPE, "application/vnd.apple.mpegurl"),
-        (header::CACHE_CONTROL, "no-cache"),
-    ];
-    (headers, text).into_response()
+/// `GET /dash/{stream}/manifest.mpd`: the DASH manifest.
+pub(crate) async fn manifest(
+    State(app): State<App>,
+    Name(name): Name,
+    caller: Caller,
+    method: Method,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Result<Response, Problem> {
+    app.door.admit(&caller, Action::Play(&name)).await?;
+    let (now, query) = (now(), carried(&uri));
+    let ask = ManifestAsk {
+        now_unix_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
+        base: &format!("../../hls/{name}"),
+        query: query.as_deref(),
+        clock: "../time",
+    };
+    let text = app.streams.hls(&name)?.manifest(ask).await?;
+    let wishes = Wishes {
+        method: &method,
+        headers: &headers,
+    };
+    Ok(wishes.text(&text, "application/dash+xml", "no-cache"))
 }
+
+/// `GET /dash/time`: the server's clock, for players of the manifest.
+pub(crate) async fn time() -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    let now_ms = i64::try_from(now().as_millis()).unwrap_or(i64::MAX);
+    (headers, lockgate_session::date_time(now_ms)).into_response()
+}
+
+/// The Delivery Directives of a playlist's URL (rfc8216bis §6.2.5), and which window it asks for.
+fn reload(uri: &Uri) -> Result<Reload, Problem> {
+    let number = |name: &'static str| {
+        let parse = |value: &str| {
+            let number = value.parse::<u64>();
+            number
+                .map_err(|_| Problem::bad_directive(format!("{name} is a whole number from 0 on")))
+        };
+        param(uri, name).map(parse).transpose()
+    };
+    let awaited = match (number("_HLS_msn")?, number("_HLS_part")?) {
+        (Some(number), part) => Some(Awaited { number, part }),
+        (None, None) => None,
+        (None, Some(_)) => {
+            let detail = "_HLS_part says nothing without _HLS_msn";
+            return Err(Problem::bad_directive(detail));
+        }
+    };
+    Ok(Reload {
+        awaited,
+        skip: match param(uri, "_HLS_skip") {
+            Some("YES") => Some(Skip::Yes),
+            Some("v2") => Some(Skip::V2),
+            _ => None,
+        },
+        dvr: match param(uri, "dvr") {
+            Some("1") => Some(true),
+            Some("0") => Some(false),
+            _ => None,
+        },
+    })
+}
+
+fn param<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
+    let mut pairs = uri.query()?.split('&');
+    pairs.find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn now() -> std::time::Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+const M3U8: &str = "application/vnd.apple.mpegurl";

@@ -89,6 +89,11 @@ impl Problem {
         self.status
     }
 
+    /// This case in a sentence.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// No credentials were sent where they are needed (RFC 6750 §3: then without an error code).
     pub fn token_wanted() -> Self {
         let detail =
@@ -225,6 +230,27 @@ impl Problem {
         )
     }
 
+    /// A Delivery Directive of HLS that makes no sense (rfc8216bis §6.2.5).
+    pub fn bad_directive(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            "/problems/bad-directive",
+            "The delivery directive makes no sense",
+            detail,
+        )
+    }
+
+    /// No byte of what is there was asked for.
+    pub fn no_range(length: usize) -> Self {
+        let detail = format!("there are {length} bytes; ask for some of them");
+        Self::new(
+            StatusCode::RANGE_NOT_SATISFIABLE,
+            "/problems/no-range",
+            "The range is not there",
+            detail,
+        )
+    }
+
     /// Something is wrong on our side; the log says what.
     pub fn internal() -> Self {
         let detail = "something went wrong on the server; its log says what";
@@ -266,7 +292,7 @@ impl From<Error> for Problem {
         let not_found =
             |title, detail| Self::new(StatusCode::NOT_FOUND, "/problems/not-found", title, detail);
         match error {
-            Error::NameTaken(_) => Self::new(
+            Error::NameTaken(_) | Error::Kept { .. } => Self::new(
                 StatusCode::CONFLICT,
                 "/problems/name-taken",
                 "The name is taken",
@@ -312,6 +338,14 @@ impl From<Error> for Problem {
                 )
             }
             Error::Signal(SignalError::Closed) => not_found("No such session", detail),
+            Error::TooFarAhead(_) => Self::bad_directive(detail),
+            Error::TooLate(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "/problems/stalled",
+                "The broadcast has stalled",
+                detail,
+            )
+            .with_header(header::RETRY_AFTER, "1"),
             Error::Disk(_) => Self::new(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "/problems/disk",

@@ -67,6 +67,8 @@ pub fn router(app: App) -> Router {
         .route("/whep/{stream}/{session}/events", get(whep::events))
         .route("/hls/{stream}/playlist.m3u8", get(hls::multivariant))
         .route("/hls/{stream}/{rung}/{file}", get(hls::file))
+        .route("/dash/{stream}/manifest.mpd", get(hls::manifest))
+        .route("/dash/time", get(hls::time))
         .route("/api/streams", get(streams::list))
         .route(
             "/api/streams/{stream}",

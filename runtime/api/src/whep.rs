@@ -180,7 +180,8 @@ struct Decided {
     reason: String,
 }
 
-/// `GET /whep/{stream}/{session}/events`: server-sent events `rung`, one at the start and one at every change.
+/// `GET /whep/{stream}/{session}/events`: server-sent events `rung`, one at the start and one at every change, and
+/// `layers` whenever there are other tracks to choose from.
 pub(crate) async fn events(
     State(app): State<App>,
     Session(name, session): Session,
@@ -188,34 +189,47 @@ pub(crate) async fn events(
 ) -> Result<Response, Problem> {
     app.door.admit(&caller, Action::Play(&name)).await?;
     let (verdicts, playing) = app.streams.watch_viewer(&name, session)?;
-    Ok(Sse::new(changes(verdicts, playing))
+    let tracks = app.streams.watch_tracks(&name)?;
+    Ok(Sse::new(changes(verdicts, playing, tracks))
         .keep_alive(KeepAlive::default())
         .into_response())
 }
 
-type Watches = (
-    watch::Receiver<Option<Verdict>>,
-    watch::Receiver<Option<TrackId>>,
-);
+struct Watches {
+    verdicts: watch::Receiver<Option<Verdict>>,
+    playing: watch::Receiver<Option<TrackId>>,
+    tracks: watch::Receiver<u64>,
+}
 
 fn changes(
     verdicts: watch::Receiver<Option<Verdict>>,
     playing: watch::Receiver<Option<TrackId>>,
+    tracks: watch::Receiver<u64>,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
-    let first: (Watches, bool) = ((verdicts, playing), true);
-    futures_util::stream::unfold(first, |((mut verdicts, mut playing), first)| async move {
+    let watches = Watches {
+        verdicts,
+        playing,
+        tracks,
+    };
+    let first = (watches, true);
+    futures_util::stream::unfold(first, |(mut watches, first)| async move {
         if !first {
-            let open = tokio::select! {
-                changed = verdicts.changed() => changed.is_ok(),
-                changed = playing.changed() => changed.is_ok(),
+            let (open, is_layers) = tokio::select! {
+                changed = watches.verdicts.changed() => (changed.is_ok(), false),
+                changed = watches.playing.changed() => (changed.is_ok(), false),
+                changed = watches.tracks.changed() => (changed.is_ok(), true),
             };
             if !open {
                 return None;
             }
+            if is_layers {
+                let event = Event::default().event("layers").data("{}");
+                return Some((Ok(event), (watches, false)));
+            }
         }
-        let verdict = verdicts.borrow_and_update().clone();
+        let verdict = watches.verdicts.borrow_and_update().clone();
         let now = Playing {
-            rung: playing.borrow_and_update().clone(),
+            rung: watches.playing.borrow_and_update().clone(),
             verdict: verdict.map(|verdict| Decided {
                 wanted: verdict.rung,
                 automatic: verdict.automatic,
@@ -226,6 +240,6 @@ fn changes(
             .event("rung")
             .json_data(&now)
             .unwrap_or_default();
-        Some((Ok(event), ((verdicts, playing), false)))
+        Some((Ok(event), (watches, false)))
     })
 }

@@ -21,7 +21,8 @@ pub(crate) async fn publish(
     Sdp(offer): Sdp,
 ) -> Result<Response, Problem> {
     let entered = app.door.enter(&caller, Action::Publish(&name)).await?;
-    let joined = app.streams.publish(name.clone(), offer).await?;
+    let who = entered.principal();
+    let joined = app.streams.publish(name.clone(), offer, who).await?;
     app.door.stay(joined.session, entered);
     let url = format!("/whip/{name}/{}", joined.session);
     Ok(webrtc::created(&app, &url, joined, &[]))

@@ -172,6 +172,11 @@ impl Track {
         self.shared.demand.borrow().readers
     }
 
+    /// How long nothing was written; `None` if nothing ever was.
+    pub fn quiet(&self) -> Option<Duration> {
+        self.shared.written().map(|at| at.elapsed())
+    }
+
     /// Its counters.
     pub fn counters(&self) -> Counters {
         Counters {

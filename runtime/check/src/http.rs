@@ -1,14 +1,10 @@
-//! A small HTTP client: whole responses, bounded in size and time, and no redirects followed.
+//! Whole responses, as rules look at them.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{HeaderMap, Request, StatusCode, header::AsHeaderName};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
+use lockgate_fetch::http;
 
 use crate::probe::Error;
 
@@ -41,36 +37,16 @@ impl Answer {
     }
 }
 
-/// The client.
-pub(crate) struct Http(Client<HttpConnector, Full<Bytes>>);
-
-impl Http {
-    pub(crate) fn new() -> Self {
-        Self(Client::builder(TokioExecutor::new()).build_http())
-    }
-
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, Error> {
-        let what = format!("{} {}", request.method(), request.uri());
-        let failed = |why: String| Error::Http(format!("{what}: {why}"));
-        let exchange = async {
-            let response = self.0.request(request).await.map_err(|error| {
-                let source = std::error::Error::source(&error).map(ToString::to_string);
-                source.unwrap_or_else(|| error.to_string())
-            })?;
-            let (head, body) = response.into_parts();
-            let body = Limited::new(body, BODY_MAX).collect().await;
-            let body = body.map_err(|error| error.to_string())?.to_bytes();
-            Ok(Answer {
-                status: head.status,
-                headers: head.headers,
-                body: String::from_utf8_lossy(&body).into_owned(),
-            })
-        };
-        match tokio::time::timeout(ANSWER_WITHIN, exchange).await {
-            Ok(answer) => answer.map_err(failed),
-            Err(_) => Err(failed(format!("no answer within {ANSWER_WITHIN:?}"))),
-        }
-    }
+/// Sends a request.
+pub(crate) async fn send(client: &http::Http, request: Request<Bytes>) -> Result<Answer, Error> {
+    let what = format!("{} {}", request.method(), request.uri());
+    let sent = client.send(request, ANSWER_WITHIN, BODY_MAX).await;
+    let answer = sent.map_err(|error| Error::Http(format!("{what}: {error}")))?;
+    Ok(Answer {
+        status: answer.status,
+        body: answer.text(),
+        headers: answer.headers,
+    })
 }
 
 /// OBS gives a server 8 s for the whole exchange; what takes longer fails there too.

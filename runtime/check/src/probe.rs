@@ -3,15 +3,15 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use http_body_util::Full;
 use hyper::{
     Method, Request, StatusCode, Uri,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName, IF_MATCH, LOCATION},
 };
+use lockgate_fetch::http::{Http, Trust, resolve};
 
 use crate::{
     Kind,
-    http::{Answer, Http},
+    http::{Answer, send},
     offer::Offer,
 };
 
@@ -20,17 +20,18 @@ use crate::{
 pub struct Target {
     uri: Uri,
     token: Option<String>,
+    http: Http,
 }
 
 /// Why a URL cannot be checked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// It is no URL.
-    #[error("{0:?} is not a URL; write http://HOST[:PORT]/PATH")]
+    #[error("{0:?} is not a URL; write http://HOST[:PORT]/PATH or https://…")]
     Malformed(String),
-    /// It asks for TLS.
-    #[error("{0:?}: https is not spoken here; check the server behind its TLS proxy by http://")]
-    Tls(String),
+    /// There is no client for it.
+    #[error("{0}")]
+    Client(String),
 }
 
 impl Target {
@@ -38,11 +39,26 @@ impl Target {
     pub fn new(url: &str, token: Option<String>) -> Result<Self, UrlError> {
         let malformed = || UrlError::Malformed(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| malformed())?;
-        match (uri.scheme_str(), uri.host()) {
-            (Some("https"), Some(_)) => Err(UrlError::Tls(url.to_owned())),
-            (Some("http"), Some(_)) => Ok(Self { uri, token }),
-            _ => Err(malformed()),
-        }
+        let trust = match (uri.scheme_str(), uri.host()) {
+            (Some("https"), Some(_)) => Trust::System,
+            (Some("http"), Some(_)) => Trust::NoTls,
+            _ => return Err(malformed()),
+        };
+        let http = Http::new(trust, IDLE_MAX);
+        let http = http.map_err(|error| UrlError::Client(error.to_string()))?;
+        Ok(Self { uri, token, http })
+    }
+
+    pub(crate) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+
+    pub(crate) fn http(&self) -> Http {
+        self.http.clone()
+    }
+
+    pub(crate) fn token(&self) -> Option<String> {
+        self.token.clone()
     }
 
     pub(crate) fn url(&self) -> String {
@@ -72,7 +88,6 @@ pub(crate) struct Session {
 pub(crate) struct Probe {
     pub(crate) kind: Kind,
     pub(crate) target: Target,
-    http: Http,
     made: Mutex<Vec<Uri>>,
 }
 
@@ -81,7 +96,6 @@ impl Probe {
         Self {
             kind,
             target,
-            http: Http::new(),
             made: Mutex::default(),
         }
     }
@@ -113,11 +127,11 @@ impl Probe {
         for (name, value) in headers.iter().filter(|(_, value)| !value.is_empty()) {
             request = request.header(name, *value);
         }
-        let body = Full::from(Bytes::copy_from_slice(body.as_bytes()));
+        let body = Bytes::copy_from_slice(body.as_bytes());
         let request = request
             .body(body)
             .map_err(|error| Error::Http(error.to_string()))?;
-        self.http.send(request).await
+        send(&self.target.http, request).await
     }
 
     /// Posts a body to the endpoint. A session that comes of it is remembered.
@@ -185,21 +199,9 @@ impl Probe {
     }
 
     pub(crate) fn resolve(&self, reference: &str) -> Option<Uri> {
-        if reference.is_empty() {
-            return None;
-        }
-        let base = &self.target.uri;
-        if reference.starts_with("http://") {
-            return reference.parse().ok();
-        }
-        let authority = base.authority()?;
-        let path = if reference.starts_with('/') {
-            reference.to_owned()
-        } else {
-            let (folder, _) = base.path().rsplit_once('/')?;
-            format!("{folder}/{reference}")
-        };
-        format!("http://{authority}{path}").parse().ok()
+        resolve(&self.target.uri.to_string(), reference)?
+            .parse()
+            .ok()
     }
 
     fn made(&self) -> MutexGuard<'_, Vec<Uri>> {
@@ -216,4 +218,6 @@ impl Probe {
     }
 }
 
+/// One rule after the other asks.
+const IDLE_MAX: usize = 4;
 pub(crate) const SDP_FRAGMENT: &str = "application/trickle-ice-sdpfrag";

@@ -1,11 +1,14 @@
 //! Whole responses of a server that whoever sits at the command line named, bounded in size and time; no redirect is
 //! followed.
 
-use std::{io::Write as _, time::Duration};
+use std::{
+    io::Write as _,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use hyper::{
-    HeaderMap, Request, StatusCode,
+    HeaderMap, Request, StatusCode, Uri,
     header::{AsHeaderName, CONTENT_TYPE},
 };
 use reqwest::{Client, redirect};
@@ -25,6 +28,8 @@ pub struct Answer {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+    /// From the first byte of the body to the last.
+    pub transfer: Duration,
 }
 
 /// Whose word a server's certificate needs.
@@ -73,7 +78,9 @@ impl Http {
             let mut response = self.0.execute(request).await.map_err(silent)?;
             let (status, headers) = (response.status(), std::mem::take(response.headers_mut()));
             let mut body = Vec::new();
+            let mut first = None;
             while let Some(chunk) = response.chunk().await.map_err(silent)? {
+                first.get_or_insert_with(Instant::now);
                 if body.len() + chunk.len() > len_max {
                     let text = format!("the body is longer than {len_max} bytes");
                     return Err(FetchError::Silent(text));
@@ -85,6 +92,7 @@ impl Http {
                 status,
                 headers,
                 body: body.into(),
+                transfer: first.map_or(Duration::ZERO, |first| first.elapsed()),
             })
         };
         match tokio::time::timeout(within, exchange).await {
@@ -113,4 +121,55 @@ impl Answer {
     }
 }
 
+/// A reference in a response as a whole URL (RFC 3986 §5.2.2, as far as servers go).
+pub fn resolve(base: &str, reference: &str) -> Option<String> {
+    if reference.is_empty() {
+        return None;
+    }
+    if reference.contains("://") {
+        return Some(reference.to_owned());
+    }
+    let uri: Uri = base.parse().ok()?;
+    let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
+    if let Some(rest) = reference.strip_prefix("//") {
+        return Some(format!("{scheme}://{rest}"));
+    }
+    if reference.starts_with('/') {
+        return Some(format!("{scheme}://{authority}{reference}"));
+    }
+    let (folder, _) = uri.path().rsplit_once('/')?;
+    let mut folders: Vec<&str> = folder.split('/').collect();
+    let mut rest = reference.strip_prefix("./").unwrap_or(reference);
+    while let Some(up) = rest.strip_prefix("../") {
+        if folders.len() > 1 {
+            folders.pop();
+        }
+        rest = up;
+    }
+    Some(format!(
+        "{scheme}://{authority}{}/{rest}",
+        folders.join("/")
+    ))
+}
+
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_are_resolved_as_servers_write_them() {
+        let base = "http://host:8889/live/one/whep?x=1";
+        for (reference, whole) in [
+            ("/s/1", "http://host:8889/s/1"),
+            ("s/1", "http://host:8889/live/one/s/1"),
+            ("../s/1", "http://host:8889/live/s/1"),
+            ("https://other/s", "https://other/s"),
+            ("//other/s", "http://other/s"),
+        ] {
+            assert_eq!(resolve(base, reference).as_deref(), Some(whole));
+        }
+        assert_eq!(resolve(base, ""), None);
+    }
+}

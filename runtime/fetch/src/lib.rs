@@ -1,5 +1,6 @@
 //! Fetching URLs that someone else named: only from origins the operator listed, without redirects, within a time and a
-//! length. The only crate that is an HTTP client. Start reading at [`Fetcher::get`].
+//! length. The only crate that is an HTTP client. Start reading at [`Fetcher::get`]; [`http`] is for the command line,
+//! where whoever asks has typed the URL.
 #![forbid(unsafe_code)]
 
 pub mod http;

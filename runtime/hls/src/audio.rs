@@ -10,8 +10,9 @@ use std::{collections::VecDeque, sync::Arc};
 use lockgate_media::{AccessUnit, time::rescale};
 
 use crate::{
-    cuts::{Cuts, Place, Standing},
-    sample::{BACK_MAX_90K, Closed, JUMP_MAX_90K, SAMPLES_MAX, Sample},
+    cuts::{Cuts, Opened, Standing},
+    parts::{Filling, Piece},
+    sample::{BACK_MAX_90K, Chunk, JUMP_MAX_90K, SAMPLES_MAX, Sample},
 };
 
 /// What audio has to know of video.
@@ -25,13 +26,13 @@ pub(crate) enum Lead {
 
 #[derive(Debug)]
 struct Open {
-    place: Place,
+    opened: Opened,
     broke: bool,
     epoch: u32,
-    cell: i64,
     start_90k: i64,
     last_pts_90k: i64,
-    samples: Vec<Sample>,
+    filling: Filling,
+    samples: usize,
 }
 
 /// See the [module](self).
@@ -79,16 +80,23 @@ impl AudioSegmenter {
         self.held.push_back(unit);
     }
 
-    /// The next segment that is complete; to be called until it is `None`, and again when video has gone on.
-    pub(crate) fn poll(&mut self, lead: Lead, cuts: &mut Cuts) -> Option<Closed> {
+    /// Goes as far as it can; to be called again when video has gone on. `part_90k`: the longest part; without one a
+    /// segment is one part. What is complete is put into `out`.
+    pub(crate) fn poll(
+        &mut self,
+        lead: Lead,
+        cuts: &mut Cuts,
+        part_90k: Option<i64>,
+        out: &mut Vec<Chunk>,
+    ) {
         while let Some(unit) = self.held.front().cloned() {
             match self.step(&unit, lead, cuts) {
-                Step::Wait => return None,
-                Step::Break => return self.end_at_break(),
+                Step::Wait => return,
+                Step::Break => self.end_at_break(part_90k, out),
                 Step::Drop => self.release(),
                 Step::Append { tick } => {
                     self.release();
-                    self.append(&unit, tick);
+                    self.append(&unit, tick, part_90k, out);
                 }
                 Step::Open {
                     tick,
@@ -96,28 +104,29 @@ impl AudioSegmenter {
                     pts_90k,
                 } => {
                     self.release();
-                    let closed = self.end_at(tick);
+                    self.end_at(tick, part_90k, out);
                     self.open(&unit, tick, cell, pts_90k, cuts);
-                    if closed.is_some() {
-                        return closed;
-                    }
                 }
             }
         }
-        None
     }
 
     /// Ends the open segment with what it has; what comes next does not continue it.
-    pub(crate) fn end_at_break(&mut self) -> Option<Closed> {
-        let end = self.expected_tick()?;
-        let closed = self.end_at(end);
-        self.standing.broke = true;
-        closed
+    pub(crate) fn end_at_break(&mut self, part_90k: Option<i64>, out: &mut Vec<Chunk>) {
+        if let Some(end) = self.expected_tick() {
+            self.end_at(end, part_90k, out);
+            self.standing.broke = true;
+        }
     }
 
     /// Drops the open segment and what is held; the next one may be far later.
     pub(crate) fn pause(&mut self) {
-        self.open = None;
+        // Parts of it have been seen under its number.
+        if let Some(open) = self.open.take()
+            && open.filling.completed() > 0
+        {
+            self.standing.last = Some(open.opened.place);
+        }
         self.drop_held();
         self.standing.running = false;
         self.standing.broke = false;
@@ -165,9 +174,8 @@ impl AudioSegmenter {
         if lasts(tick) > cuts.limit_90k() {
             return Step::Break;
         }
-        let over =
-            lasts(tick + FRAME_SAMPLES) > cuts.limit_90k() || open.samples.len() >= SAMPLES_MAX;
-        match cuts.next(unit.epoch, open.cell, unit.pts_90k) {
+        let over = lasts(tick + FRAME_SAMPLES) > cuts.limit_90k() || open.samples >= SAMPLES_MAX;
+        match cuts.next(unit.epoch, open.opened.cell, unit.pts_90k) {
             Some(cut) if over || unit.pts_90k >= cut.pts_90k => Step::Open {
                 tick,
                 cell: cut.cell,
@@ -177,10 +185,10 @@ impl AudioSegmenter {
             None if !settled => Step::Wait,
             None => {
                 let cell = cuts.cell(unit.pts_90k);
-                if over || (alone && cell > open.cell) {
+                if over || (alone && cell > open.opened.cell) {
                     Step::Open {
                         tick,
-                        cell: cell.max(open.cell + 1),
+                        cell: cell.max(open.opened.cell + 1),
                         pts_90k: unit.pts_90k,
                     }
                 } else {
@@ -205,40 +213,62 @@ impl AudioSegmenter {
     }
 
     fn expected_tick(&self) -> Option<i64> {
-        self.open
-            .as_ref()?
-            .samples
-            .last()
-            .map(|last| last.dts + FRAME_SAMPLES)
+        let filling = &self.open.as_ref()?.filling;
+        filling.samples.last().map(|last| last.dts + FRAME_SAMPLES)
     }
 
     fn tick(&self, pts_90k: i64) -> i64 {
         rescale(pts_90k, 90_000, self.rate_hz)
     }
 
-    fn append(&mut self, unit: &Arc<AccessUnit>, tick: i64) {
+    fn append(
+        &mut self,
+        unit: &Arc<AccessUnit>,
+        tick: i64,
+        part_90k: Option<i64>,
+        out: &mut Vec<Chunk>,
+    ) {
+        let part = self.part(part_90k);
         if let Some(open) = &mut self.open {
             open.extend_to(tick);
+            let mut pieces = Vec::new();
+            open.filling.take_due(tick, part, &mut pieces);
+            let rate_hz = self.rate_hz;
+            let chunks = pieces
+                .into_iter()
+                .map(|piece| open.chunk(piece, rate_hz, None));
+            out.extend(chunks);
             open.last_pts_90k = unit.pts_90k;
-            open.samples.push(sample(unit, tick));
+            open.samples += 1;
+            open.filling.samples.push(sample(unit, tick));
         }
     }
 
-    fn end_at(&mut self, tick: i64) -> Option<Closed> {
-        let mut open = self.open.take()?;
+    fn end_at(&mut self, tick: i64, part_90k: Option<i64>, out: &mut Vec<Chunk>) {
+        let Some(mut open) = self.open.take() else {
+            return;
+        };
         open.extend_to(tick);
+        let mut pieces = Vec::new();
+        open.filling
+            .take_rest(tick, self.part(part_90k), &mut pieces);
+        let (count, rate_hz) = (pieces.len(), self.rate_hz);
+        let end_90k = rescale(tick, rate_hz, 90_000);
+        let chunks = pieces.into_iter().enumerate().map(|(at, piece)| {
+            let end_90k = (at + 1 == count).then_some(end_90k);
+            open.chunk(piece, rate_hz, end_90k)
+        });
+        out.extend(chunks);
         self.standing = Standing {
-            last: Some(open.place),
+            last: Some(open.opened.place),
             running: true,
             broke: false,
         };
-        Some(Closed {
-            place: open.place,
-            broke: open.broke,
-            start_90k: open.start_90k,
-            end_90k: rescale(tick, self.rate_hz, 90_000),
-            samples: open.samples,
-        })
+    }
+
+    /// The longest part in ticks.
+    fn part(&self, part_90k: Option<i64>) -> Option<i64> {
+        part_90k.map(|part| part * i64::from(self.rate_hz) / 90_000)
     }
 
     fn open(
@@ -252,15 +282,22 @@ impl AudioSegmenter {
         if self.standing.last.is_some() && self.epoch != Some(unit.epoch) {
             self.standing.broke = true;
         }
+        let Some(opened) = cuts.open(unit.epoch, cell, pts_90k, self.standing) else {
+            // What comes next does not continue the last segment.
+            self.standing.broke = self.standing.last.is_some();
+            return;
+        };
         self.epoch = Some(unit.epoch);
+        let mut filling = Filling::new(tick);
+        filling.samples.push(sample(unit, tick));
         self.open = Some(Open {
-            place: cuts.open(unit.epoch, cell, pts_90k, self.standing),
+            opened,
             broke: self.standing.broke,
             epoch: unit.epoch,
-            cell,
             start_90k: rescale(tick, self.rate_hz, 90_000),
             last_pts_90k: unit.pts_90k,
-            samples: vec![sample(unit, tick)],
+            filling,
+            samples: 1,
         });
     }
 
@@ -287,8 +324,20 @@ impl AudioSegmenter {
 impl Open {
     /// A gap is filled by its last frame's duration, so that decoding times stay continuous (ISO/IEC 23000-19 §7.3.2.2).
     fn extend_to(&mut self, tick: i64) {
-        if let Some(last) = self.samples.last_mut() {
+        if let Some(last) = self.filling.samples.last_mut() {
             last.duration = u32::try_from(tick - last.dts).unwrap_or(1);
+        }
+    }
+
+    fn chunk(&self, piece: Piece, rate_hz: u32, end_90k: Option<i64>) -> Chunk {
+        Chunk {
+            opened: self.opened,
+            broke: self.broke,
+            start_90k: self.start_90k,
+            index: piece.index,
+            duration_90k: rescale(piece.duration, rate_hz, 90_000),
+            samples: piece.samples,
+            end_90k,
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct Config {
     pub segment_s: u32,
     /// Segments that a media playlist lists, 3 to 64.
     pub window: usize,
+    /// How long the parts of a segment are at most, or near that, in ms: 100 to 1000; 0 makes none. MPEG-TS has none.
+    pub part_ms: u32,
 }
 
 impl Default for Config {
@@ -27,6 +29,7 @@ impl Default for Config {
             container: Container::Fmp4,
             segment_s: 2,
             window: 6,
+            part_ms: 200,
         }
     }
 }
@@ -38,6 +41,10 @@ impl Config {
         Self {
             segment_s: self.segment_s.clamp(1, 10),
             window: self.window.clamp(WINDOW_MIN, WINDOW_MAX),
+            part_ms: match (self.container, self.part_ms) {
+                (Container::Ts, _) | (_, 0) => 0,
+                (Container::Fmp4, part_ms) => part_ms.clamp(PART_MS_MIN, PART_MS_MAX),
+            },
             ..self
         }
     }
@@ -65,3 +72,7 @@ impl Container {
 const WINDOW_MIN: usize = 3;
 /// A window is memory: 64 segments of 2 s at 20 Mbit/s are 320 MB.
 const WINDOW_MAX: usize = 64;
+/// A part is a request of every viewer: ten a second are enough.
+const PART_MS_MIN: u32 = 100;
+/// Longer parts are segments.
+const PART_MS_MAX: u32 = 1_000;

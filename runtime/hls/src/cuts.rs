@@ -5,6 +5,10 @@
 //! rendition that runs on counts up by one, whatever the cells do, because a playlist derives the numbers of its
 //! segments by counting (RFC 8216 §3).
 //!
+//! After a break a rendition does not count but looks its number up again. What it has no media for is a gap in its
+//! playlist, and what it has no number for, because another has named its cell already, joins the cell that follows
+//! or is left out.
+//!
 //! A break is where a timeline does not continue: a new epoch, a jump, other parameter sets, a missing keyframe.
 //! Breaks are numbered for the whole broadcast, because matching content must have matching discontinuity sequence
 //! numbers in all renditions (RFC 8216 §6.2.4). A rendition takes part in a break at its first segment after it,
@@ -38,6 +42,16 @@ pub(crate) struct Place {
     pub(crate) discontinuity: u64,
 }
 
+/// A segment that may be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Opened {
+    pub(crate) place: Place,
+    /// The cell it stands for.
+    pub(crate) cell: i64,
+    /// Numbers before it for which this rendition has nothing, although it runs.
+    pub(crate) missing: u64,
+}
+
 /// Where a rendition stands when it opens a segment.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Standing {
@@ -66,8 +80,9 @@ pub(crate) struct Cuts {
 }
 
 impl Cuts {
-    /// Lets the first segment have this number.
-    pub(crate) fn number_from(&mut self, first: u64) {
+    /// Lets the first segment have this number, and this number of breaks before it.
+    pub(crate) fn number_from(&mut self, first: u64, breaks: u64) {
+        self.breaks_forgotten = self.breaks_forgotten.max(breaks);
         self.number_next = self.number_next.max(first);
     }
 
@@ -125,20 +140,27 @@ impl Cuts {
         }
     }
 
-    /// Names the segment that a rendition opens at `pts_90k`, and remembers the cut for the others.
+    /// Names the segment that a rendition opens at `pts_90k`, and remembers the cut for the others. `None`: there is
+    /// no number for it; a later keyframe may have one.
     pub(crate) fn open(
         &mut self,
         epoch: u32,
         cell: i64,
         pts_90k: i64,
         standing: Standing,
-    ) -> Place {
+    ) -> Option<Opened> {
         let after = standing.last.map_or(0, |last| last.number + 1);
-        let number = if standing.running && standing.last.is_some() {
-            after
+        let runs = standing.running && standing.last.is_some();
+        let (number, cell) = if runs && !standing.broke {
+            (after, cell)
         } else {
-            self.number_at(epoch, cell).max(after)
+            self.find(epoch, cell, pts_90k, standing)?
         };
+        // The tail of a past epoch: others have gone on to the next one under this number.
+        let is_taken = |cut: &Cut| cut.epoch > epoch && cut.number <= number;
+        if self.cuts.iter().any(is_taken) {
+            return None;
+        }
         self.number_next = self.number_next.max(number + 1);
         let cut = Cut {
             epoch,
@@ -161,10 +183,48 @@ impl Cuts {
                 self.cuts.push_back(cut);
             }
         }
-        Place {
-            number,
-            discontinuity: self.discontinuity_at(epoch, pts_90k, standing),
+        Some(Opened {
+            place: Place {
+                number,
+                discontinuity: self.discontinuity_at(epoch, pts_90k, standing),
+            },
+            cell,
+            missing: if runs { number - after } else { 0 },
+        })
+    }
+
+    /// The number and the cell of a segment that does not continue the one before.
+    fn find(&self, epoch: u32, cell: i64, pts_90k: i64, standing: Standing) -> Option<(u64, i64)> {
+        let until = |cell: i64| cell.saturating_mul(self.cell_90k).saturating_sub(pts_90k);
+        let is_known = self
+            .cuts
+            .iter()
+            .any(|cut| cut.epoch == epoch && cut.cell == cell);
+        // Just before a line of the grid others may start just behind it; and a segment of a few frames helps nobody.
+        let cell = if !is_known && until(cell + 1) < SNAP_MAX_90K {
+            cell + 1
+        } else {
+            cell
+        };
+        let Some(last) = standing.last else {
+            return Some((self.number_at(epoch, cell), cell));
+        };
+        let after = last.number + 1;
+        let newest = self.newest_before(epoch, cell);
+        if standing.running && newest.is_some_and(|newest| newest.number == last.number) {
+            // It jumped, and no other has gone where it comes to.
+            return Some((after, cell));
         }
+        let number = self.number_at(epoch, cell);
+        if number >= after {
+            return Some((number, cell));
+        }
+        if after - number > 2 {
+            // Time went back: what was there before is no guide.
+            return Some((after, cell));
+        }
+        let later = cell.saturating_add(i64::try_from(after - number).unwrap_or(i64::MAX));
+        (until(later) <= JOIN_MAX_90K).then_some((after, later))
     }
 
     /// Where a rendition that follows, and is in this cell, cuts at this time or next: the last cut that it has
@@ -200,16 +260,30 @@ impl Cuts {
     fn number_at(&self, epoch: u32, cell: i64) -> u64 {
         let same = || self.cuts.iter().filter(|cut| cut.epoch == epoch);
         let ahead = |from: i64, to: i64| u64::try_from(to.saturating_sub(from)).unwrap_or(0);
-        if let Some(before) = same()
-            .filter(|cut| cut.cell <= cell)
-            .max_by_key(|cut| cut.cell)
-        {
+        if let Some(before) = self.newest_before(epoch, cell) {
             before.number.saturating_add(ahead(before.cell, cell))
         } else if let Some(after) = same().min_by_key(|cut| cut.cell) {
             after.number.saturating_sub(ahead(cell, after.cell))
         } else {
             self.number_next
         }
+    }
+
+    /// The last cut of an epoch in this cell or an earlier one.
+    fn newest_before(&self, epoch: u32, cell: i64) -> Option<&Cut> {
+        let earlier = self
+            .cuts
+            .iter()
+            .filter(|cut| cut.epoch == epoch && cut.cell <= cell);
+        earlier.max_by_key(|cut| cut.cell)
+    }
+
+    /// When the media with a discontinuity sequence number starts, by the rendition that broke first; `None` for the
+    /// broadcast's start, and where it was too long ago.
+    pub(crate) fn break_90k(&self, discontinuity: u64) -> Option<i64> {
+        self.numbered()
+            .find(|(number, _)| *number == discontinuity)
+            .map(|(_, at)| at.pts_90k)
     }
 
     fn discontinuity_at(&mut self, epoch: u32, pts_90k: i64, standing: Standing) -> u64 {
@@ -260,6 +334,10 @@ impl Cuts {
 
 /// Cuts kept: enough for the slowest rendition to find where the fastest cut, even with ten-second holds.
 const CUTS_MAX: usize = 64;
+/// A segment that does not continue another and starts so close to the end of its cell stands for the next one.
+const SNAP_MAX_90K: i64 = 9_000;
+/// Media before its cell that a segment may have in front; more would round its duration up.
+const JOIN_MAX_90K: i64 = 36_000;
 /// Breaks kept; a rendition that lags further behind takes part in the older ones at once.
 const BREAKS_MAX: usize = 64;
 /// The longest GOP of a passed-through track that is accepted as its segment length, in s.

@@ -6,7 +6,8 @@
 //!
 //! Start reading at [`Packager`], which owns everything; then [`cuts`], the one rule by which all renditions of a
 //! broadcast agree on where a segment starts, on its number and on its discontinuity sequence. `video` and `audio`
-//! group units into segments, `cmaf` and `ts` write their bytes, [`playlist`] and [`multivariant`] their text.
+//! group units into segments, `parts` into the Partial Segments of low latency, `cmaf` and `ts` write their bytes,
+//! [`playlist`] and [`multivariant`] their text. [`rendition`] is what can be fetched at one moment.
 #![forbid(unsafe_code)]
 #![warn(
     clippy::cast_possible_truncation,
@@ -20,10 +21,12 @@ mod track;
 
 mod audio;
 mod cuts;
+mod parts;
 mod sample;
 mod video;
 
 mod cmaf;
+mod dash;
 mod psi;
 mod ts;
 
@@ -32,14 +35,17 @@ pub mod multivariant;
 pub mod playlist;
 mod rate;
 pub mod record;
+pub mod rendition;
 mod shelf;
 mod uri;
 pub mod vod;
 
 pub use config::{Config, Container};
+pub use dash::ManifestAsk;
 pub use multivariant::{AudioRendition, Multivariant, Variant};
 pub use packager::Packager;
-pub use playlist::{Init, Rendition, Segment};
+pub use playlist::{Ask, Skip, date_time};
+pub use rendition::{Awaited, Init, Part, Rendition, Segment};
 
 #[cfg(test)]
 mod tests;

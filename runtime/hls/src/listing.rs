@@ -70,18 +70,6 @@ fn variant(container: Container, track: &Track, video: &Video, sound: &Sound) ->
         (sound.peak_bps, sound.average_bps)
     };
     let bandwidth_bps = peak_bps(track) + peak;
-    let nominal = video
-        .format
-        .frame_rate
-        .or(info.frame_rate)
-        .map(FrameRate::fps);
-    let frame_rate = match (track.rate.fps(), nominal) {
-        // A segment's worth of frames is not an exact measure; a nominal rate near it is.
-        (Some(measured), Some(nominal)) if (measured - nominal).abs() > nominal / 10.0 => {
-            Some(measured)
-        }
-        (measured, nominal) => nominal.or(measured),
-    };
     Some(Variant {
         track: track.id.clone(),
         bandwidth_bps,
@@ -92,8 +80,21 @@ fn variant(container: Container, track: &Track, video: &Video, sound: &Sound) ->
             .collect::<Vec<_>>()
             .join(","),
         resolution: Some((info.width, info.height)),
-        frame_rate,
+        frame_rate: frame_rate(track, video),
     })
+}
+
+/// Frames a second to list.
+pub(crate) fn frame_rate(track: &Track, video: &Video) -> Option<f64> {
+    let told = video.sets.as_ref().and_then(|(_, info)| info.frame_rate);
+    let nominal = video.format.frame_rate.or(told).map(FrameRate::fps);
+    match (track.rate.fps(), nominal) {
+        // A segment's worth of frames is not an exact measure; a nominal rate near it is.
+        (Some(measured), Some(nominal)) if (measured - nominal).abs() > nominal / 10.0 => {
+            Some(measured)
+        }
+        (measured, nominal) => nominal.or(measured),
+    }
 }
 
 /// What all variants say about audio.
@@ -105,7 +106,7 @@ struct Sound {
 
 /// Peak bitrate to list: measured, or declared with a quarter of headroom for an encoder's rate control and the
 /// container, whichever is more.
-fn peak_bps(track: &Track) -> u64 {
+pub(crate) fn peak_bps(track: &Track) -> u64 {
     let declared = track
         .declared_bps
         .map(|declared| declared.saturating_add(declared / 4));

@@ -8,11 +8,11 @@ use lockgate_media::{
 };
 
 use crate::{
-    Config, Container, Multivariant, Rendition,
+    Config, Container, ManifestAsk, Multivariant, Rendition,
     audio::{AudioSegmenter, Lead},
     cuts::Cuts,
-    listing,
-    sample::{Closed, is_sane},
+    dash, listing, parts,
+    sample::{Chunk, is_sane},
     shelf::Shelf,
     track::{Audio, Media, Sets, Track, Video},
 };
@@ -34,6 +34,8 @@ pub struct Packager {
     finished: bool,
     /// The version of each track's first initialization section.
     init_first: u32,
+    /// `PART-TARGET`, once a part was published.
+    part_90k: Option<i64>,
 }
 
 impl Packager {
@@ -49,15 +51,16 @@ impl Packager {
             audio_90k: None,
             finished: false,
             init_first: 0,
+            part_90k: None,
         }
     }
 
     /// Counts segments and initialization sections from `first` instead of 0, so that a broadcast never reuses the names
     /// of an earlier one of the same URL, which caches may still hold. The time of its start in s is such a number:
-    /// segments last at least a second.
+    /// segments last at least a second. Breaks are counted from `discontinuity`.
     #[must_use]
-    pub fn numbered_from(mut self, first: u32) -> Self {
-        self.cuts.number_from(u64::from(first));
+    pub fn numbered_from(mut self, first: u32, discontinuity: u64) -> Self {
+        self.cuts.number_from(u64::from(first), discontinuity);
         self.init_first = first;
         self
     }
@@ -152,20 +155,21 @@ impl Packager {
     /// Ends the broadcast: open segments are closed, and all playlists end.
     pub fn finish(&mut self) {
         self.finished = true;
+        let part_90k = self.part_90k();
         for at in 0..self.tracks.len() {
-            if let Media::Video(video) = &mut self.tracks[at].media
-                && let Some(closed) = video.segmenter.finish(&self.cuts)
-            {
-                self.complete(at, closed);
+            let mut out = Vec::new();
+            if let Media::Video(video) = &mut self.tracks[at].media {
+                video.segmenter.finish(&self.cuts, part_90k, &mut out);
             }
+            self.complete(at, out);
         }
         self.drain();
         for at in 0..self.tracks.len() {
-            if let Media::Audio(audio) = &mut self.tracks[at].media
-                && let Some(closed) = audio.segmenter.end_at_break()
-            {
-                self.complete(at, closed);
+            let mut out = Vec::new();
+            if let Media::Audio(audio) = &mut self.tracks[at].media {
+                audio.segmenter.end_at_break(part_90k, &mut out);
             }
+            self.complete(at, out);
             self.tracks[at].running = false;
         }
         self.refresh_all();
@@ -182,6 +186,19 @@ impl Packager {
     /// The multivariant playlist as it is now. Tracks that are paused stay in it.
     pub fn multivariant(&self) -> Multivariant {
         listing::multivariant(self.config.container, &self.tracks)
+    }
+
+    /// The DASH manifest as it is now. `None` while there is nothing to list, and in MPEG-TS.
+    pub fn manifest(&self, ask: ManifestAsk<'_>) -> Option<String> {
+        dash::manifest(&self.tracks, &self.cuts, ask)
+    }
+
+    /// The renditions that are not as they were at the last call.
+    pub fn take_changed(&mut self) -> Vec<Arc<Rendition>> {
+        let tracks = self.tracks.iter_mut();
+        tracks
+            .filter_map(|track| std::mem::take(&mut track.changed).then(|| Arc::clone(&track.view)))
+            .collect()
     }
 
     fn set_video(&mut self, track: &TrackId, format: &VideoFormat) -> bool {
@@ -219,17 +236,16 @@ impl Packager {
             let init = audio.init();
             return self.add(track, Media::Audio(Box::new(audio))) && self.add_init(track, init);
         };
-        let changed = match &mut self.tracks[at].media {
+        let (part_90k, mut out) = (self.part_90k(), Vec::new());
+        match &mut self.tracks[at].media {
             Media::Audio(audio) if audio.format.config == format.config => {
                 audio.format = format.clone();
                 return true;
             }
-            Media::Audio(audio) => audio.segmenter.end_at_break(),
-            Media::Video(_) => None,
-        };
-        if let Some(closed) = changed {
-            self.complete(at, closed);
+            Media::Audio(audio) => audio.segmenter.end_at_break(part_90k, &mut out),
+            Media::Video(_) => {}
         }
+        self.complete(at, out);
         match &mut self.tracks[at].media {
             Media::Audio(audio) => {
                 audio.format = format.clone();
@@ -276,9 +292,11 @@ impl Packager {
             track: track.clone(),
             container: self.config.container,
             segments: Vec::new(),
+            open: None,
             retired: Vec::new(),
             inits: Vec::new(),
             target_duration_s: self.cuts.target_s(),
+            part_target_90k: self.part_90k(),
             origin_unix_ms: self.origin_unix_ms,
             ended: self.finished,
         };
@@ -292,6 +310,7 @@ impl Packager {
     }
 
     fn push_video(&mut self, at: usize, unit: &Arc<AccessUnit>) {
+        let part_90k = self.part_90k();
         let track = &mut self.tracks[at];
         let Media::Video(video) = &mut track.media else {
             return;
@@ -311,9 +330,11 @@ impl Packager {
             Sets::New(sets, info, init) => Some((sets, info, init)),
         };
         let renewed = sets.is_some() && video.has_used_sets();
-        if let Some(closed) = video.segmenter.push(unit, renewed, &mut self.cuts) {
-            self.complete(at, closed);
-        }
+        let mut out = Vec::new();
+        video
+            .segmenter
+            .push(unit, renewed, &mut self.cuts, part_90k, &mut out);
+        self.complete(at, out);
         if let Some((sets, info, init)) = sets {
             let track = &mut self.tracks[at];
             if let Media::Video(video) = &mut track.media {
@@ -365,62 +386,87 @@ impl Packager {
             .any(|track| track.running && track.audio().is_some())
             && !self.finished;
         let audio_90k = runs.then_some(self.audio_90k.unwrap_or(i64::MIN));
+        let part_90k = self.part_90k();
         for at in 0..self.tracks.len() {
-            loop {
-                let closed = match &mut self.tracks[at].media {
-                    Media::Audio(audio) => audio.segmenter.poll(lead, &mut self.cuts),
-                    Media::Video(video) => {
-                        let video_90k = video.segmenter.frontier_90k().unwrap_or(i64::MAX);
-                        video.mix.ready(audio_90k, video_90k)
-                    }
-                };
-                match closed {
-                    Some(closed) => self.publish(at, &closed),
-                    None => break,
+            let mut out = Vec::new();
+            match &mut self.tracks[at].media {
+                Media::Audio(audio) => {
+                    audio
+                        .segmenter
+                        .poll(lead, &mut self.cuts, part_90k, &mut out);
+                }
+                Media::Video(video) => {
+                    let video_90k = video.segmenter.frontier_90k().unwrap_or(i64::MAX);
+                    out.extend(std::iter::from_fn(|| video.mix.ready(audio_90k, video_90k)));
                 }
             }
+            self.publish(at, &out);
         }
     }
 
-    /// Takes a segment from a segmenter.
-    fn complete(&mut self, at: usize, closed: Closed) {
+    /// Takes what a segmenter has completed.
+    fn complete(&mut self, at: usize, chunks: Vec<Chunk>) {
         match &mut self.tracks[at].media {
             Media::Video(video) if self.config.container == Container::Ts => {
-                video.mix.push_segment(closed)
+                chunks
+                    .into_iter()
+                    .for_each(|chunk| video.mix.push_segment(chunk));
             }
-            _ => self.publish(at, &closed),
+            _ => self.publish(at, &chunks),
         }
     }
 
-    fn publish(&mut self, at: usize, closed: &Closed) {
-        let target_s = self.cuts.target_s();
+    fn publish(&mut self, at: usize, chunks: &[Chunk]) {
+        if chunks.is_empty() {
+            return;
+        }
+        let constants = (self.cuts.target_s(), self.part_90k);
+        self.part_90k = self.part_90k();
         let asc = self
             .tracks
             .iter()
             .find_map(|track| track.audio())
             .map(|audio| audio.asc);
         let track = &mut self.tracks[at];
-        let bytes = match self.config.container {
-            Container::Fmp4 => track.write_cmaf(closed),
-            Container::Ts => Some(track.write_ts(closed, asc.as_ref(), self.finished)),
-        };
-        track.shelve(closed, bytes, &mut self.cuts, self.now_90k);
-        if self.cuts.target_s() == target_s {
+        for chunk in chunks {
+            let bytes = match self.config.container {
+                Container::Fmp4 => track.write_cmaf(chunk),
+                Container::Ts => Some(track.write_ts(chunk, asc.as_ref(), self.finished)),
+            };
+            track.shelve(chunk, bytes, &mut self.cuts, self.now_90k);
+        }
+        if (self.cuts.target_s(), self.part_90k) == constants {
             self.refresh(at)
         } else {
             self.refresh_all()
         }
     }
 
+    /// The longest part in 1/90000 s, if there are parts: constant once the first is published, and until then what
+    /// suits the tracks that are known.
+    fn part_90k(&self) -> Option<i64> {
+        if self.config.part_ms == 0 || self.part_90k.is_some() {
+            return self.part_90k;
+        }
+        let known = self.tracks.iter().filter(|track| track.known);
+        let frames: Vec<f64> = known.filter_map(Track::frame_90k).collect();
+        let wanted_90k = i64::from(self.config.part_ms) * 90;
+        Some(parts::target_90k(wanted_90k, &frames))
+    }
+
     fn refresh(&mut self, at: usize) {
+        let part_target_90k = self.part_90k();
         let track = &mut self.tracks[at];
+        track.changed = true;
         track.view = Arc::new(Rendition {
             track: track.id.clone(),
             container: self.config.container,
             segments: track.shelf.window(),
+            open: track.shelf.open().filter(|_| self.config.part_ms > 0),
             retired: track.shelf.retired(),
             inits: track.shelf.inits(),
             target_duration_s: self.cuts.target_s(),
+            part_target_90k,
             origin_unix_ms: self.origin_unix_ms,
             ended: self.finished,
         });

@@ -1,95 +1,79 @@
-//! A rendition as it is at one moment, and its media playlist (RFC 8216 §4.3.3).
+//! The media playlist (RFC 8216 §4.3.3) of a rendition, with what rfc8216bis adds for low latency.
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use lockgate_media::TrackId;
 
-use crate::{Container, uri};
+use crate::{Rendition, Segment, uri};
 
-/// A closed segment.
-#[derive(Debug, Clone)]
-pub struct Segment {
-    /// Media sequence number; its name is `segment_{number}` with the container's extension.
-    pub number: u64,
-    /// Discontinuity sequence number (RFC 8216 §3).
-    pub discontinuity: u64,
-    /// The initialization section it needs; `None` in MPEG-TS.
-    pub init: Option<u32>,
-    /// Presentation time of its first unit on the broadcast's timeline, in 1/90000 s.
-    pub start_90k: i64,
-    /// From its first unit to the first of the next segment, in 1/90000 s.
-    pub duration_90k: i64,
-    /// Its bytes.
-    pub bytes: Bytes,
+/// How a playlist is asked for.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ask<'a> {
+    /// Appended to each of its URIs.
+    pub query: Option<&'a str>,
+    /// Leave out what the player has already, if there is any (`_HLS_skip`).
+    pub skip: Option<Skip>,
+    /// The other renditions, whose state is reported; those that have no playlist yet are left out.
+    pub others: &'a [Arc<Rendition>],
+    /// Segments that are kept elsewhere: they stand in front of the window, which goes on from them.
+    pub earlier: &'a [Arc<Segment>],
 }
 
-/// A Media Initialization Section, named `init_{version}.mp4`.
-#[derive(Debug, Clone)]
-pub struct Init {
-    /// Counts up with every change of parameter sets or audio configuration.
-    pub version: u32,
-    /// `ftyp` and `moov`.
-    pub bytes: Bytes,
-}
-
-/// A rendition as it is at one moment: cheap to clone and to keep.
-#[derive(Debug, Clone)]
-pub struct Rendition {
-    /// The track it packages.
-    pub track: TrackId,
-    /// The container of its segments.
-    pub container: Container,
-    /// Segments of the playlist, oldest first. While there are none there is no playlist to serve yet.
-    pub segments: Vec<Arc<Segment>>,
-    /// Segments that left the playlist but may still be fetched (RFC 8216 §6.2.2), oldest first.
-    pub retired: Vec<Arc<Segment>>,
-    /// Initialization sections of all these segments.
-    pub inits: Vec<Init>,
-    /// `EXT-X-TARGETDURATION`, in s; final once any rendition of the broadcast has a segment.
-    pub target_duration_s: u32,
-    /// The wall-clock time of pts 0, in ms since 1970 UTC.
-    pub origin_unix_ms: i64,
-    /// No segment will be added.
-    pub ended: bool,
+/// The form of a Playlist Delta Update (rfc8216bis §6.2.5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Skip {
+    /// Skips segments.
+    Yes,
+    /// Skips segments and date ranges. There are none here, but the version says that there might be.
+    V2,
 }
 
 impl Rendition {
-    /// A segment by its number, listed or retired.
-    pub fn segment(&self, number: u64) -> Option<&Arc<Segment>> {
-        self.segments
-            .iter()
-            .chain(&self.retired)
-            .find(|segment| segment.number == number)
-    }
-
-    /// An initialization section by its version.
-    pub fn init(&self, version: u32) -> Option<&Init> {
-        self.inits.iter().find(|init| init.version == version)
-    }
-
-    /// How long the playlist is, in 1/90000 s.
-    pub fn duration_90k(&self) -> i64 {
-        self.segments
-            .iter()
-            .map(|segment| segment.duration_90k)
-            .sum()
-    }
-
     /// The media playlist, with `query` appended to each of its URIs.
     pub fn playlist(&self, query: Option<&str>) -> String {
-        let suffix = uri::suffix(query);
-        let first = self.segments.first();
-        let mut out = String::with_capacity(256 + self.segments.len() * 128);
+        self.playlist_for(Ask {
+            query,
+            ..Ask::default()
+        })
+    }
+
+    /// The media playlist as it is asked for.
+    pub fn playlist_for(&self, ask: Ask<'_>) -> String {
+        let suffix = uri::suffix(ask.query);
+        let listed: Vec<&Arc<Segment>> = ask.earlier.iter().chain(&self.segments).collect();
+        let first = listed.first();
+        let live = self.part_target_90k.filter(|_| !self.ended);
+        let skipped = match (ask.skip, live) {
+            (Some(_), Some(_)) => self.skippable(&listed),
+            _ => 0,
+        };
+        let version = match ask.skip.filter(|_| skipped > 0) {
+            Some(Skip::Yes) => 9,
+            Some(Skip::V2) => 10,
+            None => self.container.version(),
+        };
+        let target_s = self.target_duration_s;
+        let mut out = String::with_capacity(768 + listed.len() * 640);
         out.push_str("#EXTM3U\n");
-        line(
-            &mut out,
-            format_args!("#EXT-X-VERSION:{}", self.container.version()),
-        );
-        line(
-            &mut out,
-            format_args!("#EXT-X-TARGETDURATION:{}", self.target_duration_s),
-        );
+        line(&mut out, format_args!("#EXT-X-VERSION:{version}"));
+        line(&mut out, format_args!("#EXT-X-TARGETDURATION:{target_s}"));
+        if let Some(target_90k) = self.part_target_90k {
+            let target = seconds(target_90k);
+            line(
+                &mut out,
+                format_args!(
+                    "#EXT-X-SERVER-CONTROL:CAN-BLOCK-RELOAD=YES,CAN-SKIP-UNTIL={}.0,HOLD-BACK={}.0,PART-HOLD-BACK={}",
+                    6 * target_s,
+                    3 * target_s,
+                    // Of what the tag below says, so that rounding takes nothing away.
+                    decimal(3 * micros(target_90k))
+                ),
+            );
+            line(
+                &mut out,
+                format_args!("#EXT-X-PART-INF:PART-TARGET={target}"),
+            );
+        }
         line(
             &mut out,
             format_args!(
@@ -97,46 +81,183 @@ impl Rendition {
                 first.map_or(0, |first| first.number)
             ),
         );
-        let mut discontinuity = first.map_or(0, |first| first.discontinuity);
+        let discontinuity = first.map_or(0, |first| first.discontinuity);
         line(
             &mut out,
             format_args!("#EXT-X-DISCONTINUITY-SEQUENCE:{discontinuity}"),
         );
         line(&mut out, format_args!("#EXT-X-INDEPENDENT-SEGMENTS"));
-        let mut init = None;
-        for segment in &self.segments {
-            // The number of a segment is the number of tags before it (RFC 8216 §4.3.3.3): where this rendition has
-            // nothing between two breaks, both tags stand in front of its next segment.
-            for _ in discontinuity..segment.discontinuity {
-                line(&mut out, format_args!("#EXT-X-DISCONTINUITY"));
+        let mut writer = Writer {
+            rendition: self,
+            suffix: &suffix,
+            discontinuity,
+            init: None,
+            out,
+        };
+        if skipped > 0 {
+            line(
+                &mut writer.out,
+                format_args!("#EXT-X-SKIP:SKIPPED-SEGMENTS={skipped}"),
+            );
+            if let Some(last) = listed.get(skipped - 1) {
+                writer.discontinuity = last.discontinuity;
+                writer.init = last.init;
             }
-            discontinuity = segment.discontinuity;
-            if let Some(version) = segment.init.filter(|_| segment.init != init) {
-                line(
-                    &mut out,
-                    format_args!("#EXT-X-MAP:URI=\"init_{version}.mp4{suffix}\""),
-                );
-                init = segment.init;
-            }
-            let start_ms = self.origin_unix_ms.saturating_add(segment.start_90k / 90);
-            line(
-                &mut out,
-                format_args!("#EXT-X-PROGRAM-DATE-TIME:{}", date_time(start_ms)),
-            );
-            line(
-                &mut out,
-                format_args!("#EXTINF:{},", seconds(segment.duration_90k)),
-            );
-            let (number, extension) = (segment.number, self.container.extension());
-            line(
-                &mut out,
-                format_args!("segment_{number}.{extension}{suffix}"),
-            );
         }
+        let parts_from = live.map_or(i64::MAX, |_| self.parts_from_90k());
+        for segment in listed.iter().skip(skipped) {
+            writer.head(segment);
+            if segment.start_90k > parts_from {
+                writer.parts(segment);
+            }
+            writer.segment(segment);
+        }
+        if let (Some(open), Some(_)) = (&self.open, live) {
+            writer.head(open);
+            writer.parts(open);
+        }
+        if let Some((number, index)) = self.hint() {
+            writer.hint(number, index);
+            for other in ask.others {
+                writer.report(other);
+            }
+        }
+        let mut out = writer.out;
         if self.ended {
             line(&mut out, format_args!("#EXT-X-ENDLIST"));
         }
         out
+    }
+
+    /// Where the playlist ends, parts of the segment that is being filled included.
+    fn end_90k(&self) -> i64 {
+        let newest = self.open.as_ref().or(self.segments.last());
+        newest.map_or(0, |newest| newest.start_90k + newest.duration_90k)
+    }
+
+    /// Parts are listed for segments that start after this: three target durations from the end (rfc8216bis
+    /// §6.2.2). They can be fetched as long as their segments.
+    fn parts_from_90k(&self) -> i64 {
+        self.end_90k() - 3 * i64::from(self.target_duration_s) * 90_000
+    }
+
+    /// How many segments lie further from the end of the last one than the Skip Boundary, six target durations
+    /// (rfc8216bis §4.4.3.8).
+    fn skippable(&self, listed: &[&Arc<Segment>]) -> usize {
+        let boundary_90k = 6 * i64::from(self.target_duration_s) * 90_000;
+        let mut from_end_90k = 0;
+        let within = listed.iter().rev().take_while(|segment| {
+            // What lies across the boundary is needed whole.
+            let inside = from_end_90k < boundary_90k;
+            from_end_90k += segment.duration_90k;
+            inside
+        });
+        listed.len() - within.count()
+    }
+}
+
+/// A playlist that is being written.
+struct Writer<'a> {
+    rendition: &'a Rendition,
+    suffix: &'a str,
+    /// Of the last segment written.
+    discontinuity: u64,
+    /// The initialization section in force.
+    init: Option<u32>,
+    out: String,
+}
+
+impl Writer<'_> {
+    /// The tags that stand in front of a segment, and of its first part.
+    fn head(&mut self, segment: &Segment) {
+        // The number of a segment is the number of tags before it (RFC 8216 §4.3.3.3): where this rendition has
+        // nothing between two breaks, both tags stand in front of its next segment.
+        for _ in self.discontinuity..segment.discontinuity {
+            line(&mut self.out, format_args!("#EXT-X-DISCONTINUITY"));
+        }
+        self.discontinuity = segment.discontinuity;
+        if let Some(version) = segment.init.filter(|_| segment.init != self.init) {
+            let suffix = self.suffix;
+            line(
+                &mut self.out,
+                format_args!("#EXT-X-MAP:URI=\"init_{version}.mp4{suffix}\""),
+            );
+            self.init = segment.init;
+        }
+        let start_ms = self
+            .rendition
+            .origin_unix_ms
+            .saturating_add(segment.start_90k / 90);
+        line(
+            &mut self.out,
+            format_args!("#EXT-X-PROGRAM-DATE-TIME:{}", date_time(start_ms)),
+        );
+    }
+
+    fn parts(&mut self, segment: &Segment) {
+        let target_90k = self.rendition.part_target_90k.unwrap_or(i64::MAX);
+        for (index, part) in segment.parts.iter().enumerate() {
+            let name = self.part(segment.number, index);
+            let independent = if part.independent {
+                ",INDEPENDENT=YES"
+            } else {
+                ""
+            };
+            line(
+                &mut self.out,
+                format_args!(
+                    "#EXT-X-PART:DURATION={},URI=\"{name}\"{independent}",
+                    // Where frames are missing, a picture may stand for longer than a part may last.
+                    seconds(part.duration_90k.min(target_90k))
+                ),
+            );
+        }
+    }
+
+    fn segment(&mut self, segment: &Segment) {
+        if segment.gap {
+            line(&mut self.out, format_args!("#EXT-X-GAP"));
+        }
+        line(
+            &mut self.out,
+            format_args!("#EXTINF:{},", seconds(segment.duration_90k)),
+        );
+        let extension = self.rendition.container.extension();
+        let (number, suffix) = (segment.number, self.suffix);
+        line(
+            &mut self.out,
+            format_args!("segment_{number}.{extension}{suffix}"),
+        );
+    }
+
+    fn hint(&mut self, number: u64, index: usize) {
+        let name = self.part(number, index);
+        line(
+            &mut self.out,
+            format_args!("#EXT-X-PRELOAD-HINT:TYPE=PART,URI=\"{name}\""),
+        );
+    }
+
+    /// What the player will find if it switches (rfc8216bis §4.4.5.4).
+    fn report(&mut self, other: &Rendition) {
+        let of = |track: &TrackId| format!("../{track}/playlist.m3u8{}", self.suffix);
+        let Some((number, index)) = other.newest().filter(|_| !other.segments.is_empty()) else {
+            return;
+        };
+        if other.track == self.rendition.track {
+            return;
+        }
+        let part = index.map_or_else(String::new, |index| format!(",LAST-PART={index}"));
+        let uri = of(&other.track);
+        line(
+            &mut self.out,
+            format_args!("#EXT-X-RENDITION-REPORT:URI=\"{uri}\",LAST-MSN={number}{part}"),
+        );
+    }
+
+    fn part(&self, number: u64, index: usize) -> String {
+        let (extension, suffix) = (self.rendition.container.extension(), self.suffix);
+        format!("part_{number}_{index}.{extension}{suffix}")
     }
 }
 
@@ -146,13 +267,20 @@ pub(crate) fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 }
 
 /// Seconds with microseconds, rounded to the nearest.
-fn seconds(duration_90k: i64) -> String {
-    let micros = (i128::from(duration_90k.max(0)) * 100 + 4) / 9;
+pub(crate) fn seconds(duration_90k: i64) -> String {
+    decimal(micros(duration_90k))
+}
+
+fn micros(duration_90k: i64) -> i128 {
+    (i128::from(duration_90k.max(0)) * 100 + 4) / 9
+}
+
+fn decimal(micros: i128) -> String {
     format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
 /// ISO 8601 in UTC with milliseconds.
-pub(crate) fn date_time(unix_ms: i64) -> String {
+pub fn date_time(unix_ms: i64) -> String {
     let (days, ms) = (unix_ms.div_euclid(DAY_MS), unix_ms.rem_euclid(DAY_MS));
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60);

@@ -177,6 +177,10 @@ impl Recorder {
 
     /// The file is over: what is left of it.
     pub fn finish(&mut self) -> Bytes {
+        // Without a picture or sound it is no file.
+        if self.zero_90k.is_none() {
+            return Bytes::new();
+        }
         self.fragment(None)
     }
 

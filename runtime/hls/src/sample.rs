@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lockgate_media::AccessUnit;
 
-use crate::cuts::Place;
+use crate::cuts::Opened;
 
 /// A unit with the times that its container will say, in ticks of its timescale.
 #[derive(Debug, Clone)]
@@ -18,16 +18,29 @@ pub(crate) struct Sample {
     pub(crate) unit: Arc<AccessUnit>,
 }
 
-/// A segment that is complete but not yet written.
+/// A stretch of a segment that is complete but not yet written: a part, or all of it.
 #[derive(Debug)]
-pub(crate) struct Closed {
-    pub(crate) place: Place,
-    /// Its media does not continue from the segment before.
+pub(crate) struct Chunk {
+    /// The segment's.
+    pub(crate) opened: Opened,
+    /// The segment's media does not continue from the segment before.
     pub(crate) broke: bool,
+    /// When the segment starts.
     pub(crate) start_90k: i64,
-    pub(crate) end_90k: i64,
+    /// Its place in the segment.
+    pub(crate) index: usize,
+    pub(crate) duration_90k: i64,
     /// At least one.
     pub(crate) samples: Vec<Sample>,
+    /// It is the segment's last, which lasts until here.
+    pub(crate) end_90k: Option<i64>,
+}
+
+impl Chunk {
+    /// When the segment ends, as far as it is known.
+    pub(crate) fn ends_90k(&self) -> i64 {
+        self.end_90k.unwrap_or(self.start_90k + self.duration_90k)
+    }
 }
 
 /// Whether a unit can be packaged at all: it has bytes, not absurdly many, and times far from the ends of `i64`, so

@@ -8,8 +8,15 @@ use lockgate_media::{
 };
 
 use crate::{
-    Rendition, Segment, audio::AudioSegmenter, cmaf, cuts::Cuts, rate::Rate, sample::Closed,
-    shelf::Shelf, ts::TsMuxer, video::VideoSegmenter,
+    Part, Rendition, Segment,
+    audio::{AudioSegmenter, FRAME_SAMPLES},
+    cmaf,
+    cuts::Cuts,
+    rate::Rate,
+    sample::Chunk,
+    shelf::Shelf,
+    ts::TsMuxer,
+    video::VideoSegmenter,
 };
 
 /// See the [module](self).
@@ -27,6 +34,10 @@ pub(crate) struct Track {
     pub(crate) ts: TsMuxer,
     /// Fragments written.
     sequence: u32,
+    /// Samples of the segment that is being filled.
+    samples: usize,
+    /// The view is not the one that was last taken.
+    pub(crate) changed: bool,
     pub(crate) view: Arc<Rendition>,
 }
 
@@ -58,7 +69,7 @@ pub(crate) struct Audio {
 /// MPEG-TS: segments that wait for the audio that belongs into them.
 #[derive(Debug, Default)]
 pub(crate) struct Mix {
-    waiting: VecDeque<Closed>,
+    waiting: VecDeque<Chunk>,
     audio: VecDeque<Arc<AccessUnit>>,
     last_pts_90k: Option<i64>,
 }
@@ -158,6 +169,8 @@ impl Track {
             declared_bps: None,
             ts: TsMuxer::default(),
             sequence: 0,
+            samples: 0,
+            changed: true,
             view: Arc::new(view),
         }
     }
@@ -176,6 +189,21 @@ impl Track {
         }
     }
 
+    /// How long its frames last in 1/90000 s, if that is known.
+    pub(crate) fn frame_90k(&self) -> Option<f64> {
+        match &self.media {
+            Media::Video(video) => {
+                let told = video.sets.as_ref().and_then(|(_, info)| info.frame_rate);
+                let rate = video.format.frame_rate.or(told)?;
+                Some(90_000.0 / rate.fps()).filter(|frame| frame.is_normal())
+            }
+            Media::Audio(audio) => {
+                let rate = f64::from(audio.asc.sample_rate.max(1));
+                Some(FRAME_SAMPLES as f64 * 90_000.0 / rate)
+            }
+        }
+    }
+
     /// Drops what is open and empties the window.
     pub(crate) fn pause(&mut self, now_90k: i64) {
         self.running = false;
@@ -189,27 +217,26 @@ impl Track {
         self.shelf.empty(now_90k);
     }
 
-    /// Writes a segment as CMAF.
-    pub(crate) fn write_cmaf(&mut self, closed: &Closed) -> Option<Bytes> {
+    /// Writes a stretch of a segment as CMAF.
+    pub(crate) fn write_cmaf(&mut self, chunk: &Chunk) -> Option<Bytes> {
         let (kind, timescale) = match &self.media {
             Media::Video(_) => (cmaf::Kind::Video, 90_000),
             Media::Audio(audio) => (cmaf::Kind::Audio, audio.asc.sample_rate),
         };
         self.sequence = self.sequence.wrapping_add(1);
+        let fragment = cmaf::fragment(self.sequence, timescale, kind, &chunk.samples)?;
+        if chunk.index > 0 {
+            return Some(Bytes::from(fragment));
+        }
         let mut out = cmaf::styp()?;
-        out.extend_from_slice(&cmaf::fragment(
-            self.sequence,
-            timescale,
-            kind,
-            &closed.samples,
-        )?);
+        out.extend_from_slice(&fragment);
         Some(Bytes::from(out))
     }
 
     /// Writes a segment as MPEG-TS, with the audio that belongs into it. `ended`: no unit will come.
     pub(crate) fn write_ts(
         &mut self,
-        closed: &Closed,
+        chunk: &Chunk,
         asc: Option<&AudioSpecificConfig>,
         ended: bool,
     ) -> Bytes {
@@ -220,51 +247,97 @@ impl Track {
                 } else {
                     0
                 };
-                let audio = video.mix.take_audio(closed, closed.end_90k + tail);
-                self.ts.segment(&closed.samples, &audio, asc, closed.broke)
+                let audio = video.mix.take_audio(chunk, chunk.ends_90k() + tail);
+                self.ts.segment(&chunk.samples, &audio, asc, chunk.broke)
             }
             Media::Audio(audio) => {
-                let frames: Vec<_> = closed
+                let frames: Vec<_> = chunk
                     .samples
                     .iter()
                     .map(|sample| Arc::clone(&sample.unit))
                     .collect();
-                self.ts
-                    .segment(&[], &frames, Some(&audio.asc), closed.broke)
+                self.ts.segment(&[], &frames, Some(&audio.asc), chunk.broke)
             }
         }
     }
 
-    /// Puts a written segment on the shelf; if it could not be written, empties the window, so that its numbers have
-    /// no hole.
+    /// Puts a written stretch on the shelf; if it could not be written, empties the window, so that its numbers have
+    /// no hole. Returns whether the segment is whole now.
     pub(crate) fn shelve(
         &mut self,
-        closed: &Closed,
+        chunk: &Chunk,
         bytes: Option<Bytes>,
         cuts: &mut Cuts,
         now_90k: i64,
-    ) {
-        let Some(bytes) = bytes else {
+    ) -> bool {
+        let started = chunk.index == 0 || self.shelf.open().is_some();
+        let Some(bytes) = bytes.filter(|_| started) else {
             self.shelf.empty(now_90k);
-            return;
+            return false;
         };
-        let duration_90k = closed.end_90k - closed.start_90k;
-        cuts.publish(duration_90k);
-        self.rate.add(
-            bytes.len(),
-            duration_90k,
-            closed.samples.len(),
-            cuts.target_s(),
-        );
-        let segment = Segment {
-            number: closed.place.number,
-            discontinuity: closed.place.discontinuity,
-            init: self.shelf.init_version(),
-            start_90k: closed.start_90k,
-            duration_90k,
+        if chunk.index == 0 {
+            self.samples = 0;
+            self.fill_gap(chunk, cuts, now_90k);
+        }
+        self.samples += chunk.samples.len();
+        let part = Part {
+            duration_90k: chunk.duration_90k,
+            independent: chunk.samples.iter().any(|sample| sample.unit.keyframe),
             bytes,
         };
-        self.shelf.append(segment, now_90k);
+        let init = self.shelf.init_version();
+        self.shelf.add_part(|| segment(chunk, init), part);
+        let Some(end_90k) = chunk.end_90k else {
+            return false;
+        };
+        let duration_90k = end_90k - chunk.start_90k;
+        cuts.publish(duration_90k);
+        if let Some(segment) = self.shelf.close(duration_90k, now_90k) {
+            let (bytes, target_s) = (segment.bytes.len(), cuts.target_s());
+            self.rate.add(bytes, duration_90k, self.samples, target_s);
+        }
+        true
+    }
+
+    /// Lists what other renditions have before this segment, and this one has not.
+    fn fill_gap(&mut self, chunk: &Chunk, cuts: &Cuts, now_90k: i64) {
+        let missing = chunk.opened.missing;
+        let Some(last) = self.shelf.last().filter(|_| missing > 0) else {
+            return;
+        };
+        if missing > self.shelf.window_max() as u64 {
+            self.shelf.empty(now_90k);
+            return;
+        }
+        let from_90k = last.start_90k + last.duration_90k;
+        let absent_90k =
+            i64::try_from(missing).map_or(0, |count| (chunk.start_90k - from_90k) / count);
+        let duration_90k = absent_90k.clamp(GAP_MIN_90K, cuts.limit_90k());
+        for number in chunk.opened.place.number - missing..chunk.opened.place.number {
+            let left = i64::try_from(chunk.opened.place.number - number).unwrap_or(0);
+            let gap = Segment {
+                number,
+                start_90k: chunk.start_90k - left * duration_90k,
+                duration_90k,
+                gap: true,
+                ..segment(chunk, self.shelf.init_version())
+            };
+            self.shelf.append(Arc::new(gap), now_90k);
+        }
+    }
+}
+
+/// The segment that a stretch belongs to, without any.
+fn segment(chunk: &Chunk, init: Option<u32>) -> Segment {
+    Segment {
+        number: chunk.opened.place.number,
+        discontinuity: chunk.opened.place.discontinuity,
+        init,
+        start_90k: chunk.start_90k,
+        duration_90k: 0,
+        bytes: Bytes::new(),
+        parts: Vec::new(),
+        gap: false,
     }
 }
 
@@ -277,14 +350,14 @@ impl Mix {
         self.audio.push_back(unit);
     }
 
-    pub(crate) fn push_segment(&mut self, closed: Closed) {
-        self.waiting.push_back(closed);
+    pub(crate) fn push_segment(&mut self, chunk: Chunk) {
+        self.waiting.push_back(chunk);
     }
 
     /// The next segment whose audio is there, or need not be waited for. `audio_90k`: how far audio has come, if it
     /// runs; `video_90k`: how far video has come.
-    pub(crate) fn ready(&mut self, audio_90k: Option<i64>, video_90k: i64) -> Option<Closed> {
-        let end = self.waiting.front()?.end_90k;
+    pub(crate) fn ready(&mut self, audio_90k: Option<i64>, video_90k: i64) -> Option<Chunk> {
+        let end = self.waiting.front()?.ends_90k();
         let waits = audio_90k.is_some_and(|audio| audio < end)
             && video_90k < end + WAIT_90K
             && self.waiting.len() == 1;
@@ -295,8 +368,8 @@ impl Mix {
         }
     }
 
-    fn take_audio(&mut self, closed: &Closed, end_90k: i64) -> Vec<Arc<AccessUnit>> {
-        if closed.broke {
+    fn take_audio(&mut self, chunk: &Chunk, end_90k: i64) -> Vec<Arc<AccessUnit>> {
+        if chunk.broke {
             self.last_pts_90k = None;
         }
         let mut taken = Vec::new();
@@ -304,7 +377,7 @@ impl Mix {
             // Far ahead is not held: it would block what comes behind it.
             unit.pts_90k < end_90k || unit.pts_90k > end_90k + AHEAD_MAX_90K
         }) {
-            let from = self.last_pts_90k.map_or(closed.start_90k, |last| last + 1);
+            let from = self.last_pts_90k.map_or(chunk.start_90k, |last| last + 1);
             if (from..end_90k).contains(&unit.pts_90k) {
                 self.last_pts_90k = Some(unit.pts_90k);
                 taken.push(unit);
@@ -320,3 +393,5 @@ const AUDIO_MAX: usize = 2_048;
 const AHEAD_MAX_90K: i64 = 10 * 90_000;
 /// How long a finished segment waits for its audio, in 1/90000 s of video.
 const WAIT_90K: i64 = 90_000;
+/// A gap where no time is missing, in 1/90000 s: players do not like segments of no duration.
+const GAP_MIN_90K: i64 = 90;

@@ -26,7 +26,7 @@ use std::net::IpAddr;
 pub use self::{
     histogram::Spread,
     media::mark::Clock,
-    report::{Clients, Own},
+    report::{Clients, Cost},
     tally::Tally,
     target::{Error, Target},
 };

@@ -1,4 +1,4 @@
-//! What this process itself takes, from `/proc`; nothing where there is none.
+//! What a process takes, from `/proc`; nothing where there is none.
 
 use std::{fs, time::Instant};
 
@@ -12,11 +12,18 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    /// Of this process.
     pub(crate) fn now() -> Self {
+        Self::of(None)
+    }
+
+    /// Of another process of this machine, or of this one.
+    pub(crate) fn of(pid: Option<u32>) -> Self {
+        let folder = pid.map_or_else(|| "/proc/self".to_owned(), |pid| format!("/proc/{pid}"));
         Self {
             at: Instant::now(),
-            cpu_s: cpu_s(),
-            rss_kb: rss_kb(),
+            cpu_s: cpu_s(&folder),
+            rss_kb: rss_kb(&folder),
         }
     }
 
@@ -28,9 +35,9 @@ impl Usage {
     }
 }
 
-/// Fields 14 and 15 of `/proc/self/stat`, in hundredths of a second on every Linux.
-fn cpu_s() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/self/stat").ok()?;
+/// Fields 14 and 15 of `/proc/PID/stat`, in hundredths of a second on every Linux.
+fn cpu_s(folder: &str) -> Option<f64> {
+    let stat = fs::read_to_string(format!("{folder}/stat")).ok()?;
     // The name in parentheses may hold blanks itself.
     let (_, fields) = stat.rsplit_once(')')?;
     let mut fields = fields.split_ascii_whitespace().skip(11);
@@ -39,8 +46,8 @@ fn cpu_s() -> Option<f64> {
     Some((user + system) / 100.0)
 }
 
-fn rss_kb() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
+fn rss_kb(folder: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("{folder}/status")).ok()?;
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))?;

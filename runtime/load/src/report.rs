@@ -7,7 +7,7 @@ use std::{
 
 use serde::Serialize;
 
-use crate::histogram::Spread;
+use crate::{histogram::Spread, process::Usage};
 
 /// How many clients there are, and how far they came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -34,9 +34,10 @@ impl Display for Clients {
     }
 }
 
-/// What the load itself takes. Where `cores` comes near to the number of threads, it is the load that is measured.
+/// What a process takes. Where the load's own `cores` come near to the number of its threads, it is the load that is
+/// measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
-pub struct Own {
+pub struct Cost {
     /// CPU seconds a second, while it was measured.
     pub cores: Option<f64>,
     /// CPU seconds.
@@ -47,27 +48,24 @@ pub struct Own {
     pub rss_kb_per_client: Option<f64>,
 }
 
-impl Own {
-    pub(crate) fn new(
-        seconds: f64,
-        cpu_s: Option<f64>,
-        rss_kb_before: Option<u64>,
-        rss_kb: Option<u64>,
-        clients: usize,
-    ) -> Self {
-        let each = rss_kb
-            .zip(rss_kb_before)
-            .map(|(now, before)| now.saturating_sub(before) as f64 / clients.max(1) as f64);
+impl Cost {
+    /// Over a time; memory since `start`, spread over so many clients.
+    pub(crate) fn new(start: &Usage, before: &Usage, after: &Usage, clients: usize) -> Self {
+        let (seconds, cpu_s) = after.since(before);
+        let each = after
+            .rss_kb
+            .zip(start.rss_kb)
+            .map(|(now, then)| now.saturating_sub(then) as f64 / clients.max(1) as f64);
         Self {
             cores: cpu_s.map(|cpu_s| cpu_s / seconds.max(0.001)),
             cpu_s,
-            rss_kb,
+            rss_kb: after.rss_kb,
             rss_kb_per_client: each,
         }
     }
 }
 
-impl Display for Own {
+impl Display for Cost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.cores, self.rss_kb, self.rss_kb_per_client) {
             (Some(cores), Some(rss_kb), Some(each)) => write!(

@@ -12,7 +12,7 @@ use hyper::{
 };
 use lockgate_fetch::{
     FetchError,
-    http::{Answer, Http, Trust},
+    http::{Answer, Http, Trust, resolve},
 };
 
 use crate::Signal;
@@ -213,37 +213,6 @@ impl Signal for Target {
     }
 }
 
-/// A reference in a response as a whole URL (RFC 3986 §5.2.2, as far as servers go).
-pub(crate) fn resolve(base: &str, reference: &str) -> Option<String> {
-    if reference.is_empty() {
-        return None;
-    }
-    if reference.contains("://") {
-        return Some(reference.to_owned());
-    }
-    let uri: Uri = base.parse().ok()?;
-    let (scheme, authority) = (uri.scheme_str()?, uri.authority()?);
-    if let Some(rest) = reference.strip_prefix("//") {
-        return Some(format!("{scheme}://{rest}"));
-    }
-    if reference.starts_with('/') {
-        return Some(format!("{scheme}://{authority}{reference}"));
-    }
-    let (folder, _) = uri.path().rsplit_once('/')?;
-    let mut folders: Vec<&str> = folder.split('/').collect();
-    let mut rest = reference.strip_prefix("./").unwrap_or(reference);
-    while let Some(up) = rest.strip_prefix("../") {
-        if folders.len() > 1 {
-            folders.pop();
-        }
-        rest = up;
-    }
-    Some(format!(
-        "{scheme}://{authority}{}/{rest}",
-        folders.join("/")
-    ))
-}
-
 /// Which of our addresses faces a host, found without sending anything.
 fn facing(uri: &Uri) -> Option<IpAddr> {
     use std::net::ToSocketAddrs as _;
@@ -270,21 +239,6 @@ const IDLE_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn references_are_resolved_as_servers_write_them() {
-        let base = "http://host:8889/live/one/whep?x=1";
-        for (reference, whole) in [
-            ("/s/1", "http://host:8889/s/1"),
-            ("s/1", "http://host:8889/live/one/s/1"),
-            ("../s/1", "http://host:8889/live/s/1"),
-            ("https://other/s", "https://other/s"),
-            ("//other/s", "http://other/s"),
-        ] {
-            assert_eq!(resolve(base, reference).as_deref(), Some(whole));
-        }
-        assert_eq!(resolve(base, ""), None);
-    }
 
     #[test]
     fn what_is_no_url_is_said_before_anything_is_tried() {

@@ -73,6 +73,10 @@ pub struct VideoFormat {
     pub bitrate_bps: Option<u64>,
     /// H.264 parameter sets, once the first IDR was seen.
     pub parameter_sets: Option<h264::ParameterSets>,
+    /// Pictures come in another order than they are shown in (B-frames). HLS carries that; viewers over WebRTC, who
+    /// show what comes, cannot be sent it.
+    #[serde(default)]
+    pub reordered: bool,
 }
 
 /// What an audio track carries.
@@ -123,6 +127,7 @@ impl VideoCodec {
             frame_rate: None,
             bitrate_bps: None,
             parameter_sets: None,
+            reordered: false,
         };
         (format.width, format.height) = match self {
             Self::H264 => {

@@ -3,6 +3,7 @@
 //! An adapter crate implements one of these traits and is named by `server` alone. Nothing here does any work.
 #![forbid(unsafe_code)]
 
+pub mod ingest;
 pub mod records;
 pub mod signaller;
 pub mod task;
@@ -10,6 +11,7 @@ pub mod transcoder;
 
 use std::{future::Future, pin::Pin};
 
+pub use ingest::{Admitted, Feed, Gate, Line, Piece, Refusal, Wish};
 pub use records::{Change, RecordError, Records, Table};
 pub use signaller::{Accepted, Peer, Selection, SignalError, Signaller, ViewerFeed};
 pub use transcoder::{Transcode, TranscodeError, Transcoder};

@@ -7,6 +7,8 @@ use lockgate_media::{FrameRate, Rung, TrackId};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::ingest::Feed;
+
 /// Runs ladders. Implemented by `transcode` with a worker process for each broadcast, and in memory for tests.
 pub trait Transcoder: Send + Sync + 'static {
     /// Starts a ladder that writes into `broadcast`. Returns at once; how it goes is in [`Transcode::status`].
@@ -21,6 +23,10 @@ pub trait Transcode: Send + Sync + 'static {
     /// From now on these rungs of the plan are not encoded, whoever reads them, and are no tracks of the broadcast; all
     /// others are again.
     fn shed(&self, rungs: Vec<TrackId>);
+
+    /// A publisher's connection for a ladder of [`Input::Stream`], in place of the one before, which is over.
+    /// Other ladders pass it over.
+    fn feed(&self, feed: Feed);
 }
 
 /// What to encode and how.
@@ -56,6 +62,8 @@ pub enum Input {
     },
     /// The tracks `source` and `opus` that a live peer publishes into the same broadcast.
     Peer,
+    /// A container's bytes as a publisher sends them, one connection after the other: see [`Transcode::feed`].
+    Stream,
 }
 
 /// Which rungs to encode of a source.
@@ -166,6 +174,8 @@ pub enum State {
     /// Opening the source.
     #[default]
     Starting,
+    /// Its publisher is gone and may come back.
+    Waiting,
     /// Encoding.
     Running,
     /// Its worker died or the source failed; it is tried again after a pause.

@@ -8,6 +8,8 @@ use std::{
 
 use lockgate_media::BroadcastName;
 
+use crate::ingest::Addresses;
+
 pub(crate) struct Announcement<'a> {
     pub(crate) http: SocketAddr,
     /// Whether HTTP is HTTPS.
@@ -15,6 +17,7 @@ pub(crate) struct Announcement<'a> {
     /// Where media is exchanged, the first before all.
     pub(crate) udp: &'a [SocketAddr],
     pub(crate) tcp: &'a [SocketAddr],
+    pub(crate) ingest: Addresses,
     pub(crate) token: &'a str,
     pub(crate) broadcasts: &'a [BroadcastName],
 }
@@ -36,6 +39,17 @@ impl Announcement<'_> {
             "\n  publish your own (OBS: Service WHIP; browser: {base}/studio)"
         )?;
         writeln!(out, "    WHIP      {base}/whip/live")?;
+        if let Some(rtmp) = self.ingest.rtmp {
+            let base = url("rtmp", rtmp);
+            writeln!(out, "    RTMP      {base}/live   key: live?token=TOKEN")?;
+        }
+        if let Some(srt) = self.ingest.srt {
+            let base = url("srt", srt);
+            writeln!(
+                out,
+                "    SRT       {base}   streamid: publish:live?token=TOKEN"
+            )?;
+        }
         writeln!(out, "    token     {}", self.token)?;
         writeln!(out, "    watch     {base}/watch/live")?;
         writeln!(out, "    HLS       {base}/hls/live/playlist.m3u8\n")?;
@@ -61,6 +75,8 @@ impl Announcement<'_> {
             "http": self.base_url(),
             "udp": self.udp.first().map(SocketAddr::to_string),
             "tcp": self.tcp.first().map(SocketAddr::to_string),
+            "rtmp": self.ingest.rtmp.map(|address| url("rtmp", address)),
+            "srt": self.ingest.srt.map(|address| url("srt", address)),
             "token": self.token,
             "pid": std::process::id(),
         });
@@ -69,14 +85,17 @@ impl Announcement<'_> {
         std::fs::rename(&draft, path)
     }
 
-    /// A URL that works on this machine: an unspecified address is reached by its loopback name.
+    /// A URL that works on this machine.
     fn base_url(&self) -> String {
-        let scheme = if self.secure { "https" } else { "http" };
-        let port = self.http.port();
-        match self.http.ip() {
-            ip if ip.is_unspecified() => format!("{scheme}://localhost:{port}"),
-            IpAddr::V4(ip) => format!("{scheme}://{ip}:{port}"),
-            IpAddr::V6(ip) => format!("{scheme}://[{ip}]:{port}"),
-        }
+        url(if self.secure { "https" } else { "http" }, self.http)
+    }
+}
+
+/// A URL that works on this machine: an unspecified address is reached by its loopback name.
+fn url(scheme: &str, listen: SocketAddr) -> String {
+    match listen.ip() {
+        ip if ip.is_unspecified() => format!("{scheme}://localhost:{}", listen.port()),
+        IpAddr::V4(ip) => format!("{scheme}://{ip}:{}", listen.port()),
+        IpAddr::V6(ip) => format!("{scheme}://[{ip}]:{}", listen.port()),
     }
 }

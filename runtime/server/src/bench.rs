@@ -76,6 +76,9 @@ pub(crate) struct WhepArgs {
     /// Asks for video alone.
     #[arg(long)]
     no_audio: bool,
+    /// The server's process on this machine: its CPU and memory are told, too.
+    #[arg(long, value_name = "PID")]
+    server_pid: Option<u32>,
     /// Publishes there meanwhile, so that the delay to the viewers can be measured.
     #[arg(long, value_name = "WHIP_URL")]
     publish: Option<String>,
@@ -157,6 +160,7 @@ async fn whep(args: WhepArgs, interrupt: &Interrupt) -> anyhow::Result<ExitCode>
     }
     let config = whep::Config {
         audio: !args.no_audio,
+        server_pid: args.server_pid,
         patience: if publishers.is_some() {
             PATIENCE
         } else {

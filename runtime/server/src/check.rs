@@ -1,9 +1,9 @@
 //! `lockgate check`: what a server keeps of its protocol, ours or not.
 
-use std::{io::Write as _, process::ExitCode};
+use std::{io::Write as _, process::ExitCode, time::Duration};
 
 use clap::{Args, Subcommand};
-use lockgate_check::{Kind, Target, run};
+use lockgate_check::{Kind, Target, run, watch_hls};
 
 /// What is checked.
 #[derive(Subcommand)]
@@ -12,11 +12,19 @@ pub(crate) enum CheckCommand {
     Whip(CheckArgs),
     /// WHEP (draft-ietf-wish-whep-03). With a stream that is live, more can be looked at.
     Whep(CheckArgs),
+    /// HLS and low-latency HLS (RFC 8216, rfc8216bis): follows a live stream for a while.
+    Hls {
+        #[command(flatten)]
+        args: CheckArgs,
+        /// How long it is watched.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(5..=3600))]
+        seconds: u64,
+    },
 }
 
 #[derive(Args)]
 pub(crate) struct CheckArgs {
-    /// The endpoint, such as `http://127.0.0.1:3000/whip/live`.
+    /// The endpoint, such as `http://127.0.0.1:3000/whip/live` or `http://127.0.0.1:3000/hls/live/playlist.m3u8`.
     url: String,
     /// The bearer token it asks for.
     #[arg(long, env = "LOCKGATE_TOKEN", hide_env_values = true)]
@@ -29,8 +37,9 @@ pub(crate) struct CheckArgs {
 /// Looks, and prints a table; exit code 1 if a rule is broken or none could be looked at, 2 if the URL is none.
 pub(crate) fn execute(command: CheckCommand) -> anyhow::Result<ExitCode> {
     let (kind, args) = match command {
-        CheckCommand::Whip(args) => (Kind::Whip, args),
-        CheckCommand::Whep(args) => (Kind::Whep, args),
+        CheckCommand::Whip(args) => (Ok(Kind::Whip), args),
+        CheckCommand::Whep(args) => (Ok(Kind::Whep), args),
+        CheckCommand::Hls { args, seconds } => (Err(Duration::from_secs(seconds)), args),
     };
     let target = match Target::new(&args.url, args.token) {
         Ok(target) => target,
@@ -42,7 +51,12 @@ pub(crate) fn execute(command: CheckCommand) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let report = runtime.block_on(run(kind, target, |_| true));
+    let report = runtime.block_on(async {
+        match kind {
+            Ok(kind) => run(kind, target, |_| true).await,
+            Err(lasts) => watch_hls(&target, lasts).await,
+        }
+    });
     let mut out = std::io::stdout();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &report)?;

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 mod doctor;
 mod door;
+mod ingest;
 mod package;
 mod policies;
 mod policy;

@@ -1,16 +1,23 @@
 //! Composition: what is put together, in which order, and how it goes down again.
 
-use std::{num::NonZero, path::Path, sync::Arc, time::Duration};
+use std::{
+    num::NonZero,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use lockgate_api::{Account, App, IceServer, Limits, Listener, Scope, Scopes, token};
+use lockgate_api::{Account, App, IceServer, Limits, Listener, Scope, Scopes, StreamGate, token};
 use lockgate_media::BroadcastName;
 use lockgate_ports::{
-    Records,
+    Gate, Records,
     task::{Task, own},
     transcoder::Input,
 };
-use lockgate_session::{Container, Desk, HlsConfig, LadderConfig, SegmentConfig, Streams};
+use lockgate_session::{
+    Container, Desk, DvrConfig, HlsConfig, LadderConfig, SegmentConfig, Streams, sweep_dvr,
+};
 use lockgate_store::Store;
 use lockgate_transport::Transport;
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,6 +28,7 @@ use crate::{
     cli::unix_now,
     config,
     door::{self, Keys},
+    ingest,
     policies::{self, Policies},
 };
 
@@ -29,6 +37,8 @@ pub struct Server {
     listener: Listener,
     app: App,
     _tasks: Vec<Task>,
+    /// The ports for RTMP and SRT.
+    publishers: Vec<Task>,
 }
 
 impl Server {
@@ -49,6 +59,8 @@ impl Server {
             transport.udp_addresses().to_vec(),
             transport.tcp_addresses().to_vec(),
         );
+        let ports = ingest::Ports::bind(&config).await?;
+        let addresses = ports.addresses()?;
         let workers = lockgate_transcode::Config::this_program()
             .context("the program file cannot be found")?;
         let transcoder = lockgate_transcode::Ladders::new(workers);
@@ -62,14 +74,21 @@ impl Server {
         let folder = config.store.path.clone();
         let records: Arc<dyn Records> =
             Arc::new(tokio::task::spawn_blocking(move || Store::open(&folder)).await??);
+        // After the store, whose lock keeps a second server out.
+        let folder = dvr_path(&config);
+        if let Err(error) = tokio::task::spawn_blocking(move || sweep_dvr(&folder)).await? {
+            tracing::warn!(%error, "what an earlier run left of long windows cannot be removed");
+        }
         let policies = Policies::start(&config, &desk, Arc::clone(&records)).await?;
-        let door = door::door(&config, keys.verifier, desk.clone(), records)?;
+        let known = Arc::clone(&records);
+        let door = Arc::new(door::door(&config, keys.verifier, desk.clone(), known)?);
         let streams = Streams::new(
             session_config(&config, demo),
             desk.clone(),
             transport,
             Arc::new(transcoder),
         );
+        streams.remember_in(records);
 
         let mut broadcasts = Vec::new();
         if demo {
@@ -101,11 +120,14 @@ impl Server {
             .collect();
         let wish = door::wish(&config, Scopes::new(all), TOKEN_TTL);
         let token = token::mint(&keys.signer, &wish, unix_now())?;
+        let gate: Arc<dyn Gate> = Arc::new(StreamGate::new(streams.clone(), Arc::clone(&door)));
+        let publishers = ports.serve(&gate);
         let announcement = Announcement {
             http: listener.local_addr()?,
             secure: config.http.is_secure(),
             udp: &udp,
             tcp: &tcp,
+            ingest: addresses,
             token: &token,
             broadcasts: &broadcasts,
         };
@@ -118,7 +140,6 @@ impl Server {
                 .context("LOCKGATE_READY_FILE cannot be written")?;
         }
         let store = policies.store();
-        let door = Arc::new(door);
         let mut tasks = vec![
             policies.watch(),
             own(Arc::clone(&door).watch(streams.clone())),
@@ -143,6 +164,7 @@ impl Server {
                 metrics: config.http.metrics,
             },
             _tasks: tasks,
+            publishers,
         })
     }
 
@@ -151,6 +173,7 @@ impl Server {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let (streams, desk) = (self.app.streams.clone(), self.app.desk.clone());
+        let publishers = self.publishers;
         let stop = async move {
             tokio::select! {
                 _ = terminate.recv() => {}
@@ -159,6 +182,7 @@ impl Server {
             tracing::info!("going down: ending what is live");
             desk.end_follows();
             streams.shut_down();
+            drop(publishers);
         };
         let recorded = self.app.streams.clone();
         self.listener
@@ -197,6 +221,7 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
             max_quality: Some(config.ladder.max_quality.clone()),
             passthrough: config.ladder.passthrough,
             cpu_budget: config.ladder.cpu_budget * cores as f64,
+            shed: config.ladder.shed,
         },
         encode: config::encode_settings(config, on_demand),
         hls: HlsConfig {
@@ -207,15 +232,29 @@ fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
                 },
                 segment_s: config.hls.segment_s,
                 window: config.hls.window,
+                part_ms: config.hls.part_ms,
             },
             on_demand,
             keep_alive: Duration::from_secs(config.hls.keep_alive_s),
+            dvr: (config.hls.dvr_s > 0).then(|| DvrConfig {
+                path: dvr_path(config),
+                keep: Duration::from_secs(config.hls.dvr_s),
+                bytes_max: config.hls.dvr_mb.saturating_mul(1_000_000),
+                by_default: config.hls.dvr_default,
+            }),
         },
         record: config.record.session(),
         viewers_max: config.webrtc.viewers_max,
         playout_delay_max: Duration::from_millis(config.webrtc.playout_delay_max_ms),
+        resume: Duration::from_secs(config.ingest.resume_s),
         linger: Duration::from_secs(30),
     }
+}
+
+/// The folder of long windows.
+fn dvr_path(config: &Config) -> PathBuf {
+    let beside = || config.store.path.join("dvr");
+    config.hls.dvr_path.clone().unwrap_or_else(beside)
 }
 
 fn ice_server(server: &config::IceServer) -> IceServer {

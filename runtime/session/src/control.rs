@@ -43,6 +43,8 @@ pub struct Rendition {
     pub measured_kbps: Option<f64>,
     /// The higher of declared and measured bitrate, in kbit/s.
     pub kbps: f64,
+    /// Its pictures come in another order than they are shown in.
+    pub reordered: bool,
 }
 
 impl Rendition {
@@ -73,6 +75,7 @@ impl Renditions {
                 fps: video.frame_rate.map(|rate| rate.fps()),
                 declared_kbps: declared,
                 measured_kbps: (measured > 0.0).then_some(measured),
+                reordered: video.reordered,
                 kbps: match declared {
                     Some(declared) => measured.max(declared),
                     None if measured > 0.0 => measured,
@@ -119,11 +122,12 @@ pub struct Bounds<'a> {
     pub cap_kbps: Option<u32>,
 }
 
-/// What a viewer can play and was granted: of what it can decode all that fits its cap, and never less than the least.
+/// What a viewer can play and was granted: of what it can decode, and RTP can carry, all that fits its cap, and never
+/// less than the least.
 fn playable<'a>(renditions: &'a [Rendition], bounds: Bounds<'_>) -> Vec<&'a Rendition> {
     let mut playable: Vec<&Rendition> = renditions
         .iter()
-        .filter(|rendition| bounds.codecs.contains(&rendition.codec))
+        .filter(|rendition| bounds.codecs.contains(&rendition.codec) && !rendition.reordered)
         .collect();
     if let Some(cap_kbps) = bounds.cap_kbps {
         let least = playable
@@ -392,6 +396,7 @@ mod tests {
             declared_kbps: Some(kbps),
             measured_kbps: None,
             kbps,
+            reordered: false,
         }
     }
 
@@ -464,6 +469,19 @@ mod tests {
         let source = TrackId::new("source").unwrap();
         assert!(chosen(&renditions, capped(1200), Some(&source)).is_none());
         assert!(chosen(&renditions, capped(1700), Some(&source)).is_some());
+    }
+
+    #[test]
+    fn what_is_out_of_order_is_nothing_for_a_viewer_over_rtp() {
+        let mut renditions = ladder(VideoCodec::H264);
+        renditions[0].role = Role::Passthrough;
+        renditions[0].reordered = true;
+        assert_eq!(
+            ids(&choices(&renditions, all(&[VideoCodec::H264]))),
+            ["720p60", "480p30"]
+        );
+        let source = TrackId::new("source").unwrap();
+        assert!(chosen(&renditions, all(&[VideoCodec::H264]), Some(&source)).is_none());
     }
 
     #[test]

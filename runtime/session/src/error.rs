@@ -12,6 +12,16 @@ pub enum Error {
     /// Someone is already publishing under this name.
     #[error("a broadcast named {0} is already live")]
     NameTaken(BroadcastName),
+    /// The broadcast's publisher was cut and may still come back.
+    #[error(
+        "the broadcast {broadcast} is kept for its publisher, who was cut; somebody else can have the name in {left_s} s"
+    )]
+    Kept {
+        /// The broadcast.
+        broadcast: BroadcastName,
+        /// How long it is kept, in s.
+        left_s: u64,
+    },
     /// Nobody is publishing under this name.
     #[error("no broadcast named {0} is live")]
     NotLive(BroadcastName),
@@ -42,6 +52,12 @@ pub enum Error {
         /// The file asked for.
         file: String,
     },
+    /// A playlist was asked for that is further ahead than any playlist can have told (rfc8216bis §6.2.5.2).
+    #[error("the playlists of the broadcast {0} are not as far as that")]
+    TooFarAhead(BroadcastName),
+    /// What was waited for did not come in time.
+    #[error("the broadcast {0} has stalled")]
+    TooLate(BroadcastName),
     /// The broadcast has as many viewers as the configuration allows.
     #[error("the broadcast {broadcast} has its {max} viewers already")]
     Full {

@@ -201,6 +201,11 @@ impl Streams {
         Ok(Events::new(&stream, &viewer, kinds, open))
     }
 
+    /// Wakes whenever a broadcast has other tracks, or one of them is of another format.
+    pub fn watch_tracks(&self, name: &BroadcastName) -> Result<watch::Receiver<u64>, Error> {
+        Ok(self.live(name)?.broadcast.changes())
+    }
+
     /// The place of a viewer's video section in its SDP, counted from 0.
     pub fn video_section(
         &self,

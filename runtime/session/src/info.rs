@@ -20,8 +20,11 @@ pub struct StreamInfo {
     pub id: BroadcastName,
     /// `live` or `ended`.
     pub state: &'static str,
-    /// Where its media comes from: `whip`, `url` or `demo`.
+    /// Where its media comes from: `whip`, `rtmp`, `srt`, `url` or `demo`.
     pub source: &'static str,
+    /// Whether its publisher, if it has one, is `connected`, or `away` after it was cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub publisher: Option<&'static str>,
     /// When it started, in ms since 1970-01-01 UTC.
     pub started_at_ms: i64,
     /// How long it has been live, in s.

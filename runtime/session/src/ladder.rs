@@ -22,6 +22,8 @@ pub struct LadderConfig {
     pub passthrough: bool,
     /// CPU seconds a second that encoding one broadcast may take.
     pub cpu_budget: f64,
+    /// Are rungs shed while encoding cannot keep up?
+    pub shed: bool,
 }
 
 /// How a ladder goes, as its policy is told.
@@ -143,14 +145,13 @@ impl Planning {
     }
 
     /// Whether the source's own coding may stand in for a rung. A peer's own coding is in the hub already as `source`;
-    /// its keyframes come when asked for, not every segment.
+    /// its keyframes come when asked for, not every segment. B-frames are passed to HLS only.
     fn is_passable(&self, source: &SourceInfo) -> bool {
         source.video.as_ref().is_some_and(|video| {
             let regular = video
                 .gop_max_s
                 .is_some_and(|gop| gop <= f64::from(self.gop_s) + 0.1);
-            let plain = video.codec == "h264" && !video.b_frames;
-            self.ladder.passthrough && !self.from_peer && plain && regular
+            self.ladder.passthrough && !self.from_peer && video.codec == "h264" && regular
         })
     }
 
@@ -222,14 +223,28 @@ impl Planning {
             .get(column::width(column::PLAN)..)
             .unwrap_or_default();
         let kept = rungs.iter().zip(keep).filter(|(_, keep)| **keep == 1.0);
-        let plan = Plan {
+        let mut plan = Plan {
             // Best first, as encoders cascade.
             rungs: kept.rev().map(|(rung, _)| rung.clone()).collect(),
             passthrough: self.is_passable(source) && decided.rows.first() == Some(&1.0),
         };
+        if let Some(video) = source
+            .video
+            .as_ref()
+            .filter(|video| plan.passthrough && video.b_frames)
+        {
+            // What HLS is passed, viewers over WebRTC cannot be sent: they get a rung of that size in its place, which
+            // costs nothing as long as there are none.
+            let fits = |rung: &&Rung| !(rung.width > video.width && rung.height > video.height);
+            if let Some(top) = rungs.iter().rev().find(fits).or(rungs.first())
+                && !plan.rungs.iter().any(|rung| rung.name == top.name)
+            {
+                plan.rungs.insert(0, top.clone());
+            }
+        }
         let code = decided.rows.get(2).copied().unwrap_or(f64::NAN);
         Planned {
-            plan: never_nothing(plan, rungs),
+            plan: with_rtp(never_nothing(plan, rungs), source, rungs),
             reason: decided.artifact.manifest().reason(Kind::Ladder, code),
         }
     }
@@ -242,6 +257,22 @@ fn never_nothing(plan: Plan, rungs: &[Rung]) -> Plan {
             rungs: rungs.iter().take(1).cloned().collect(),
             passthrough: false,
         };
+    }
+    plan
+}
+
+/// A source with B-frames that HLS is passed cannot be sent to viewers over WebRTC: they get a rung of that size in its
+/// place, which costs nothing as long as there are none.
+fn with_rtp(mut plan: Plan, source: &SourceInfo, rungs: &[Rung]) -> Plan {
+    let Some(video) = source.video.as_ref().filter(|video| video.b_frames) else {
+        return plan;
+    };
+    let fits = |rung: &&Rung| !rung.enlarges(video.width, video.height);
+    let top = rungs.iter().rev().find(fits).or(rungs.first());
+    if let Some(top) = top.filter(|_| plan.passthrough)
+        && !plan.rungs.iter().any(|rung| rung.name == top.name)
+    {
+        plan.rungs.insert(0, top.clone());
     }
     plan
 }

@@ -15,6 +15,9 @@ mod id;
 mod info;
 mod ladder;
 mod load;
+mod numbers;
+mod publish;
+mod publisher;
 mod record;
 mod sessions;
 mod stream;
@@ -28,17 +31,18 @@ pub use desk::{Desk, DeskError, Durations, Measures};
 pub use effect::Effect;
 pub use error::Error;
 pub use events::{Event, EventKind, Events, Layer};
-pub use hls::{Hls, HlsConfig, MediaFile};
+pub use hls::{DvrConfig, Hls, HlsConfig, MediaFile, Playlist, Reload, Text, sweep_dvr};
 pub use id::SessionId;
 pub use info::{StreamInfo, TrackInfo, ViewerInfo};
 pub use ladder::{LadderConfig, Load, Planned, Planning};
 pub use load::LoadInfo;
-pub use lockgate_hls::{Config as SegmentConfig, Container};
+pub use lockgate_hls::{Awaited, Config as SegmentConfig, Container, ManifestAsk, Skip, date_time};
 pub use lockgate_policy::{
     Artifact, Kind, LoadError, auth,
     breaker::BreakerState,
     slot::{Counters, Level, Total},
 };
+pub use publisher::Principal;
 pub use record::{RecordConfig, RecordInfo, RecordState, Recording};
 pub use streams::{Config, HlsOf, Joined, Streams};
 pub use viewer::{Judged, Verdict};

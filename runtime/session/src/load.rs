@@ -112,6 +112,10 @@ impl Keeper {
         let (Some(source), Some(plan)) = (&status.source, &status.plan) else {
             return false;
         };
+        if !self.planning.ladder.shed {
+            self.inner().measure(now, status.cpu_s);
+            return false;
+        }
         let readers = |rung: &Rung| {
             broadcast
                 .track(&rung.name)
@@ -142,7 +146,7 @@ impl Keeper {
                 .levels
                 .last()
                 .map_or(self.planning.ladder.cpu_budget, |level| level.cpu_budget);
-            let behind = self.is_behind(status)
+            let behind = is_behind(status, inner.cpu_used)
                 || inner
                     .cpu_used
                     .is_some_and(|used| used > self.planning.ladder.cpu_budget * BUDGET_SLACK);
@@ -190,14 +194,6 @@ impl Keeper {
                 true
             }
         }
-    }
-
-    /// A source that is late says how fast encoding goes; a peer's network makes it late, too, and only dropped frames
-    /// count.
-    fn is_behind(&self, status: &Status) -> bool {
-        status.rungs_active > 0
-            && (status.frames_kept < KEPT_MIN
-                || (!self.planning.from_peer && status.speed < SPEED_MIN))
     }
 
     /// Asks the policy where the load is another than it was asked about. True if what it sheds has changed.
@@ -304,6 +300,13 @@ impl Keeper {
     }
 }
 
+/// A source that is late says how fast encoding goes; but a network makes it late, too, and then there is little to do.
+fn is_behind(status: &Status, cpu_used: Option<f64>) -> bool {
+    let is_busy = cpu_used.is_some_and(|used| used > BUSY_MIN);
+    status.rungs_active > 0
+        && (status.frames_kept < KEPT_MIN || (is_busy && status.speed < SPEED_MIN))
+}
+
 impl Inner {
     /// All that is shed, best first.
     fn shed(&self) -> Vec<TrackId> {
@@ -386,10 +389,12 @@ impl Governor {
 const KEPT_MIN: f64 = 0.93;
 /// Below this speed a source falls behind real time.
 const SPEED_MIN: f64 = 0.93;
+/// A worker that spends less, in CPU seconds a second, waits for its source.
+const BUSY_MIN: f64 = 0.6;
 /// What may be spent beyond the budget before it counts: a keyframe here and there.
 const BUDGET_SLACK: f64 = 1.1;
 /// For so long it has to be behind before anything is shed. The figures are means of four seconds already.
-const BEHIND_FOR: Duration = Duration::from_secs(2);
+const BEHIND_FOR: Duration = Duration::from_secs(4);
 /// So long what was shed last is given to help.
 const SETTLE: Duration = Duration::from_secs(7);
 /// How long it has to be calm before a rung comes back, at first and at most.
@@ -433,23 +438,26 @@ mod tests {
     #[test]
     fn a_bad_moment_sheds_nothing_and_a_bad_while_one_level_after_the_other() {
         let (mut governor, mut at) = (Governor::default(), Instant::now());
-        assert_eq!(play(&mut governor, &mut at, "..!!..!!..", 0), "----------");
         assert_eq!(
-            play(&mut governor, &mut at, "!!!!!!!!!!!!", 0),
-            "--S------S--"
+            play(&mut governor, &mut at, "..!!!!..!!!!..", 0),
+            "--------------"
+        );
+        assert_eq!(
+            play(&mut governor, &mut at, "!!!!!!!!!!!!!!", 0),
+            "----S------S--"
         );
     }
 
     #[test]
     fn what_was_shed_comes_back_and_more_slowly_after_a_return_that_went_wrong() {
         let (mut governor, mut at) = (Governor::default(), Instant::now());
-        assert_eq!(play(&mut governor, &mut at, "!!!", 0), "--S");
+        assert_eq!(play(&mut governor, &mut at, "!!!!!", 0), "----S");
         let calm = ".".repeat(16);
         assert_eq!(
             play(&mut governor, &mut at, &calm, 1),
             format!("{}R", "-".repeat(15))
         );
-        assert_eq!(play(&mut governor, &mut at, "!!!", 0), "--S");
+        assert_eq!(play(&mut governor, &mut at, "!!!!!", 0), "----S");
         assert!(!play(&mut governor, &mut at, &".".repeat(30), 1).contains('R'));
         assert!(play(&mut governor, &mut at, "..", 1).contains('R'));
         assert!(!play(&mut governor, &mut at, &".".repeat(200), 0).contains('R'));

@@ -4,15 +4,16 @@ use lockgate_media::BroadcastName;
 
 use crate::{
     Error, SessionId, Streams,
-    stream::{Ended, Origin, Stream},
+    publisher::Origin,
+    stream::{Ended, Stream},
 };
 
 impl Streams {
-    /// The session of a broadcast's publisher, where that is a WebRTC peer.
+    /// The session of a broadcast's publisher; `None` where the media comes from a URL or the demo.
     pub fn publisher_of(&self, name: &BroadcastName) -> Result<Option<SessionId>, Error> {
-        Ok(match self.live(name)?.origin() {
-            Origin::Peer { id, .. } => Some(*id),
-            _ => None,
+        Ok(match &self.live(name)?.origin {
+            Origin::Publisher(publisher) => Some(publisher.current().id),
+            Origin::Url | Origin::Demo => None,
         })
     }
 
@@ -25,7 +26,7 @@ impl Streams {
     /// there is no such session.
     pub fn end_session(&self, session: SessionId) -> Option<BroadcastName> {
         let stream = self.all().into_iter().find(|stream| stream.has(session))?;
-        if stream.publisher(session).is_ok() {
+        if stream.connection(session).is_ok() {
             stream.end(Ended::Over);
         } else if let Some(viewer) = stream.viewers().remove(&session) {
             viewer.peer.close();
@@ -37,6 +38,6 @@ impl Streams {
 impl Stream {
     fn has(&self, session: SessionId) -> bool {
         !self.is_ended()
-            && (self.publisher(session).is_ok() || self.viewers().contains_key(&session))
+            && (self.connection(session).is_ok() || self.viewers().contains_key(&session))
     }
 }

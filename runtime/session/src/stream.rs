@@ -14,7 +14,7 @@ use lockgate_policy::{
     slot::Decided,
 };
 use lockgate_ports::{
-    Peer, Transcode,
+    Feed, Transcode,
     signaller::PeerState,
     transcoder::{State, Status},
 };
@@ -31,6 +31,7 @@ use crate::{
     events::Outlook,
     ladder::Planning,
     load::Keeper,
+    publisher::{Origin, Wire},
     record::Recordings,
     viewer::Viewer,
 };
@@ -38,7 +39,7 @@ use crate::{
 pub(crate) struct Stream {
     pub(crate) broadcast: Broadcast,
     pub(crate) hls: Hls,
-    origin: Origin,
+    pub(crate) origin: Origin,
     keeper: Keeper,
     /// Taken out when the server goes down, to be waited for.
     pub(crate) recordings: Mutex<Option<Recordings>>,
@@ -65,13 +66,6 @@ pub(crate) enum Ended {
     Over,
     /// The server goes down.
     ServerStops,
-}
-
-/// Where a stream's media comes from.
-pub(crate) enum Origin {
-    Peer { id: SessionId, peer: Arc<dyn Peer> },
-    Url,
-    Demo,
 }
 
 impl Stream {
@@ -101,10 +95,6 @@ impl Stream {
         }
     }
 
-    pub(crate) fn origin(&self) -> &Origin {
-        &self.origin
-    }
-
     pub(crate) fn name(&self) -> &BroadcastName {
         self.broadcast.name()
     }
@@ -122,14 +112,6 @@ impl Stream {
             .get(&session)
             .cloned()
             .ok_or_else(|| self.no_session(session))
-    }
-
-    /// The publisher's peer, if `session` is the publisher's session.
-    pub(crate) fn publisher(&self, session: SessionId) -> Result<&Arc<dyn Peer>, Error> {
-        match &self.origin {
-            Origin::Peer { id, peer } if *id == session => Ok(peer),
-            _ => Err(self.no_session(session)),
-        }
     }
 
     pub(crate) fn no_session(&self, session: SessionId) -> Error {
@@ -193,14 +175,25 @@ impl Stream {
         if !self.ended.send_if_modified(first) {
             return;
         }
-        if let Origin::Peer { peer, .. } = &self.origin {
-            peer.close();
-        }
+        self.close_publisher();
         for (_, viewer) in self.viewers().drain() {
             viewer.peer.close();
         }
         self.hls.finish();
         drop(self.ladder().take());
+    }
+
+    pub(crate) fn close_publisher(&self) {
+        if let Origin::Publisher(publisher) = &self.origin {
+            publisher.current().close();
+        }
+    }
+
+    /// Gives the ladder a publisher's next connection.
+    pub(crate) fn feed(&self, feed: Feed) {
+        if let Some(ladder) = self.ladder().as_ref() {
+            ladder.feed(feed);
+        }
     }
 
     fn ladder(&self) -> MutexGuard<'_, Option<Arc<dyn Transcode>>> {
@@ -333,14 +326,21 @@ impl Stream {
     async fn source_over(&self) -> &'static str {
         let status = self.ladder().as_ref().map(|ladder| ladder.status());
         match (&self.origin, status) {
-            (Origin::Peer { peer, .. }, _) => {
-                let mut state = peer.state();
-                while !matches!(*state.borrow_and_update(), PeerState::Closed(_)) {
-                    if state.changed().await.is_err() {
-                        break;
+            (Origin::Publisher(publisher), status) => {
+                let failed = async {
+                    match status {
+                        Some(mut status) => {
+                            let failed = |status: &Status| status.state == State::Failed;
+                            status.wait_for(failed).await.is_ok()
+                        }
+                        None => false,
                     }
+                };
+                tokio::select! {
+                    why = publisher.over() => why,
+                    // WebRTC goes on without a ladder.
+                    true = failed, if publisher.is_a_stream() => "the ladder failed",
                 }
-                "the publisher left"
             }
             (_, Some(mut status)) => {
                 let over = |status: &Status| matches!(status.state, State::Ended | State::Failed);
@@ -354,15 +354,28 @@ impl Stream {
     }
 
     pub(crate) fn info(&self) -> StreamInfo {
-        let (source, ingest) = match &self.origin {
-            Origin::Peer { peer, .. } => ("whip", Some(peer.ingest())),
-            Origin::Url => ("url", None),
-            Origin::Demo => ("demo", None),
+        let (source, ingest, publisher) = match &self.origin {
+            Origin::Publisher(publisher) => {
+                let connection = publisher.current();
+                let ingest = match &connection.wire {
+                    Wire::Peer(peer) => Some(peer.ingest()),
+                    Wire::Line(_) => None,
+                };
+                let how = if publisher.is_away() {
+                    "away"
+                } else {
+                    "connected"
+                };
+                (connection.via, ingest, Some(how))
+            }
+            Origin::Url => ("url", None, None),
+            Origin::Demo => ("demo", None, None),
         };
         StreamInfo {
             id: self.name().clone(),
             state: if self.is_ended() { "ended" } else { "live" },
             source,
+            publisher,
             started_at_ms: self.broadcast.origin().unix_ms(),
             duration_s: self.started.elapsed().as_secs_f64(),
             viewers: self.viewers().len(),

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -10,8 +10,8 @@ use lockgate_broadcast::{Broadcast, Limits, Origin as Timeline};
 use lockgate_media::{BroadcastName, TrackId};
 use lockgate_policy::engine::Cause;
 use lockgate_ports::{
-    Peer, Selection, Signaller, Transcode, Transcoder, ViewerFeed,
-    task::{Task, own},
+    Peer, Records, Selection, Signaller, Transcode, Transcoder, ViewerFeed,
+    task::Task,
     transcoder::{Input, Job, Settings},
 };
 use tokio::sync::watch;
@@ -20,15 +20,17 @@ use crate::{
     Error, Hls, HlsConfig, SessionId, StreamInfo, ViewerInfo,
     desk::Desk,
     ladder::{LadderConfig, Planning},
+    publish::Reserved,
+    publisher::Origin,
     record::{self, RecordConfig, Recording, Recordings},
-    stream::{Ended, Origin, Stream},
+    stream::{Ended, Stream},
     viewer::{Verdict, Viewer},
 };
 
 /// Everything that is live. Cheap to clone; all clones are the same.
 #[derive(Clone)]
 pub struct Streams {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 /// What the operator chose.
@@ -46,6 +48,8 @@ pub struct Config {
     pub viewers_max: usize,
     /// Most that pictures are delayed at WebRTC viewers so that less is lost; zero never delays them.
     pub playout_delay_max: Duration,
+    /// How long the broadcast of a publisher that was cut waits for it to come back; zero ends it at once.
+    pub resume: Duration,
     /// How long the last playlists of an ended broadcast stay, so that players come to its end.
     pub linger: Duration,
 }
@@ -61,24 +65,26 @@ pub struct Joined {
     pub ice_tag: String,
 }
 
-struct Inner {
-    config: Config,
+pub(crate) struct Inner {
+    pub(crate) config: Config,
     desk: Desk,
-    signaller: Arc<dyn Signaller>,
+    pub(crate) signaller: Arc<dyn Signaller>,
     transcoder: Arc<dyn Transcoder>,
     live: Mutex<Live>,
     /// Recordings of broadcasts that the server has ended, to be waited for.
     closing: Mutex<Vec<Recordings>>,
     _keep: Option<Task>,
+    /// Where numbers are kept over a restart.
+    records: OnceLock<Arc<dyn Records>>,
 }
 
 #[derive(Default)]
-struct Live {
-    streams: HashMap<BroadcastName, Slot>,
-    closing: bool,
+pub(crate) struct Live {
+    pub(crate) streams: HashMap<BroadcastName, Slot>,
+    pub(crate) closing: bool,
 }
 
-enum Slot {
+pub(crate) enum Slot {
     /// A publisher is being taken in under this name.
     Reserved,
     /// The stream, with the task that tends it.
@@ -105,42 +111,23 @@ impl Streams {
                 signaller,
                 transcoder,
                 live: Mutex::default(),
+                records: OnceLock::new(),
             }),
         }
     }
 
-    /// Takes in a WebRTC publisher (WHIP) under a free name.
-    pub async fn publish(&self, name: BroadcastName, offer: String) -> Result<Joined, Error> {
-        let reserved = self.reserve(name.clone())?;
-        let broadcast = Broadcast::new(name, Timeline::now(), Limits::default());
-        let accepted = self
-            .inner
-            .signaller
-            .publish(offer, broadcast.clone())
-            .await?;
-        let ladder = self.start_ladder(Input::Peer, &broadcast)?;
-        let session = SessionId::random();
-        let joined = Joined {
-            session,
-            answer: accepted.answer,
-            ice_tag: accepted.peer.ice_tag(),
-        };
-        tracing::info!(broadcast = %broadcast.name(), %session, "a publisher was taken in");
-        let origin = Origin::Peer {
-            id: session,
-            peer: accepted.peer,
-        };
-        reserved.fill(self.stream(broadcast, origin, ladder))?;
-        Ok(joined)
+    /// Lets broadcasts count on from what these records say of earlier ones of their name. To be called before any starts.
+    pub fn remember_in(&self, records: Arc<dyn Records>) {
+        self.inner.records.set(records).ok();
     }
 
     /// Starts a broadcast from the demo generator or a URL.
     pub fn add_source(&self, name: BroadcastName, input: Input) -> Result<(), Error> {
-        let reserved = self.reserve(name.clone())?;
+        let reserved: Reserved = self.reserve(name.clone())?;
         let broadcast = Broadcast::new(name, Timeline::now(), Limits::default());
         let origin = match &input {
             Input::Demo { .. } => Origin::Demo,
-            Input::Url { .. } | Input::Peer => Origin::Url,
+            Input::Url { .. } | Input::Peer | Input::Stream => Origin::Url,
         };
         let ladder = self.start_ladder(input, &broadcast)?;
         reserved.fill(self.stream(broadcast, origin, ladder))
@@ -192,26 +179,9 @@ impl Streams {
         Ok(joined)
     }
 
-    /// The peer of a publishing session.
-    pub fn publisher(
-        &self,
-        name: &BroadcastName,
-        session: SessionId,
-    ) -> Result<Arc<dyn Peer>, Error> {
-        Ok(Arc::clone(self.live(name)?.publisher(session)?))
-    }
-
     /// The peer of a viewing session.
     pub fn viewer(&self, name: &BroadcastName, session: SessionId) -> Result<Arc<dyn Peer>, Error> {
         Ok(Arc::clone(&self.live(name)?.viewer(session)?.peer))
-    }
-
-    /// Ends a publishing session, and with it the broadcast.
-    pub fn unpublish(&self, name: &BroadcastName, session: SessionId) -> Result<(), Error> {
-        let stream = self.live(name)?;
-        stream.publisher(session)?;
-        stream.end(Ended::Over);
-        Ok(())
     }
 
     /// Ends a viewing session.
@@ -353,7 +323,7 @@ impl Streams {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Live> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Live> {
         self.inner
             .live
             .lock()
@@ -375,25 +345,7 @@ impl Streams {
         }
     }
 
-    fn reserve(&self, name: BroadcastName) -> Result<Reserved, Error> {
-        let mut live = self.lock();
-        if live.closing {
-            return Err(Error::ShuttingDown);
-        }
-        match live.streams.get(&name) {
-            Some(Slot::Taken(stream, _)) if stream.is_ended() => {}
-            Some(_) => return Err(Error::NameTaken(name)),
-            None => {}
-        }
-        live.streams.insert(name.clone(), Slot::Reserved);
-        Ok(Reserved {
-            streams: self.clone(),
-            name,
-            filled: false,
-        })
-    }
-
-    fn start_ladder(
+    pub(crate) fn start_ladder(
         &self,
         input: Input,
         broadcast: &Broadcast,
@@ -420,14 +372,15 @@ impl Streams {
         }
     }
 
-    fn stream(
+    pub(crate) fn stream(
         &self,
         broadcast: Broadcast,
         origin: Origin,
         ladder: Arc<dyn Transcode>,
     ) -> Arc<Stream> {
-        let hls = Hls::start(broadcast.clone(), self.inner.config.hls);
-        let planning = self.planning(broadcast.name(), matches!(origin, Origin::Peer { .. }));
+        let records = self.inner.records.get().cloned();
+        let hls = Hls::start(broadcast.clone(), self.inner.config.hls.clone(), records);
+        let planning = self.planning(broadcast.name(), origin.is_peer());
         let recordings = Recordings::start(&self.inner.config.record, &broadcast);
         let stream = Arc::new(Stream::new(
             broadcast,
@@ -442,7 +395,7 @@ impl Streams {
     }
 
     /// Tends a stream to its end, leaves its last playlists for a while, then forgets it.
-    async fn tend(self, stream: Arc<Stream>) {
+    pub(crate) async fn tend(self, stream: Arc<Stream>) {
         stream.tend().await;
         // What never had a track has no playlist that a player might still come for.
         if *stream.broadcast.changes().borrow() > 0 {
@@ -464,38 +417,6 @@ impl std::ops::Deref for HlsOf {
 
     fn deref(&self) -> &Hls {
         &self.0.hls
-    }
-}
-
-/// A name kept free for a publisher that is being taken in; given back when that fails.
-struct Reserved {
-    streams: Streams,
-    name: BroadcastName,
-    filled: bool,
-}
-
-impl Reserved {
-    fn fill(mut self, stream: Arc<Stream>) -> Result<(), Error> {
-        let mut live = self.streams.lock();
-        if live.closing {
-            stream.end(Ended::ServerStops);
-            return Err(Error::ShuttingDown);
-        }
-        let tender = own(self.streams.clone().tend(Arc::clone(&stream)));
-        live.streams
-            .insert(self.name.clone(), Slot::Taken(stream, tender));
-        drop(live);
-        self.filled = true;
-        Ok(())
-    }
-}
-
-impl Drop for Reserved {
-    fn drop(&mut self) {
-        let mut live = self.streams.lock();
-        if !self.filled && matches!(live.streams.get(&self.name), Some(Slot::Reserved)) {
-            live.streams.remove(&self.name);
-        }
     }
 }
 

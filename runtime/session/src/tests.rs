@@ -19,7 +19,7 @@ use lockgate_media::{
     stats::{IngestStats, LinkStats},
 };
 use lockgate_ports::{
-    Accepted, BoxFuture, Peer, Selection, SignalError, Signaller, Transcode, TranscodeError,
+    Accepted, BoxFuture, Feed, Peer, Selection, SignalError, Signaller, Transcode, TranscodeError,
     Transcoder, ViewerFeed,
     signaller::{CloseReason, IceTag, Patched, PeerState},
     transcoder::{Input, Job, Settings, State, Status},
@@ -27,11 +27,13 @@ use lockgate_ports::{
 use tokio::sync::watch;
 
 use crate::{
-    Config, Desk, Error, HlsConfig, LadderConfig, SegmentConfig, Streams, desk::LogConfig,
+    Config, Desk, Error, HlsConfig, LadderConfig, Principal, SegmentConfig, Streams,
+    desk::LogConfig,
 };
 
 mod layers;
 mod load;
+mod publishers;
 
 /// A peer whose link and state the test sets.
 struct FakePeer {
@@ -128,6 +130,7 @@ struct FakeTranscoder {
     statuses: Arc<Mutex<Vec<watch::Sender<Status>>>>,
     /// What was last shed.
     shed: watch::Sender<Vec<TrackId>>,
+    feeds: Arc<Mutex<Vec<Feed>>>,
 }
 
 struct FakeLadder {
@@ -135,6 +138,7 @@ struct FakeLadder {
     shed: watch::Sender<Vec<TrackId>>,
     _producers: Vec<Producer>,
     running: Arc<AtomicUsize>,
+    feeds: Arc<Mutex<Vec<Feed>>>,
 }
 
 impl Transcoder for FakeTranscoder {
@@ -147,6 +151,7 @@ impl Transcoder for FakeTranscoder {
                 frame_rate: None,
                 bitrate_bps: Some(kbps * 1000),
                 parameter_sets: None,
+                reordered: false,
             })
         };
         let id = |text| TrackId::new(text).unwrap();
@@ -171,6 +176,7 @@ impl Transcoder for FakeTranscoder {
             status,
             shed: self.shed.clone(),
             _producers: producers,
+            feeds: Arc::clone(&self.feeds),
             running: Arc::clone(&self.running),
         }))
     }
@@ -183,6 +189,10 @@ impl Transcode for FakeLadder {
 
     fn shed(&self, rungs: Vec<TrackId>) {
         self.shed.send_replace(rungs);
+    }
+
+    fn feed(&self, feed: Feed) {
+        self.feeds.lock().unwrap().push(feed);
     }
 }
 
@@ -198,6 +208,7 @@ struct House {
     signaller: Arc<FakeSignaller>,
     running: Arc<AtomicUsize>,
     statuses: Arc<Mutex<Vec<watch::Sender<Status>>>>,
+    feeds: Arc<Mutex<Vec<Feed>>>,
 }
 
 fn house() -> House {
@@ -206,12 +217,14 @@ fn house() -> House {
     let running = Arc::clone(&transcoder.running);
     let statuses = Arc::clone(&transcoder.statuses);
     let shed = transcoder.shed.clone();
+    let feeds = Arc::clone(&transcoder.feeds);
     let config = Config {
         ladder: LadderConfig {
             rungs: default_rungs(),
             max_quality: None,
             passthrough: true,
             cpu_budget: 8.0,
+            shed: true,
         },
         encode: Settings {
             encoder: "libx264".to_owned(),
@@ -227,10 +240,12 @@ fn house() -> House {
             segments: SegmentConfig::default(),
             on_demand: true,
             keep_alive: Duration::from_secs(30),
+            dvr: None,
         },
         record: crate::RecordConfig::default(),
         viewers_max: 2,
         playout_delay_max: Duration::from_millis(500),
+        resume: Duration::from_secs(10),
         linger: Duration::from_millis(200),
     };
     let desk = Desk::start(
@@ -252,6 +267,7 @@ fn house() -> House {
         signaller,
         running,
         statuses,
+        feeds,
     }
 }
 
@@ -259,77 +275,12 @@ fn name(text: &str) -> BroadcastName {
     BroadcastName::new(text).unwrap()
 }
 
+fn me() -> Principal {
+    Principal::new("me")
+}
+
 fn offer() -> String {
     "offer".to_owned()
-}
-
-#[tokio::test]
-async fn a_name_is_taken_until_its_publisher_leaves() {
-    let house = house();
-    let first = house.streams.publish(name("cam"), offer()).await.unwrap();
-    assert_eq!(
-        house
-            .streams
-            .publish(name("cam"), offer())
-            .await
-            .unwrap_err(),
-        Error::NameTaken(name("cam"))
-    );
-    house.streams.publish(name("other"), offer()).await.unwrap();
-    house
-        .streams
-        .unpublish(&name("cam"), first.session)
-        .unwrap();
-    assert_eq!(
-        house.streams.info(&name("cam")).unwrap_err(),
-        Error::NotLive(name("cam"))
-    );
-    house.streams.publish(name("cam"), offer()).await.unwrap();
-    assert!(house.streams.info(&name("other")).is_ok());
-}
-
-#[tokio::test]
-async fn a_refused_offer_gives_the_name_back() {
-    let house = house();
-    let refused = house
-        .streams
-        .publish(name("cam"), "bad".to_owned())
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(refused, Error::Signal(SignalError::Malformed(_))),
-        "{refused:?}"
-    );
-    assert!(house.streams.publish(name("cam"), offer()).await.is_ok());
-}
-
-#[tokio::test]
-async fn a_publisher_that_goes_silent_ends_its_broadcast_and_frees_everything() {
-    let house = house();
-    house.streams.publish(name("cam"), offer()).await.unwrap();
-    house
-        .streams
-        .subscribe(&name("cam"), offer(), None)
-        .await
-        .unwrap();
-    assert_eq!(house.running.load(Ordering::SeqCst), 1);
-    house
-        .signaller
-        .peer(0)
-        .state
-        .send_replace(PeerState::Closed(CloseReason::Gone));
-    let mut viewer = house.signaller.peer(1).state.subscribe();
-    viewer
-        .wait_for(|state| matches!(state, PeerState::Closed(_)))
-        .await
-        .unwrap();
-    // Its last playlists stay a while; then nothing is left, the ladder included.
-    while !house.streams.list().is_empty() {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    while house.running.load(Ordering::SeqCst) > 0 {
-        tokio::task::yield_now().await;
-    }
 }
 
 #[tokio::test]
@@ -582,7 +533,7 @@ async fn an_ended_name_is_free_at_once_and_nobody_enters_a_server_going_down() {
     assert_eq!(
         house
             .streams
-            .publish(name("new"), offer())
+            .publish(name("new"), offer(), me())
             .await
             .unwrap_err(),
         Error::ShuttingDown

@@ -51,11 +51,13 @@ pub fn measure(input: Input, settings: Settings, plan: Plan) -> Result<Cost, Str
         zero_unix_us: 0,
         wanted,
         video_from_90k: None,
+        not_before_90k: 0,
     };
     to_media
         .send(Inbound::Control(ToWorker::Plan(work)))
         .map_err(|error| error.to_string())?;
     let desk = Desk {
+        stream: crate::stream::Pipe::default(),
         inbound,
         switchboard: Arc::new(Switchboard::default()),
         out,
@@ -66,6 +68,7 @@ pub fn measure(input: Input, settings: Settings, plan: Plan) -> Result<Cost, Str
         peer_video: None,
         peer_audio: false,
         paced: false,
+        container: None,
     };
     let media = std::thread::spawn(move || {
         ffmpeg_next::log::set_level(ffmpeg_next::log::Level::Error);

@@ -69,7 +69,7 @@ mod tests {
             .extend_from_slice(&messages.recv().await.unwrap());
         match frames.next().unwrap().unwrap() {
             Frame::Control(message) => message,
-            Frame::Unit(_) => panic!("no unit was sent"),
+            _ => panic!("no media was sent"),
         }
     }
 

@@ -1,14 +1,18 @@
-//! A file or URL as a source: paced, looped, decoded once, passed through where the plan says so.
+//! A file, a URL or a publisher's byte stream as a source: decoded once, passed through where the plan says so. What is
+//! recorded is paced and may be looped; what is live comes when it comes.
 
 use std::sync::atomic::Ordering;
 
-use ffmpeg_next::Packet;
+use ffmpeg_next::{Packet, packet::side_data};
+use lockgate_media::h264;
+use lockgate_ports::transcoder::SourceInfo;
 
 use crate::{
+    asleep::Asleep,
     decode::{AudioDecoder, VideoDecoder},
-    open::{self, Opened},
+    open::{self, Opened, Place, Read},
     pace::Pacer,
-    passthrough::Passthrough,
+    passthrough::{Broken, Packing, Passthrough},
     pipeline::{Desk, Pipeline, WorkError},
     probe::{self, Probe},
     timeline::{Kind, Mapped, Timeline, Times},
@@ -16,9 +20,14 @@ use crate::{
 };
 
 /// Plays a source to its end, or for ever where it is looped.
-pub(crate) fn run(desk: &Desk, start: &Start, url: &str, looped: bool) -> Result<(), WorkError> {
+pub(crate) fn run(
+    desk: &Desk,
+    start: &Start,
+    place: &Place<'_>,
+    looped: bool,
+) -> Result<(), WorkError> {
     let fail = WorkError::Source;
-    let mut opened = open::open(url, &start.settings.protocols).map_err(fail)?;
+    let mut opened = open::open(*place, &start.settings.protocols).map_err(fail)?;
     if let Some(duration_s) = opened.duration_s() {
         desk.out.control(ToParent::Length { duration_s });
     }
@@ -26,20 +35,35 @@ pub(crate) fn run(desk: &Desk, start: &Start, url: &str, looped: bool) -> Result
         info,
         kept,
         zero_90k,
+        span_90k,
         packing,
-    } = probe::probe(&mut opened, start.settings.gop_s, &desk.out)
-        .map_err(|why| fail(format!("cannot play {}: {why}", open::shown(url))))?;
-    let work = desk.ask_for_plan(info.clone(), drop)?;
+    } = probe::probe(&mut opened, start.settings.gop_s, &desk.out)?;
+    let work = desk
+        .stream
+        .while_unread(|| desk.ask_for_plan(info.clone(), drop))?;
     let is_h264 = info
         .video
         .as_ref()
         .is_some_and(|video| video.codec == "h264");
+    let is_reordered = info.video.as_ref().is_some_and(|video| video.b_frames);
+    let (begin_90k, pacer) = if opened.is_live {
+        // The newest of what was looked at is of now.
+        let begin_90k = (work.start_pts_90k - span_90k).max(work.not_before_90k);
+        (begin_90k, Pacer::live(work.start_pts_90k, start.paced))
+    } else {
+        (
+            work.start_pts_90k,
+            Pacer::new(work.start_pts_90k, start.paced),
+        )
+    };
     let mut player = Player {
         pipeline: Pipeline::start(desk, &work, &start.settings, &info, true, start.paced)?,
         passthrough: (work.plan.passthrough && is_h264)
-            .then(|| Passthrough::new(packing, start.settings.gop_s)),
-        timeline: Timeline::new(zero_90k, work.start_pts_90k),
-        pacer: Pacer::new(work.start_pts_90k, start.paced),
+            .then(|| Passthrough::new(packing, start.settings.gop_s, is_reordered)),
+        timeline: Timeline::new(zero_90k, begin_90k),
+        pacer,
+        is_live: opened.is_live,
+        info,
         video: None,
         audio: None,
         asleep: Asleep::default(),
@@ -48,18 +72,23 @@ pub(crate) fn run(desk: &Desk, start: &Start, url: &str, looped: bool) -> Result
         desk.out
             .problem("the plan passes the source through, but it is not H.264");
     }
-    player.open_decoders(&opened, &info);
+    player.open_decoders(&opened);
     let mut kept = kept.into_iter();
     loop {
         let begin_90k = player.timeline.end_90k();
         for (kind, times, packet) in kept.by_ref() {
             player.packet(kind, times, packet);
         }
-        while let Some((kind, times, packet)) = opened
-            .read(|| desk.out.decode_error())
-            .map_err(WorkError::Source)?
-        {
-            player.packet(kind, times, packet);
+        loop {
+            match opened.read(|| desk.out.decode_error()).map_err(fail)? {
+                Read::Packet(kind, times, packet) => player.packet(kind, times, packet),
+                Read::Changed(text) => {
+                    player.flush();
+                    player.pipeline.finish();
+                    return Err(WorkError::Changed(text));
+                }
+                Read::End => break,
+            }
         }
         player.flush();
         if !looped {
@@ -68,17 +97,21 @@ pub(crate) fn run(desk: &Desk, start: &Start, url: &str, looped: bool) -> Result
         if player.timeline.end_90k() <= begin_90k {
             return Err(fail(format!(
                 "cannot loop {}: it lasts no time at all",
-                open::shown(url)
+                place.shown()
             )));
         }
-        opened = open::open(url, &start.settings.protocols).map_err(fail)?;
+        opened = open::open(*place, &start.settings.protocols).map_err(fail)?;
         player.timeline.restart(zero_90k);
         // The file may have been replaced by one that is coded differently.
-        player.open_decoders(&opened, &info);
+        player.open_decoders(&opened);
         player.pipeline.realign_audio();
     }
     player.pipeline.finish();
-    Ok(())
+    match place {
+        // Whoever was live a moment ago may be again.
+        Place::Url(_) if player.is_live => Err(fail(format!("{} came to an end", place.shown()))),
+        _ => Ok(()),
+    }
 }
 
 struct Player {
@@ -86,73 +119,31 @@ struct Player {
     passthrough: Option<Passthrough>,
     timeline: Timeline,
     pacer: Pacer,
+    is_live: bool,
+    /// The source as it was told.
+    info: SourceInfo,
     video: Option<VideoDecoder>,
     audio: Option<AudioDecoder>,
     asleep: Asleep,
 }
 
-/// While no rung is wanted: the video packets that have to be decoded before the next one can be.
-#[derive(Default)]
-struct Asleep {
-    packets: Vec<Packet>,
-    bytes: usize,
-    /// They start with a keyframe, so that the decoder forgets what was before.
-    from_keyframe: bool,
-    /// There were too many; decoding goes on at a keyframe only.
-    lost: bool,
-}
-
-impl Asleep {
-    fn keep(&mut self, packet: Packet) {
-        if packet.is_key() {
-            *self = Self {
-                from_keyframe: true,
-                ..Self::default()
-            };
-        }
-        self.bytes += packet.size();
-        if self.lost || self.bytes > ASLEEP_BYTES_MAX || self.packets.len() >= ASLEEP_MAX {
-            *self = Self {
-                lost: true,
-                ..Self::default()
-            };
-        } else {
-            self.packets.push(packet);
-        }
-    }
-
-    /// Catches up without showing what is past. False if the next packet cannot be decoded.
-    fn wake(&mut self, decoder: &mut VideoDecoder, next: &Packet) -> bool {
-        if self.lost && !next.is_key() {
-            return false;
-        }
-        if self.from_keyframe || self.lost {
-            decoder.reset();
-        }
-        for packet in std::mem::take(self).packets {
-            decoder.packet(&packet, &mut |_, _| {});
-        }
-        true
-    }
-}
-
 impl Player {
-    fn open_decoders(&mut self, opened: &Opened, info: &lockgate_ports::transcoder::SourceInfo) {
+    fn open_decoders(&mut self, opened: &Opened) {
         let out = &self.pipeline.out;
         self.video = opened
             .video
             .as_ref()
-            .filter(|_| info.video.is_some())
+            .filter(|_| self.info.video.is_some())
             .and_then(|stream| VideoDecoder::open(stream.parameters.clone(), out).ok());
         self.audio = opened
             .audio
             .as_ref()
-            .filter(|_| info.audio.is_some())
+            .filter(|_| self.info.audio.is_some())
             .and_then(|stream| AudioDecoder::open(stream.parameters.clone(), out).ok());
     }
 
     fn packet(&mut self, kind: Kind, times: Times, mut packet: Packet) {
-        let mapped = self.timeline.map(kind, times);
+        let mapped = self.timeline.map(kind, times, self.pacer.live_now_90k());
         self.pacer.wait(mapped.dts_90k);
         packet.set_pts(Some(mapped.pts_90k));
         packet.set_dts(Some(mapped.dts_90k));
@@ -177,11 +168,25 @@ impl Player {
 
     fn video(&mut self, packet: Packet, mapped: Mapped, duration_90k: i64) {
         self.came_to(mapped.dts_90k);
+        let renewed = packet
+            .side_data()
+            .find(|side| side.kind() == side_data::Type::NewExtraData);
+        let size = match &renewed {
+            Some(renewed) => size_in(renewed.data()),
+            None if packet.is_key() => size_in(packet.data().unwrap_or_default()),
+            None => None,
+        };
+        if let Some(size) = size.filter(|_| self.is_live) {
+            self.grow(size);
+        }
         if let Some(passthrough) = &mut self.passthrough {
+            if let Some(renewed) = &renewed {
+                passthrough.renew(renewed.data());
+            }
             let data = packet.data().unwrap_or_default();
-            let passed = passthrough.packet(data, mapped.pts_90k, duration_90k);
-            if let Some(text) = passed.broken {
-                self.pipeline.out.problem(text);
+            let passed = passthrough.packet(data, mapped.pts_90k, mapped.dts_90k, duration_90k);
+            if let Some(broken) = passed.broken {
+                self.broke(broken);
             }
             if let Some(unit) = passed.unit {
                 if unit.keyframe {
@@ -203,6 +208,38 @@ impl Player {
         video.packet(&packet, &mut |frame, pts| pipeline.frame(frame, pts));
     }
 
+    /// The source broke what the plan relied on. A live one is told anew, for another plan; a recorded one cannot be
+    /// started again in its middle.
+    fn broke(&mut self, broken: Broken) {
+        let Some(video) = self.info.video.as_mut().filter(|_| self.is_live) else {
+            return self.pipeline.out.problem(broken.to_string());
+        };
+        match broken {
+            Broken::Order => video.b_frames = true,
+            Broken::Gop(apart_s) => video.gop_max_s = Some(apart_s),
+        }
+        self.tell();
+    }
+
+    /// A live source whose picture has grown deserves another plan.
+    fn grow(&mut self, (width, height): (u32, u32)) {
+        let Some(video) = self.info.video.as_mut().filter(|_| self.is_live) else {
+            return;
+        };
+        let area = |width: u32, height: u32| u64::from(width) * u64::from(height);
+        if video.codec != "h264" || area(width, height) * 10 <= area(video.width, video.height) * 11
+        {
+            return;
+        }
+        (video.width, video.height) = (width, height);
+        self.tell();
+    }
+
+    fn tell(&self) {
+        let source = self.info.clone();
+        self.pipeline.out.control(ToParent::Opened { source });
+    }
+
     /// Takes what is still in the decoders at the end of the source.
     fn flush(&mut self) {
         let pipeline = &mut self.pipeline;
@@ -221,7 +258,9 @@ impl Player {
     }
 }
 
-/// At most so many packets are kept for waking up: 50 s at 60 frames a second.
-const ASLEEP_MAX: usize = 3_000;
-/// At most so many bytes.
-const ASLEEP_BYTES_MAX: usize = 48 << 20;
+/// The size of the picture by H.264 parameter sets, in whichever form, where there are any.
+fn size_in(headers: &[u8]) -> Option<(u32, u32)> {
+    let packing = Packing::new(headers);
+    let sps = h264::parse_sps(packing.sps()?).ok()?;
+    Some((sps.width, sps.height))
+}

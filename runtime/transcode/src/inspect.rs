@@ -99,20 +99,23 @@ pub struct Inspected {
 /// Opens a source in this process and looks at its beginning. The error names the source.
 pub fn inspect(url: &str, settings: &Settings) -> Result<Inspected, String> {
     log::set_level(log::Level::Quiet);
-    let mut opened = open::open(url, &settings.protocols)?;
+    let place = open::Place::Url(url);
+    let mut opened = open::open(place, &settings.protocols)?;
     let duration_s = opened.duration_s();
     // Nothing is sent: the counters are what is wanted.
     let (out, _messages) = Out::new();
-    let looked = probe::probe(&mut opened, settings.gop_s, &out)
-        .map_err(|why| format!("cannot play {}: {why}", open::shown(url)))?;
+    let looked =
+        probe::probe(&mut opened, settings.gop_s, &out).map_err(|error| error.to_string())?;
     let mut times = Times::default();
     for (kind, time, _) in &looked.kept {
         times.packet(*kind, time.pts_90k, time.dts_90k);
     }
     while times.seen_90k() < SEEN_MAX_90K && times.packets < PACKETS_MAX {
         match opened.read(|| out.decode_error()) {
-            Ok(Some((kind, time, _))) => times.packet(kind, time.pts_90k, time.dts_90k),
-            Ok(None) | Err(_) => break,
+            Ok(open::Read::Packet(kind, time, _)) => {
+                times.packet(kind, time.pts_90k, time.dts_90k);
+            }
+            Ok(_) | Err(_) => break,
         }
     }
     let begins = |kind: usize| times.first_90k.get(kind).copied().flatten();

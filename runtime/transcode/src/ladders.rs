@@ -5,13 +5,18 @@ use std::{ffi::OsString, path::PathBuf, sync::Arc};
 use lockgate_broadcast::{Broadcast, TrackTaken};
 use lockgate_media::TrackId;
 use lockgate_ports::{
-    Transcode, TranscodeError, Transcoder,
+    Feed, Transcode, TranscodeError, Transcoder,
     task::{self, Task},
     transcoder::{Input, Job, Status},
 };
 use tokio::sync::watch;
 
-use crate::{supervise::Supervisor, tracks::Tracks, worker_process::Worker};
+use crate::{
+    feeder::{Feeder, Slot},
+    supervise::Supervisor,
+    tracks::Tracks,
+    worker_process::Worker,
+};
 
 /// How worker processes are started.
 #[derive(Debug, Clone)]
@@ -63,10 +68,17 @@ impl Transcoder for Ladders {
                 track,
             }));
         }
-        let first = Worker::spawn(&self.config)
-            .map_err(|error| TranscodeError::Spawn(error.to_string()))?;
+        // Whoever offers to publish may never come: a process is for media that is there.
+        let first = match &job.input {
+            Input::Peer => None,
+            _ => Some(
+                Worker::spawn(&self.config)
+                    .map_err(|error| TranscodeError::Spawn(error.to_string()))?,
+            ),
+        };
         let status = Arc::new(watch::Sender::new(Status::default()));
         let shed = watch::Sender::new(Vec::new());
+        let slot = Arc::new(Slot::default());
         let supervisor = Supervisor {
             shed: shed.subscribe(),
             config: self.config.clone(),
@@ -74,10 +86,12 @@ impl Transcoder for Ladders {
             tracks: Tracks::new(broadcast.clone()),
             broadcast,
             status: Arc::clone(&status),
+            feeder: Feeder::new(Arc::clone(&slot)),
         };
         Ok(Arc::new(Running {
             status,
             shed,
+            slot,
             _task: task::own(supervisor.run(first)),
         }))
     }
@@ -87,6 +101,7 @@ impl Transcoder for Ladders {
 struct Running {
     status: Arc<watch::Sender<Status>>,
     shed: watch::Sender<Vec<TrackId>>,
+    slot: Arc<Slot>,
     _task: Task,
 }
 
@@ -97,5 +112,9 @@ impl Transcode for Running {
 
     fn shed(&self, rungs: Vec<TrackId>) {
         self.shed.send_replace(rungs);
+    }
+
+    fn feed(&self, feed: Feed) {
+        self.slot.put(feed);
     }
 }

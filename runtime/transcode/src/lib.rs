@@ -12,6 +12,8 @@ mod wire;
 // The parent's side:
 mod demand;
 mod feed;
+mod feeder;
+mod flaws;
 mod ladders;
 mod offline;
 mod session;
@@ -20,6 +22,7 @@ mod tracks;
 mod worker_process;
 
 // The worker's side:
+mod asleep;
 mod buffers;
 mod cascade;
 #[doc(hidden)]
@@ -42,6 +45,7 @@ mod peer;
 mod pipeline;
 mod probe;
 mod sound;
+mod stream;
 mod timeline;
 pub mod worker;
 

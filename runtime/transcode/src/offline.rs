@@ -79,6 +79,7 @@ impl Ladders {
                 },
                 peer_video: None,
                 peer_audio: false,
+                container: None,
                 paced: false,
             }))
             .await?;
@@ -92,7 +93,7 @@ impl Ladders {
                     offline.length_s = Some(duration_s);
                 }
                 Frame::Control(message) => drop(offline.took(message)?),
-                Frame::Unit(_) => {}
+                Frame::Unit(_) | Frame::Bytes(_) => {}
             }
         }
     }
@@ -126,6 +127,7 @@ impl Offline {
                         frame_rate: Some(rung_rate(video.frame_rate, rung.fps)),
                         bitrate_bps: Some(u64::from(rung.kbps) * 1000),
                         parameter_sets: None,
+                        reordered: false,
                     }),
                     last_90k: None,
                 });
@@ -142,6 +144,7 @@ impl Offline {
                     frame_rate: video.frame_rate,
                     bitrate_bps: video.bitrate_bps,
                     parameter_sets: None,
+                    reordered: video.b_frames,
                 }),
                 last_90k: None,
             });
@@ -161,6 +164,7 @@ impl Offline {
             wanted: vec![true; plan.rungs.len()],
             plan: plan.clone(),
             start_pts_90k: 0,
+            not_before_90k: 0,
             zero_unix_us: 0,
             video_from_90k,
         }))
@@ -177,6 +181,7 @@ impl Offline {
                         return Ok(Some(vec![piece]));
                     }
                 }
+                Frame::Bytes(_) => {}
                 Frame::Unit(unit) => {
                     if let Some(pieces) = self.unit(unit) {
                         return Ok(Some(pieces));
@@ -211,10 +216,10 @@ impl Offline {
             .tracks
             .iter_mut()
             .find(|known| known.number == unit.track)?;
-        if known.last_90k.is_some_and(|last| unit.pts_90k <= last) {
+        if known.last_90k.is_some_and(|last| unit.dts_90k <= last) {
             return None;
         }
-        known.last_90k = Some(unit.pts_90k);
+        known.last_90k = Some(unit.dts_90k);
         let mut pieces = Vec::with_capacity(2);
         if unit.keyframe
             && let Some(video) = &mut known.video

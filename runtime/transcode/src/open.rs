@@ -11,30 +11,66 @@ use std::{
 
 use ffmpeg_next::{
     Dictionary, Error, Packet, Rational,
-    codec::Parameters,
+    codec::{Id, Parameters},
     format::{self, context},
     media,
 };
 
 use crate::{
     guard::reach,
+    stream::Pipe,
     timeline::{Kind, Times},
 };
 
+/// Where a source is.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    /// A file or URL.
+    Url(&'a str),
+    /// A publisher's byte stream with FFmpeg's name of its container.
+    Stream(&'a Pipe, &'a str),
+}
+
+impl Place<'_> {
+    /// As people may see it.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Url(url) => shown(url),
+            Self::Stream(..) => "what the publisher sends".to_owned(),
+        }
+    }
+}
+
 /// An open source.
 pub(crate) struct Opened {
-    url: String,
+    shown: String,
     input: context::Input,
     pub(crate) video: Option<Stream>,
     pub(crate) audio: Option<Stream>,
     deadline: Arc<Deadline>,
     broken_in_a_row: u32,
+    /// Packets of other streams of the kind since one of the video or audio that is used.
+    since_video: u32,
+    since_audio: u32,
+    /// It has no end that is known: what it sends is of now, and cannot be read again.
+    pub(crate) is_live: bool,
+}
+
+/// What reading gives.
+pub(crate) enum Read {
+    /// A packet of a stream that is used.
+    Packet(Kind, Times, Packet),
+    /// A live source has become another one, as the text says.
+    Changed(String),
+    /// The end.
+    End,
 }
 
 /// A stream that is used.
 pub(crate) struct Stream {
     index: usize,
     time_base: Rational,
+    codec: Id,
     pub(crate) parameters: Parameters,
     /// Frames a second as the container has it; numerator 0 if it does not.
     pub(crate) rate: Rational,
@@ -58,42 +94,54 @@ impl Deadline {
 }
 
 /// Opens a source; the text of the error names it.
-pub(crate) fn open(url: &str, protocols: &[String]) -> Result<Opened, String> {
-    let fail = |why: &str| format!("cannot open {}: {why}", shown(url));
-    check(url, protocols).map_err(|why| fail(&why))?;
+pub(crate) fn open(place: Place<'_>, protocols: &[String]) -> Result<Opened, String> {
+    let fail = |why: &str| format!("cannot open {}: {why}", place.shown());
     let deadline = Arc::new(Deadline {
         zero: Instant::now(),
         at_ms: AtomicU64::new(0),
     });
     deadline.set(OPEN_MS);
-    let mut options = Dictionary::new();
-    // Nested protocols inherit the list: a playlist in a file cannot reach what the file could not.
-    options.set(
-        "protocol_whitelist",
-        &reach::protocols_below(url, protocols),
-    );
-    options.set("rw_timeout", &(READ_MS * 1000).to_string());
     let at_callback = Arc::clone(&deadline);
-    let input =
-        format::input_with_interrupt_and_dictionary(url, move || at_callback.is_over(), options)
-            .map_err(|error| fail(&why(error)))?;
+    let is_over = move || at_callback.is_over();
+    let mut options = Dictionary::new();
+    let opened = match place {
+        Place::Url(url) => {
+            check(url, protocols).map_err(|why| fail(&why))?;
+            // Nested protocols inherit the list: a playlist in a file cannot reach what the file could not.
+            options.set(
+                "protocol_whitelist",
+                &reach::protocols_below(url, protocols),
+            );
+            options.set("rw_timeout", &(READ_MS * 1000).to_string());
+            if matches!(scheme(url), Some("rtsp" | "rtsps")) {
+                // Over UDP a firewall or a lost packet is a broken picture; cameras all speak TCP, too.
+                options.set("rtsp_transport", "tcp");
+                options.set("timeout", &(READ_MS * 1000).to_string());
+            }
+            format::input_with_interrupt_and_dictionary(url, is_over, options)
+        }
+        Place::Stream(pipe, container) => {
+            // Nothing else is tried, and nothing is opened besides: what a publisher sends is only ever this.
+            options.set("format_whitelist", container);
+            options.set("protocol_whitelist", "none");
+            // FLV is read from a keyframe on, with all that is needed before it; MPEG-TS from anywhere.
+            let look_us = if container == "flv" {
+                LOOK_US
+            } else {
+                LOOK_US * 5
+            };
+            options.set("analyzeduration", &look_us.to_string());
+            context::StreamIo::from_read(pipe.reader()).and_then(|stream| {
+                format::input_from_stream_with_interrupt(stream, None, Some(options), is_over)
+            })
+        }
+    };
+    let input = opened.map_err(|error| fail(&why(error)))?;
     let container = input.format().name().to_owned();
     if NOT_MEDIA.contains(&container.as_str()) {
         return Err(fail("it is text, not media"));
     }
-    let stream = |kind| {
-        input
-            .streams()
-            .best(kind)
-            .map(|stream: ffmpeg_next::Stream<'_>| Stream {
-                index: stream.index(),
-                time_base: stream.time_base(),
-                parameters: stream.parameters(),
-                rate: Some(stream.avg_frame_rate())
-                    .filter(|rate| rate.numerator() > 0 && rate.denominator() > 0)
-                    .unwrap_or(stream.rate()),
-            })
-    };
+    let stream = |kind| input.streams().best(kind).map(|stream| Stream::of(&stream));
     // A cover picture in a sound file is no video.
     let is_cover = |stream: &Stream| {
         input.stream(stream.index).is_some_and(|stream| {
@@ -107,17 +155,29 @@ pub(crate) fn open(url: &str, protocols: &[String]) -> Result<Opened, String> {
     if video.is_none() && audio.is_none() {
         return Err(fail("it has neither video nor audio"));
     }
+    let is_file = match place {
+        Place::Url(url) => is_regular_file(url),
+        Place::Stream(..) => false,
+    };
     Ok(Opened {
-        url: url.to_owned(),
+        shown: place.shown(),
+        is_live: !is_file && input.duration() <= 0,
         input,
         video,
         audio,
         deadline,
         broken_in_a_row: 0,
+        since_video: 0,
+        since_audio: 0,
     })
 }
 
 impl Opened {
+    /// Where it is, as people may see it.
+    pub(crate) fn shown(&self) -> &str {
+        &self.shown
+    }
+
     /// FFmpeg's name of the container or protocol.
     pub(crate) fn container(&self) -> String {
         self.input.format().name().to_owned()
@@ -136,24 +196,21 @@ impl Opened {
             .filter(|rate| *rate > 0)
     }
 
-    /// The next packet of the streams used, with its times; `None` at the end. `broken` is told of each broken one.
-    pub(crate) fn read(
-        &mut self,
-        mut broken: impl FnMut(),
-    ) -> Result<Option<(Kind, Times, Packet)>, String> {
+    /// The next packet of the streams used, with its times. `broken` is told of each broken one.
+    pub(crate) fn read(&mut self, mut broken: impl FnMut()) -> Result<Read, String> {
         loop {
             self.deadline.set(READ_MS);
             let mut packet = Packet::empty();
             match packet.read(&mut self.input) {
                 Ok(()) => {}
-                Err(Error::Eof) => return Ok(None),
+                Err(Error::Eof) => return Ok(Read::End),
                 Err(Error::InvalidData) if self.broken_in_a_row < BROKEN_MAX => {
                     self.broken_in_a_row += 1;
                     broken();
                     continue;
                 }
-                Err(Error::InvalidData) => return Ok(None),
-                Err(error) => return Err(format!("reading {}: {}", shown(&self.url), why(error))),
+                Err(Error::InvalidData) => return Ok(Read::End),
+                Err(error) => return Err(format!("reading {}: {}", self.shown, why(error))),
             }
             self.broken_in_a_row = 0;
             let is = |stream: &Option<Stream>| {
@@ -165,14 +222,77 @@ impl Opened {
             let (kind, base) = match (is(&self.video), is(&self.audio)) {
                 (Some(base), _) => (Kind::Video, base),
                 (_, Some(base)) => (Kind::Audio, base),
-                _ => continue,
+                _ => match self.newcomer(&packet) {
+                    Some(text) => return Ok(Read::Changed(text)),
+                    None => continue,
+                },
             };
+            if let Some(text) = self.recoded(kind, &packet) {
+                return Ok(Read::Changed(text));
+            }
             let times = Times {
                 pts_90k: packet.pts().map(|pts| to_90k(pts, base)),
                 dts_90k: packet.dts().map(|dts| to_90k(dts, base)),
                 duration_90k: to_90k(packet.duration(), base),
             };
-            return Ok(Some((kind, times, packet)));
+            match kind {
+                Kind::Video => self.since_video = 0,
+                Kind::Audio => self.since_audio = 0,
+            }
+            return Ok(Read::Packet(kind, times, packet));
+        }
+    }
+
+    /// A packet of a stream that was not there or not chosen at first. A live source that only now has sound or
+    /// pictures, or has them in another stream, is to be looked at anew.
+    fn newcomer(&mut self, packet: &Packet) -> Option<String> {
+        if !self.is_live {
+            return None;
+        }
+        let medium = self.input.stream(packet.stream())?.parameters().medium();
+        let (used, since, what) = match medium {
+            media::Type::Video => (self.video.is_some(), &mut self.since_video, "video"),
+            media::Type::Audio => (self.audio.is_some(), &mut self.since_audio, "audio"),
+            _ => return None,
+        };
+        *since += 1;
+        if !used {
+            return Some(format!("the source has {what} now"));
+        }
+        (*since > SILENT_MAX).then(|| format!("the source sends its {what} in another stream now"))
+    }
+
+    /// What a live source's stream is made of has changed since it was opened.
+    fn recoded(&self, kind: Kind, packet: &Packet) -> Option<String> {
+        if !self.is_live || !packet.is_key() {
+            return None;
+        }
+        let stream = match kind {
+            Kind::Video => self.video.as_ref()?,
+            Kind::Audio => self.audio.as_ref()?,
+        };
+        let now = self.input.stream(stream.index)?.parameters().id();
+        (now != stream.codec && now != Id::None).then(|| {
+            format!(
+                "the source is {} now, no longer {}",
+                now.name(),
+                stream.codec.name()
+            )
+        })
+    }
+}
+
+impl Stream {
+    fn of(stream: &ffmpeg_next::Stream<'_>) -> Self {
+        let parameters = stream.parameters();
+        Self {
+            index: stream.index(),
+            time_base: stream.time_base(),
+            codec: parameters.id(),
+            parameters,
+            rate: Some(stream.avg_frame_rate())
+                .filter(|rate| rate.numerator() > 0 && rate.denominator() > 0)
+                .unwrap_or(stream.rate()),
         }
     }
 }
@@ -219,6 +339,12 @@ fn check(url: &str, protocols: &[String]) -> Result<(), String> {
     Ok(())
 }
 
+fn is_regular_file(url: &str) -> bool {
+    scheme(url).is_none_or(|scheme| scheme == "file")
+        && std::fs::metadata(url.strip_prefix("file:").unwrap_or(url))
+            .is_ok_and(|about| about.is_file())
+}
+
 /// What FFmpeg takes as the protocol of a URL: the characters before the first colon or comma, if all are allowed.
 fn scheme(url: &str) -> Option<&str> {
     let end = url.find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.')))?;
@@ -239,6 +365,10 @@ fn why(error: Error) -> String {
 const OPEN_MS: u64 = 15_000;
 /// How long one read may take, in ms.
 const READ_MS: u64 = 10_000;
+/// How much of a publisher's stream FFmpeg may look at to find its streams, in µs of media.
+const LOOK_US: u64 = 1_000_000;
+/// So many packets of another stream without one of the stream that is used: that one is over.
+const SILENT_MAX: u32 = 50;
 /// Broken packets in a row after which the rest is given up.
 const BROKEN_MAX: u32 = 100_000;
 /// Demuxers that make pictures out of plain text.

@@ -67,6 +67,12 @@ impl Out {
         self.put(Message::Last);
     }
 
+    /// Ends the work because the source became another one.
+    pub(crate) fn replan(&self, text: String) {
+        self.control(ToParent::Replan { text });
+        self.put(Message::Last);
+    }
+
     /// Ends the work because the source came to its end.
     pub(crate) fn end(&self) {
         self.control(ToParent::Ended);

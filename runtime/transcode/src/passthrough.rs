@@ -112,31 +112,74 @@ impl Packing {
 pub(crate) struct Passthrough {
     packing: Packing,
     gop_max_90k: i64,
-    last_90k: Option<i64>,
+    /// Pictures may come out of order: nobody was promised otherwise.
+    may_reorder: bool,
+    last: Option<Last>,
     last_key_90k: Option<i64>,
     has_complained: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    pts_90k: i64,
+    dts_90k: i64,
 }
 
 /// What became of a packet.
 pub(crate) struct Passed {
     pub(crate) unit: Option<Unit>,
     /// The source broke what the plan relied on; said once.
-    pub(crate) broken: Option<String>,
+    pub(crate) broken: Option<Broken>,
+}
+
+/// What a source broke.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Broken {
+    /// It has B-frames.
+    Order,
+    /// So many s without a keyframe.
+    Gop(f64),
+}
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Order => f.write_str(
+                "the source has B-frames now, which viewers over WebRTC cannot be sent; turn passthrough off for it",
+            ),
+            Self::Gop(apart_s) => write!(
+                f,
+                "the source sent no keyframe for {apart_s:.1} s, longer than a segment may be; turn passthrough off for it"
+            ),
+        }
+    }
 }
 
 impl Passthrough {
-    pub(crate) fn new(packing: Packing, gop_s: u32) -> Self {
+    pub(crate) fn new(packing: Packing, gop_s: u32, may_reorder: bool) -> Self {
         Self {
             packing,
             gop_max_90k: i64::from(gop_s) * 90_000,
-            last_90k: None,
+            may_reorder,
+            last: None,
             last_key_90k: None,
             has_complained: false,
         }
     }
 
+    /// The stream's parameter sets, outside of it, are others from now on.
+    pub(crate) fn renew(&mut self, extradata: &[u8]) {
+        self.packing = Packing::new(extradata);
+    }
+
     /// Takes a packet; units start with the first keyframe.
-    pub(crate) fn packet(&mut self, packet: &[u8], pts_90k: i64, duration_90k: i64) -> Passed {
+    pub(crate) fn packet(
+        &mut self,
+        packet: &[u8],
+        pts_90k: i64,
+        dts_90k: i64,
+        duration_90k: i64,
+    ) -> Passed {
         let (data, keyframe) = self.packing.access_unit(packet);
         let mut passed = Passed {
             unit: None,
@@ -145,37 +188,39 @@ impl Passthrough {
         if self.last_key_90k.is_none() && !keyframe {
             return passed;
         }
-        if self.last_90k.is_some_and(|last| pts_90k <= last) {
-            passed.broken = self.complain(
-                "the source has B-frames now, which viewers over WebRTC cannot be sent; turn passthrough off for it",
-            );
-            return passed;
+        if let Some(last) = self.last {
+            let is_reordered = pts_90k <= last.pts_90k;
+            if is_reordered && !self.may_reorder {
+                passed.broken = self.complain(Broken::Order);
+                return passed;
+            }
+            if dts_90k <= last.dts_90k {
+                return passed;
+            }
         }
         if let Some(key) = self.last_key_90k
             && pts_90k - key > self.gop_max_90k + SLACK_90K
         {
             let apart_s = (pts_90k - key) as f64 / 90_000.0;
-            passed.broken = self.complain(&format!(
-                "the source sent no keyframe for {apart_s:.1} s, longer than a segment may be; turn passthrough off for it"
-            ));
+            passed.broken = self.complain(Broken::Gop(apart_s));
         }
         if keyframe {
             self.last_key_90k = Some(pts_90k);
         }
-        self.last_90k = Some(pts_90k);
+        self.last = Some(Last { pts_90k, dts_90k });
         passed.unit = (!data.is_empty()).then(|| Unit {
             track: SOURCE,
             keyframe,
             pts_90k,
-            dts_90k: pts_90k,
+            dts_90k: if self.may_reorder { dts_90k } else { pts_90k },
             duration_90k: u32::try_from(duration_90k).unwrap_or(0),
             data,
         });
         passed
     }
 
-    fn complain(&mut self, text: &str) -> Option<String> {
-        (!std::mem::replace(&mut self.has_complained, true)).then(|| text.to_owned())
+    fn complain(&mut self, what: Broken) -> Option<Broken> {
+        (!std::mem::replace(&mut self.has_complained, true)).then_some(what)
     }
 }
 
@@ -220,15 +265,34 @@ mod tests {
 
     #[test]
     fn broken_promises_are_said_once() {
-        let mut through = Passthrough::new(Packing::default(), 2);
+        let mut through = Passthrough::new(Packing::default(), 2, false);
         let idr = h264::annex_b([SPS, PPS, &[0x65, 1]]);
         let other = h264::annex_b([&[0x41, 1][..]]);
-        assert!(through.packet(&other, 0, 0).unit.is_none());
-        assert!(through.packet(&idr, 3_000, 0).unit.is_some());
-        let late = through.packet(&other, 300_000, 0);
-        assert!(late.unit.is_some() && late.broken.unwrap().contains("no keyframe for 3.3 s"));
-        let back = through.packet(&other, 200_000, 0);
+        assert!(through.packet(&other, 0, 0, 0).unit.is_none());
+        assert!(through.packet(&idr, 3_000, 3_000, 0).unit.is_some());
+        let late = through.packet(&other, 300_000, 300_000, 0);
+        let said = late.broken.unwrap().to_string();
+        assert!(late.unit.is_some() && said.contains("no keyframe for 3.3 s"));
+        let back = through.packet(&other, 200_000, 303_000, 0);
         assert!(back.unit.is_none() && back.broken.is_none());
+    }
+
+    #[test]
+    fn pictures_out_of_order_keep_both_their_times() {
+        let mut through = Passthrough::new(Packing::default(), 2, true);
+        let idr = h264::annex_b([SPS, PPS, &[0x65, 1]]);
+        let other = h264::annex_b([&[0x41, 1][..]]);
+        let times: Vec<(i64, i64)> = [
+            (&idr, 6_000, 0),
+            (&other, 15_000, 3_000),
+            (&other, 9_000, 6_000),
+        ]
+        .into_iter()
+        .map(|(data, pts, dts)| through.packet(data, pts, dts, 0).unit.unwrap())
+        .map(|unit| (unit.pts_90k, unit.dts_90k))
+        .collect();
+        assert_eq!(times, [(6_000, 0), (15_000, 3_000), (9_000, 6_000)]);
+        assert!(through.packet(&other, 12_000, 6_000, 0).unit.is_none());
     }
 
     proptest! {

@@ -10,6 +10,7 @@ use crate::{
     ladder::{Asked, Ladder},
     out::Out,
     sound::{Sound, SoundError, SoundsWanted},
+    stream::Pipe,
     wire::{ToParent, ToWorker, Unit, Work},
 };
 
@@ -36,6 +37,8 @@ pub(crate) enum Inbound {
 /// The media thread's view of the parent.
 pub(crate) struct Desk {
     pub(crate) inbound: Receiver<Inbound>,
+    /// A publisher's byte stream.
+    pub(crate) stream: Pipe,
     pub(crate) switchboard: Arc<Switchboard>,
     pub(crate) out: Out,
 }
@@ -57,6 +60,9 @@ pub(crate) enum WorkError {
     Sound(#[from] SoundError),
     #[error("{0}")]
     Source(String),
+    /// The source became another one; a new worker is to look at it.
+    #[error("{0}")]
+    Changed(String),
     /// The parent is gone; there is nobody to tell.
     #[error("the parent is gone")]
     Alone,

@@ -7,9 +7,10 @@ use lockgate_ports::transcoder::{AudioSource, SourceInfo, VideoSource};
 use crate::{
     buffers::extradata,
     cascade::square_size,
-    open::{Opened, Stream},
+    open::{Opened, Read, Stream},
     out::Out,
     passthrough::Packing,
+    pipeline::WorkError,
     timeline::{Kind, Times},
 };
 
@@ -20,6 +21,8 @@ pub(crate) struct Probe {
     pub(crate) kept: Vec<(Kind, Times, Packet)>,
     /// The earliest time of any stream, in 1/90000 s.
     pub(crate) zero_90k: i64,
+    /// How long what was read lasts, in 1/90000 s.
+    pub(crate) span_90k: i64,
     pub(crate) packing: Packing,
 }
 
@@ -59,8 +62,11 @@ impl Seen {
     }
 }
 
-/// Looks at a source. H.264 is watched long enough to see its keyframes, everything else for a second.
-pub(crate) fn probe(opened: &mut Opened, gop_s: u32, out: &Out) -> Result<Probe, String> {
+/// Looks at a source. H.264 is watched long enough to see its keyframes, everything else, and what is live, for a
+/// second: there the keyframes show as it goes.
+pub(crate) fn probe(opened: &mut Opened, gop_s: u32, out: &Out) -> Result<Probe, WorkError> {
+    let shown = opened.shown().to_owned();
+    let fail = |why: String| WorkError::Source(format!("cannot play {shown}: {why}"));
     let packing = opened
         .video
         .as_ref()
@@ -70,7 +76,7 @@ pub(crate) fn probe(opened: &mut Opened, gop_s: u32, out: &Out) -> Result<Probe,
         .video
         .as_ref()
         .is_some_and(|stream| stream.parameters.id() == codec::Id::H264);
-    let span_max = if is_h264 {
+    let span_max = if is_h264 && !opened.is_live {
         (i64::from(gop_s) * 2 * 90_000 + 45_000).max(360_000)
     } else {
         90_000
@@ -79,9 +85,16 @@ pub(crate) fn probe(opened: &mut Opened, gop_s: u32, out: &Out) -> Result<Probe,
     let mut kept = Vec::new();
     let (mut zero_90k, mut audio_span, mut bytes) = (i64::MAX, 0, 0);
     let mut audio_first = None;
+    let mut span_90k = 0;
     while kept.len() < PACKETS_MAX && bytes < BYTES_MAX {
-        let Some((kind, times, packet)) = opened.read(|| out.decode_error())? else {
-            break;
+        // A stream that shows up this early is seen again when it goes on.
+        let (kind, times, packet) = match opened
+            .read(|| out.decode_error())
+            .map_err(WorkError::Source)?
+        {
+            Read::Packet(kind, times, packet) => (kind, times, packet),
+            Read::Changed(text) => return Err(WorkError::Changed(text)),
+            Read::End => break,
         };
         let Some(pts_90k) = times.pts_90k.or(times.dts_90k) else {
             kept.push((kind, times, packet));
@@ -107,17 +120,21 @@ pub(crate) fn probe(opened: &mut Opened, gop_s: u32, out: &Out) -> Result<Probe,
         } else {
             audio_span
         };
+        span_90k = span_90k.max(span);
         if span >= span_max {
             break;
         }
     }
     if kept.is_empty() {
-        return Err("it holds no media".to_owned());
+        return Err(fail("it holds no media".to_owned()));
     }
     let info = SourceInfo {
         container: opened.container(),
         video: match &opened.video {
-            Some(stream) => Some(video_source(stream, &seen, opened.bitrate_bps(), &packing)?),
+            Some(stream) => {
+                let whole_bps = opened.bitrate_bps();
+                Some(video_source(stream, &seen, whole_bps, &packing).map_err(fail)?)
+            }
             None => None,
         },
         audio: match &opened.audio {
@@ -126,12 +143,15 @@ pub(crate) fn probe(opened: &mut Opened, gop_s: u32, out: &Out) -> Result<Probe,
         },
     };
     if info.video.is_none() && info.audio.is_none() {
-        return Err("its audio cannot be decoded and it has no video".to_owned());
+        return Err(fail(
+            "its audio cannot be decoded and it has no video".to_owned(),
+        ));
     }
     Ok(Probe {
         info,
         kept,
         zero_90k: if zero_90k == i64::MAX { 0 } else { zero_90k },
+        span_90k,
         packing,
     })
 }

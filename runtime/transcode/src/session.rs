@@ -22,6 +22,8 @@ use tokio::{
 use crate::{
     demand,
     feed::{self, Sends},
+    feeder::Feeder,
+    flaws::Flaws,
     guard::{
         gate::{self, Refusals},
         reach::{Reach, is_local},
@@ -55,10 +57,22 @@ pub(crate) struct Session<'a> {
     pub(crate) epoch: u32,
     /// CPU seconds of the workers before.
     pub(crate) cpu_before_s: f64,
+    /// What earlier workers found out about the source.
+    pub(crate) flaws: &'a mut Flaws,
+}
+
+/// What a job's worker is fed with, if it does not fetch its source itself.
+pub(crate) enum Fed<'a> {
+    /// It opens a file or URL.
+    Nothing,
+    /// Tracks of the hub.
+    Peer(Sends),
+    /// A publisher's byte stream in this container.
+    Stream(&'a mut Feeder, &'static str),
 }
 
 /// Runs a worker to its end.
-pub(crate) async fn run(mut worker: Worker, session: Session<'_>, peer: Option<Sends>) -> End {
+pub(crate) async fn run(mut worker: Worker, session: Session<'_>, fed: Fed<'_>) -> End {
     let name = session.broadcast.name().clone();
     let stderr = worker.stderr.take();
     let refusals = match watch(&mut worker, &session.job.input, &session.job.settings) {
@@ -69,11 +83,17 @@ pub(crate) async fn run(mut worker: Worker, session: Session<'_>, peer: Option<S
     };
     let (to_worker, to_write) = mpsc::channel(TO_WORKER_LEN);
     let needs_keyframe = Notify::new();
+    let (peer, container) = match &fed {
+        Fed::Nothing => (None, None),
+        Fed::Peer(sends) => (Some(*sends), None),
+        Fed::Stream(_, container) => (None, Some((*container).to_owned())),
+    };
     let start = wire::control(&ToWorker::Start(Start {
         input: session.job.input.clone(),
         settings: session.job.settings.clone(),
         peer_video: peer.and_then(|sends| sends.video),
         peer_audio: peer.is_some_and(|sends| sends.audio),
+        container,
         paced: true,
     }));
     match start {
@@ -91,11 +111,12 @@ pub(crate) async fn run(mut worker: Worker, session: Session<'_>, peer: Option<S
     let end = {
         let to_feed = to_worker.clone();
         let carry = async {
-            match peer {
-                Some(sends) => {
+            match fed {
+                Fed::Peer(sends) => {
                     feed::carry(&broadcast, sends, from, &needs_keyframe, &to_feed).await;
                 }
-                None => std::future::pending().await,
+                Fed::Stream(feeder, _) => feeder.carry(&to_feed).await,
+                Fed::Nothing => std::future::pending().await,
             }
         };
         // All in one task, each going on while the others wait, so that neither side's full socket can stop both.
@@ -178,6 +199,7 @@ async fn listen(
                     let epoch = listener.session.epoch;
                     listener.session.tracks.push(unit, epoch);
                 }
+                Ok(Some(Frame::Bytes(_))) => {}
                 Ok(Some(Frame::Control(ToParent::NeedKeyframe))) => needs_keyframe.notify_one(),
                 Ok(Some(Frame::Control(message))) => {
                     if let Some(end) = listener.take(message).await {
@@ -252,6 +274,10 @@ impl Listener<'_> {
             } else {
                 End::Broken(text)
             }),
+            ToParent::Replan { text } => {
+                tracing::info!(broadcast = %self.session.broadcast.name(), "{text}");
+                Some(End::Replan)
+            }
             ToParent::Ended => Some(End::Ended),
             ToParent::NeedKeyframe | ToParent::Length { .. } => None,
         }
@@ -298,10 +324,15 @@ impl Listener<'_> {
         None
     }
 
-    async fn opened(&mut self, source: SourceInfo) -> Option<End> {
-        let plan = (self.session.job.planner)(&source);
+    async fn opened(&mut self, mut source: SourceInfo) -> Option<End> {
+        self.session.flaws.learn(&mut source);
+        let mut plan = (self.session.job.planner)(&source);
         if let Some((_, planned)) = &self.planned {
             return (*planned != plan).then_some(End::Replan);
+        }
+        let asked = plan.clone();
+        if let Some(rung) = self.session.tracks.stand_in(&plan, &source) {
+            plan.rungs.insert(0, rung);
         }
         if let Err(error) = self.session.tracks.plan(&plan, &source) {
             return Some(End::Hopeless(error.to_string()));
@@ -323,6 +354,7 @@ impl Listener<'_> {
         let work = wire::control(&ToWorker::Plan(Work {
             plan: plan.clone(),
             start_pts_90k: origin.pts_now().max(after),
+            not_before_90k: after,
             zero_unix_us: origin.unix_us_of(0),
             wanted: wanted.clone(),
             video_from_90k: None,
@@ -355,11 +387,11 @@ impl Listener<'_> {
             "source opened: {}",
             describe(&source),
         );
-        self.planned = Some((source.clone(), plan.clone()));
+        self.planned = Some((source.clone(), asked.clone()));
         self.session.status.send_modify(|status| {
             status.state = State::Running;
             status.source = Some(source);
-            status.plan = Some(plan);
+            status.plan = Some(asked);
         });
         None
     }
@@ -446,11 +478,6 @@ fn describe(source: &SourceInfo) -> String {
         );
     }
     text.trim_start().to_owned()
-}
-
-/// Whether a job is fed from the broadcast itself.
-pub(crate) fn is_fed(job: &Job) -> bool {
-    job.input == Input::Peer
 }
 
 /// A source that gives nothing for so long is given up and opened anew; longer than the worker's own limits.

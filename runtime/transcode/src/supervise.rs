@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use lockgate_broadcast::Broadcast;
 use lockgate_media::TrackId;
-use lockgate_ports::transcoder::{Job, State, Status};
+use lockgate_ports::transcoder::{Input, Job, State, Status};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -12,8 +12,10 @@ use tokio::{
 
 use crate::{
     feed,
+    feeder::Feeder,
+    flaws::Flaws,
     ladders::Config,
-    session::{self, End, Session},
+    session::{self, End, Fed, Session},
     tracks::Tracks,
     worker_process::Worker,
 };
@@ -27,19 +29,31 @@ pub(crate) struct Supervisor {
     pub(crate) status: Arc<watch::Sender<Status>>,
     /// The rungs that are not to be encoded now.
     pub(crate) shed: watch::Receiver<Vec<TrackId>>,
+    pub(crate) feeder: Feeder,
 }
 
 impl Supervisor {
     /// Runs until the source ends, or until nothing can help.
-    pub(crate) async fn run(mut self, first: Worker) {
-        let mut worker = Some(first);
+    pub(crate) async fn run(mut self, first: Option<Worker>) {
+        let mut worker = first;
         let mut pause = PAUSE_MIN;
         let mut epoch = 0;
+        let mut flaws = Flaws::default();
         loop {
-            let peer = if session::is_fed(&self.job) {
-                Some(feed::wait(&self.broadcast).await)
-            } else {
-                None
+            let fed = match &self.job.input {
+                Input::Peer => Fed::Peer(feed::wait(&self.broadcast).await),
+                Input::Stream => {
+                    if self.feeder.is_idle() {
+                        self.status
+                            .send_modify(|status| status.state = State::Waiting);
+                    }
+                    let (container, is_new) = self.feeder.wait().await;
+                    if is_new {
+                        flaws = Flaws::default();
+                    }
+                    Fed::Stream(&mut self.feeder, container)
+                }
+                Input::Demo { .. } | Input::Url { .. } => Fed::Nothing,
             };
             let began = Instant::now();
             let end = match worker
@@ -57,8 +71,9 @@ impl Supervisor {
                         shed: self.shed.clone(),
                         epoch,
                         cpu_before_s: self.status.borrow().cpu_s,
+                        flaws: &mut flaws,
                     };
-                    session::run(worker, session, peer).await
+                    session::run(worker, session, fed).await
                 }
                 Err(error) => End::Broken(format!("the transcode worker cannot start: {error}")),
             };
@@ -68,6 +83,9 @@ impl Supervisor {
             });
             let name = self.broadcast.name();
             match end {
+                End::Ended if self.job.input == Input::Stream => {
+                    tracing::info!(broadcast = %name, "the publisher's connection is over");
+                }
                 End::Ended => {
                     tracing::info!(broadcast = %name, "the source came to its end");
                     self.status

@@ -4,7 +4,9 @@ use lockgate_broadcast::{
     Broadcast, TrackTaken,
     track::{Demand, Producer, Role},
 };
-use lockgate_media::{AccessUnit, Format, TrackId, VideoCodec, VideoFormat, h264::ParameterSets};
+use lockgate_media::{
+    AccessUnit, Format, FrameRate, Rung, TrackId, VideoCodec, VideoFormat, h264::ParameterSets,
+};
 use lockgate_ports::transcoder::{Plan, SourceInfo};
 use tokio::sync::watch;
 
@@ -31,7 +33,10 @@ struct Entry {
     producer: Option<Producer>,
     /// Video: what is known of it so far.
     video: Option<VideoFormat>,
+    /// The newest decoding time.
     last_90k: Option<i64>,
+    /// The newest time at which anything is shown.
+    newest_90k: Option<i64>,
     /// A unit was left out, so nothing is written before a keyframe.
     awaits_keyframe: bool,
 }
@@ -52,6 +57,14 @@ impl Tracks {
     pub(crate) fn plan(&mut self, plan: &Plan, source: &SourceInfo) -> Result<(), TrackTaken> {
         let video = source.video.as_ref();
         let mut before = std::mem::take(&mut self.rungs);
+        // The source's own track, whether it was passed through or encoded: it may go on as the other.
+        let at = before
+            .iter()
+            .position(|entry| entry.id == TrackId::source());
+        let mut own = self
+            .source
+            .take()
+            .or_else(|| at.map(|at| before.swap_remove(at)));
         // What is no longer planned goes before its name is used anew.
         before.retain(|entry| plan.rungs.iter().any(|rung| rung.name == entry.id));
         for rung in plan.rungs.iter().filter(|_| video.is_some()) {
@@ -67,11 +80,16 @@ impl Tracks {
                 )),
                 bitrate_bps: Some(u64::from(rung.kbps) * 1000),
                 parameter_sets: None,
+                reordered: false,
             };
-            let kept = before
-                .iter()
-                .position(|entry| entry.id == rung.name)
-                .map(|at| before.swap_remove(at));
+            let kept = if rung.name == TrackId::source() {
+                own.take()
+            } else {
+                before
+                    .iter()
+                    .position(|entry| entry.id == rung.name)
+                    .map(|at| before.swap_remove(at))
+            };
             self.rungs.push(match kept {
                 Some(entry) => entry.renewed(&format),
                 None => Entry::video(&self.broadcast, &rung.name, Role::Rung, format)?,
@@ -79,7 +97,6 @@ impl Tracks {
         }
         let through = video.filter(|video| plan.passthrough && video.codec == "h264");
         let Some(video) = through else {
-            self.source = None;
             return Ok(());
         };
         let format = VideoFormat {
@@ -89,8 +106,9 @@ impl Tracks {
             frame_rate: video.frame_rate,
             bitrate_bps: video.bitrate_bps,
             parameter_sets: None,
+            reordered: video.b_frames,
         };
-        self.source = Some(match self.source.take() {
+        self.source = Some(match own {
             Some(entry) => entry.renewed(&format),
             None => Entry::video(
                 &self.broadcast,
@@ -100,6 +118,23 @@ impl Tracks {
             )?,
         });
         Ok(())
+    }
+
+    /// A rung in place of the source's own coding, where that was passed through and no longer is: who reads it goes on
+    /// reading it.
+    pub(crate) fn stand_in(&self, plan: &Plan, source: &SourceInfo) -> Option<Rung> {
+        let video = source.video.as_ref().filter(|_| !plan.passthrough)?;
+        let is_known = |entry: &&Entry| entry.id == TrackId::source();
+        self.rungs.iter().chain(&self.source).find(is_known)?;
+        let fps = video.frame_rate.map_or(30.0, FrameRate::fps).ceil();
+        let kbps = video.bitrate_bps.unwrap_or(STAND_IN_BPS) / 1000;
+        Some(Rung {
+            name: TrackId::source(),
+            width: video.width,
+            height: video.height,
+            fps: (fps as u32).clamp(1, 240),
+            kbps: u32::try_from(kbps).unwrap_or(u32::MAX).clamp(100, 20_000),
+        })
     }
 
     /// Publishes an audio track, or changes what it carries.
@@ -203,7 +238,7 @@ impl Tracks {
             .iter()
             .chain([&self.source, &self.aac, &self.opus].into_iter().flatten())
             .chain(self.savings.iter().flatten())
-            .filter_map(|entry| entry.last_90k)
+            .filter_map(|entry| entry.newest_90k)
             .max()
     }
 }
@@ -216,6 +251,7 @@ impl Entry {
             awaits_keyframe: video.is_some(),
             video,
             last_90k: None,
+            newest_90k: None,
         }
     }
 
@@ -234,6 +270,7 @@ impl Entry {
         if let Some(video) = &mut self.video {
             video.bitrate_bps = format.bitrate_bps;
             video.frame_rate = format.frame_rate;
+            video.reordered = format.reordered;
             let format = Format::Video(video.clone());
             self.set_format(format);
         }
@@ -248,7 +285,7 @@ impl Entry {
     }
 
     fn push(&mut self, unit: Unit, epoch: u32) {
-        let is_back = self.last_90k.is_some_and(|last| unit.pts_90k <= last);
+        let is_back = self.last_90k.is_some_and(|last| unit.dts_90k <= last);
         if is_back || (self.awaits_keyframe && !unit.keyframe) {
             self.awaits_keyframe = self.video.is_some();
             return;
@@ -257,7 +294,8 @@ impl Entry {
             self.awaits_keyframe = false;
             self.learn(&unit);
         }
-        self.last_90k = Some(unit.pts_90k);
+        self.last_90k = Some(unit.dts_90k);
+        self.newest_90k = self.newest_90k.max(Some(unit.pts_90k));
         let Some(producer) = &self.producer else {
             return;
         };
@@ -291,3 +329,6 @@ impl Entry {
         self.set_format(format);
     }
 }
+
+/// What a source is taken to need whose bitrate nobody knows.
+const STAND_IN_BPS: u64 = 2_500_000;

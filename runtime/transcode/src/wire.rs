@@ -1,7 +1,8 @@
 //! What parent and worker say to each other, and how it stands on their socket.
 //!
-//! A frame is a length of four bytes (big endian, of what follows), a kind byte, and either JSON (kind 0) or an access
-//! unit (kind 1): track `u16`, flags `u8`, pts `i64`, dts `i64`, duration `u32`, data.
+//! A frame is a length of four bytes (big endian, of what follows), a kind byte, and either JSON (kind 0), an access
+//! unit (kind 1): track `u16`, flags `u8`, pts `i64`, dts `i64`, duration `u32`, data, or a piece of a byte stream
+//! (kind 2).
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use lockgate_media::{Format, VideoCodec};
@@ -36,6 +37,8 @@ pub(crate) enum ToWorker {
     Keyframe { track: TrackNo },
     /// What a peer's video is made of from the next unit on.
     FormatChange { video: VideoCodec },
+    /// The publisher's byte stream is over.
+    StreamEnd,
 }
 
 /// What to open.
@@ -47,6 +50,9 @@ pub(crate) struct Start {
     pub(crate) peer_video: Option<VideoCodec>,
     /// Peers: whether they send audio.
     pub(crate) peer_audio: bool,
+    /// Byte streams: FFmpeg's name of the container.
+    #[serde(default)]
+    pub(crate) container: Option<String>,
     /// Hold media back until its time has come. Off only where the cost of encoding is measured.
     pub(crate) paced: bool,
 }
@@ -55,8 +61,11 @@ pub(crate) struct Start {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Work {
     pub(crate) plan: Plan,
-    /// The media time of the first unit, in 1/90000 s; peers bring their own.
+    /// The media time now, in 1/90000 s, at which a source starts; peers bring their own.
     pub(crate) start_pts_90k: i64,
+    /// Nothing may stand before this media time: it is what an earlier worker has come to.
+    #[serde(default)]
+    pub(crate) not_before_90k: i64,
     /// Wall-clock time of media time 0, in µs since 1970.
     pub(crate) zero_unix_us: i64,
     /// Which rungs are wanted from the start, in the order of the plan.
@@ -83,6 +92,8 @@ pub(crate) enum ToParent {
     Problem { text: String },
     /// The work is over; `hopeless` if trying again cannot help.
     Error { text: String, hopeless: bool },
+    /// The source became another one: it is to be looked at anew, by a new worker.
+    Replan { text: String },
     /// The source came to its end.
     Ended,
 }
@@ -122,6 +133,8 @@ pub(crate) struct Unit {
 pub(crate) enum Frame<C> {
     Control(C),
     Unit(Unit),
+    /// A piece of a publisher's byte stream.
+    Bytes(Bytes),
 }
 
 /// Why the other side cannot be understood.
@@ -154,6 +167,13 @@ pub(crate) fn unit(unit: &Unit) -> Result<Bytes, WireError> {
     out.put_i64(unit.dts_90k);
     out.put_u32(unit.duration_90k);
     out.put_slice(&unit.data);
+    Ok(out.freeze())
+}
+
+/// A piece of a byte stream as it stands on the wire.
+pub(crate) fn bytes(piece: &[u8]) -> Result<Bytes, WireError> {
+    let mut out = head(piece.len(), KIND_BYTES)?;
+    out.put_slice(piece);
     Ok(out.freeze())
 }
 
@@ -206,6 +226,7 @@ impl Frames {
                 duration_90k: body.get_u32(),
                 data: body,
             }))),
+            KIND_BYTES => Ok(Some(Frame::Bytes(body))),
             kind => Err(WireError::Kind(kind)),
         }
     }
@@ -215,6 +236,7 @@ impl Frames {
 pub(crate) const FRAME_LEN_MAX: usize = 32 << 20;
 const KIND_CONTROL: u8 = 0;
 const KIND_UNIT: u8 = 1;
+const KIND_BYTES: u8 = 2;
 const UNIT_HEAD_LEN: usize = 2 + 1 + 8 + 8 + 4;
 
 #[cfg(test)]

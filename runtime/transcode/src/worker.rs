@@ -18,9 +18,11 @@ use crate::{
     demo, file,
     guard::walls,
     meter::Meter,
+    open::Place,
     out::{Message, Out},
     peer,
     pipeline::{Desk, Inbound, Pipeline, Switchboard, WorkError},
+    stream::Pipe,
     wire::{self, Frame, Frames, SOURCE, Start, ToParent, ToWorker},
 };
 
@@ -53,8 +55,10 @@ fn serve() -> io::Result<()> {
     let (out, messages) = Out::new();
     let switchboard = Arc::new(Switchboard::default());
     let (to_media, inbound) = sync_channel(INBOUND_LEN);
+    let stream = Pipe::default();
     let desk = Desk {
         inbound,
+        stream: stream.clone(),
         switchboard: Arc::clone(&switchboard),
         out: out.clone(),
     };
@@ -65,7 +69,8 @@ fn serve() -> io::Result<()> {
     let at_reader = Arc::clone(&switchboard);
     let complaints = out.clone();
     spawn("read", move || {
-        if let Err(error) = read(socket, frames, &at_reader, &to_media, &complaints) {
+        let media = (&to_media, &stream);
+        if let Err(error) = read(socket, frames, &at_reader, media, &complaints) {
             complain(&format!("the parent cannot be understood: {error}"));
         }
         end_process();
@@ -116,6 +121,7 @@ fn media(desk: &Desk, start: &Start) {
     match drive(desk, start, None) {
         Ok(()) => desk.out.end(),
         Err(WorkError::Alone) => {}
+        Err(WorkError::Changed(text)) => desk.out.replan(text),
         Err(error) => desk.out.fail(error.to_string(), error.is_hopeless()),
     }
 }
@@ -134,8 +140,12 @@ pub(crate) fn drive(desk: &Desk, start: &Start, frames_max: Option<u64>) -> Resu
             pipeline.finish();
             Ok(())
         }
-        Input::Url { url, looped } => file::run(desk, start, url, *looped),
+        Input::Url { url, looped } => file::run(desk, start, &Place::Url(url), *looped),
         Input::Peer => peer::run(desk, start),
+        Input::Stream => {
+            let container = start.container.as_deref().unwrap_or_default();
+            file::run(desk, start, &Place::Stream(&desk.stream, container), false)
+        }
     }
 }
 
@@ -144,7 +154,7 @@ fn read(
     mut socket: UnixStream,
     mut frames: Frames,
     switchboard: &Switchboard,
-    to_media: &SyncSender<Inbound>,
+    (to_media, stream): (&SyncSender<Inbound>, &Pipe),
     out: &Out,
 ) -> Result<(), wire::WireError> {
     let mut chunk = vec![0; CHUNK_LEN];
@@ -152,6 +162,8 @@ fn read(
     loop {
         while let Some(frame) = frames.next::<ToWorker>()? {
             match frame {
+                Frame::Bytes(piece) => stream.push(piece),
+                Frame::Control(ToWorker::StreamEnd) => stream.end(),
                 Frame::Control(message) => {
                     switchboard.apply(&message);
                     // Never full of these: there are a handful in a worker's life, and units leave room for them.

@@ -153,7 +153,8 @@ impl Connection {
         let gathered = events.gathered.wait_for(|complete| *complete);
         match tokio::time::timeout(GATHERING_MAX, gathered).await {
             Ok(Ok(_)) => {}
-            _ => return Err(internal("the candidates were not gathered in time")),
+            // They are there at once; where they are not, the machine has too much to do.
+            _ => return Err(SignalError::Full),
         }
         let answer = self.library.local_description().await;
         Ok(answer.ok_or_else(|| internal("there is no answer"))?.sdp)

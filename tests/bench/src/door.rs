@@ -43,9 +43,10 @@ struct Ask {
 pub(crate) async fn measure() -> anyhow::Result<Report> {
     let film = process::bunny()?;
     let path = film.to_str().context("the path is text")?;
-    let server = Server::start_with(&format!(
-        "[[ingest.source]]\nname = \"film\"\nurl = \"{path}\"\nloop = true\n"
-    ))
+    let server = Server::start_with(
+        &format!("[[ingest.source]]\nname = \"film\"\nurl = \"{path}\"\nloop = true\n"),
+        &[],
+    )
     .await?;
     let ours = server.address().to_owned();
     let bare = Bare::start().await?;

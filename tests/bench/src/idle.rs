@@ -23,9 +23,10 @@ pub(crate) async fn measure() -> anyhow::Result<Report> {
     making.arg(process::bunny()?).args(["-c", "copy"]);
     process::output(making.arg(&source)).await?;
     let path = source.to_str().context("the path is text")?;
-    let server = Server::start_with(&format!(
-        "[[ingest.source]]\nname = \"film\"\nurl = \"{path}\"\nloop = true\n"
-    ))
+    let server = Server::start_with(
+        &format!("[[ingest.source]]\nname = \"film\"\nurl = \"{path}\"\nloop = true\n"),
+        &[],
+    )
     .await?;
     let worker = resting(&server).await?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());

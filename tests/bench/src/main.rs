@@ -18,6 +18,8 @@
 
 mod delay;
 mod door;
+mod fanout;
+mod hls;
 mod idle;
 mod ladder;
 mod memory;
@@ -25,6 +27,7 @@ mod policies;
 mod process;
 mod server;
 mod table;
+mod whep;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
@@ -33,9 +36,13 @@ use serde_json::{Map, Value};
 
 use table::Report;
 
-const TABLES: [&str; 6] = ["ladder", "idle", "delay", "memory", "policies", "door"];
+const TABLES: [&str; 9] = [
+    "ladder", "idle", "delay", "memory", "fanout", "hls", "policies", "whep", "door",
+];
 /// A table that takes longer is given up: what it waits for does not come.
-const TABLE_WITHIN: Duration = Duration::from_secs(240);
+const TABLE_WITHIN: Duration = Duration::from_secs(360);
+/// `fanout` looks for the number of viewers at which a core is full.
+const FANOUT_WITHIN: Duration = Duration::from_secs(600);
 
 fn main() -> ExitCode {
     let outcome = Arguments::parse(std::env::args().skip(1)).and_then(|arguments| {
@@ -63,14 +70,21 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 "ladder" => ladder::measure().await.map(|report| vec![report]),
                 "idle" => idle::measure().await.map(|report| vec![report]),
                 "delay" => delay::measure().await.map(|report| vec![report]),
+                "whep" => whep::measure().await.map(|report| vec![report]),
                 "memory" => memory::measure().await.map(|report| vec![report]),
                 "door" => door::measure().await.map(|report| vec![report]),
+                "fanout" => fanout::measure().await.map(|report| vec![report]),
+                "hls" => hls::measure().await,
                 _ => policies::measure().await,
             }
         };
-        let reports: Vec<Report> = tokio::time::timeout(TABLE_WITHIN, Box::pin(measuring))
+        let within = match name.as_str() {
+            "fanout" => FANOUT_WITHIN,
+            _ => TABLE_WITHIN,
+        };
+        let reports: Vec<Report> = tokio::time::timeout(within, Box::pin(measuring))
             .await
-            .with_context(|| format!("{name} did not end in {TABLE_WITHIN:?}"))?
+            .with_context(|| format!("{name} did not end in {within:?}"))?
             .with_context(|| format!("{name} cannot be measured"))?;
         let mut own = Map::new();
         for report in reports {

@@ -13,7 +13,7 @@ use hyper_util::{
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::{
-    process::Child,
+    process::{Child, Command},
     time::{Instant, sleep},
 };
 
@@ -28,22 +28,51 @@ pub(crate) struct Server {
     folder: TempDir,
 }
 
+/// A server on one core.
+pub(crate) struct Pinned {
+    pub(crate) core: usize,
+    /// Besides the ports.
+    pub(crate) config: String,
+}
+
 impl Server {
     pub(crate) async fn start() -> anyhow::Result<Self> {
-        Self::start_with("").await
+        Self::start_with("", &[]).await
     }
 
-    /// The same with more of a configuration.
-    pub(crate) async fn start_with(more: &str) -> anyhow::Result<Self> {
+    /// The same with more of a configuration, and further arguments.
+    pub(crate) async fn start_with(more: &str, arguments: &[&str]) -> anyhow::Result<Self> {
+        Self::launch(process::command(process::server()?), more, arguments).await
+    }
+
+    /// The same, pinned to a core.
+    pub(crate) async fn start_pinned(pinned: &Pinned) -> anyhow::Result<Self> {
+        // It becomes the server, whose process has the same number.
+        let mut command = process::command("taskset");
+        command
+            .args(["-c", &pinned.core.to_string()])
+            .arg(process::server()?);
+        Self::launch(command, &pinned.config, &[]).await
+    }
+
+    async fn launch(
+        mut command: Command,
+        config: &str,
+        arguments: &[&str],
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let at = |name: &str| folder.path().join(name);
-        let config = "[http]\nlisten = \"127.0.0.1:0\"\n[webrtc]\nudp_listen = \"127.0.0.1:0\"\n\
-                      [rate_limit]\nrequests = 1000000000\njoins = 1000000000\nsignals = 1000000000\n";
-        fs::write(at("bench.toml"), format!("{config}{more}"))?;
-        let mut child = process::command(process::server()?)
+        fs::write(at("bench.toml"), config)?;
+        let mut child = command
             .args(["serve", "--config", "bench.toml"])
+            .args(["--set", "http.listen=127.0.0.1:0"])
+            .args(["--set", "webrtc.udp_listen=127.0.0.1:0"])
+            .args(UNLIMITED.iter().flat_map(|key| ["--set", key]))
+            .args(arguments)
             .current_dir(folder.path())
             .env("LOCKGATE_READY_FILE", at("ready.json"))
+            // Who measures shares the cores; what is measured is to stay the same.
+            .env("LOCKGATE__LADDER__SHED", "false")
             .stdout(Stdio::null())
             .stderr(fs::File::create(at("log"))?)
             .spawn()
@@ -126,13 +155,24 @@ impl Server {
         Ok((head.status, location, body))
     }
 
-    /// Host and port.
-    pub(crate) fn address(&self) -> &str {
-        self.base.trim_start_matches("http://")
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
     }
 
     pub(crate) fn token(&self) -> &str {
         &self.token
+    }
+
+    /// Host and port of its HTTP.
+    pub(crate) fn address(&self) -> &str {
+        self.base.trim_start_matches("http://")
+    }
+
+    /// The process that encodes a broadcast.
+    pub(crate) async fn worker(&self, broadcast: &str) -> anyhow::Result<u64> {
+        let stream = self.get(&format!("/api/streams/{broadcast}")).await?;
+        let pid = stream["ladder"]["worker_pid"].as_u64();
+        pid.context("the broadcast has no worker")
     }
 
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {
@@ -186,3 +226,10 @@ impl lockgate_tests_peer::Server for Server {
 /// For everything that takes a moment on a busy machine.
 const WITHIN: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(50);
+/// Everybody is one address here, and asks more than anybody. It is counted nevertheless: that is part of what is measured.
+const UNLIMITED: [&str; 4] = [
+    "rate_limit.requests=1000000000",
+    "rate_limit.joins=1000000000",
+    "rate_limit.signals=1000000000",
+    "http.connections_per_address_max=0",
+];

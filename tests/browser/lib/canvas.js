@@ -54,6 +54,10 @@ export function publishCanvas(page, { width = 320, height = 240, fps = 30, ...op
       const response = await fetch(`/whip/${name}`, { method: "POST", headers, body: pc.localDescription.sdp });
       if (response.status !== 201) throw new Error(`WHIP said ${response.status}: ${await response.text()}`);
       await pc.setRemoteDescription({ type: "answer", sdp: await response.text() });
+      // A machine that is too slow for it shows fewer pictures, not smaller ones.
+      for (const sender of pc.getSenders().filter(({ track }) => track.kind === "video")) {
+        await sender.setParameters({ ...sender.getParameters(), degradationPreference: "maintain-resolution" });
+      }
       globalThis.pc = pc;
     },
     { ...options, width, height, fps },

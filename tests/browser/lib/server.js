@@ -39,7 +39,8 @@ export async function startServer({ demo = false, config = {} } = {}) {
   const arguments_ = ["serve", "--config", join(folder, "lockgate.toml"), ...(demo ? ["--demo"] : [])];
   const child = spawn(BINARY, arguments_, {
     cwd: folder,
-    env: { ...process.env, LOCKGATE_READY_FILE: ready },
+    // The browser and the encoders share few cores: no rung is to be lost over it.
+    env: { ...process.env, LOCKGATE_READY_FILE: ready, LOCKGATE__LADDER__SHED: "false" },
     stdio: ["ignore", "pipe", "pipe"],
   });
   for (const stream of [child.stdout, child.stderr]) {

@@ -10,14 +10,17 @@ import { world } from "../lib/world.js";
 
 const here = world({});
 
-const LAYERS = { "source-q": 90, "source-h": 180, "source-f": 360 };
+const LAYERS = { "source-q": 135, "source-h": 270, "source-f": 540 };
 
-/** Of 640×360, so that encoding three of them is no work. VP9 without a mode would be spatial layers of one stream. */
+/** Encoders round to what they can. */
+const isNear = (height, expected) => Math.abs(height - expected) <= 2;
+
+/** Of 960×540, the smallest of which Chromium makes three. VP9 without a mode would be spatial layers of one stream. */
 const encodings = (codec) =>
   [
-    { rid: "q", scaleResolutionDownBy: 4, maxBitrate: 100_000 },
-    { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 300_000 },
-    { rid: "f", maxBitrate: 900_000 },
+    { rid: "q", scaleResolutionDownBy: 4, maxBitrate: 60_000 },
+    { rid: "h", scaleResolutionDownBy: 2, maxBitrate: 150_000 },
+    { rid: "f", maxBitrate: 450_000 },
   ].map((encoding) => (codec === "vp9" ? { ...encoding, scalabilityMode: "L1T2" } : encoding));
 
 test("the studio sends three sizes if asked to", async () => {
@@ -27,21 +30,21 @@ test("the studio sends three sizes if asked to", async () => {
   assert.deepEqual(studio.complaints, []);
 });
 
-for (const codec of ["vp8", "vp9", "h264"]) {
+for (const codec of ["vp8", "vp9"]) {
   test(`the three sizes of a browser's ${codec} are layers to choose from`, async () => {
     const name = `layers-${codec}`;
     const publisher = await here.open("/livez");
     await publishCanvas(publisher, {
       ...{ name, token: here.server.token, codec, encodings: encodings(codec) },
-      ...{ width: 640, height: 360, fps: 15, noise: true },
+      ...{ width: 960, height: 540, fps: 10, noise: true },
     });
     // A browser begins with the smallest and adds the others as it finds that the network carries them.
-    await until(
+    const sizes = await until(
       "all layers in the broadcast",
       async () => {
         const tracks = await tracksOf(name);
         const heights = Object.fromEntries(tracks.map(({ id, height }) => [id, height]));
-        if (Object.entries(LAYERS).every(([id, height]) => heights[id] === height) && heights.source === 360) return true;
+        if (Object.entries(LAYERS).every(([id, height]) => isNear(heights[id], height)) && heights.source === 540) return heights;
         throw new Error(JSON.stringify(heights));
       },
       40_000,
@@ -56,18 +59,18 @@ for (const codec of ["vp8", "vp9", "h264"]) {
     };
     const page = await here.open(`/watch/${name}?via=whep`, { prepare });
     await playing(page, "whep");
-    for (const [id, height] of Object.entries(LAYERS)) {
+    for (const id of Object.keys(LAYERS)) {
       await offered(page, id);
       await page.locator("#quality").selectOption(id);
-      await heightBecomes(page, height);
+      await heightBecomes(page, sizes[id]);
       await framesPass(page, 15);
     }
     if (codec !== "vp8") return;
 
     await page.locator("#quality").selectOption("");
-    await carries(link, 500);
+    await carries(link, 300);
     await until(
-      "a layer that fits 500 kbit/s",
+      "a layer that fits 300 kbit/s",
       async () => {
         const { rung, automatic, reason } = await page.evaluate(() => ({ ...window.lockgate }));
         if (automatic && ["source-h", "source-q"].includes(rung)) return true;

@@ -94,3 +94,30 @@ fn hash(input: &[u8]) -> u64 {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_breaks_a_target_is_found_and_kept() {
+        let breaks =
+            |input: &[u8]| input.len() > 2 && input.get(2).is_some_and(|byte| *byte == 0xff);
+        let outcome = panic::catch_unwind(|| {
+            run("self", 100_000, |input| {
+                assert!(!breaks(input), "as it should")
+            });
+        });
+        assert!(outcome.is_err(), "it was not found");
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/fuzz");
+        let kept = fs::read_dir(folder).unwrap();
+        let is_kept = kept
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| {
+                path.file_name()
+                    .is_some_and(|name| name.to_string_lossy().starts_with("self-"))
+            })
+            .any(|path| breaks(&fs::read(path).unwrap()));
+        assert!(is_kept);
+    }
+}

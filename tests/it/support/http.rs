@@ -135,10 +135,15 @@ impl Http {
 
     /// Posts an SDP offer with the token.
     pub(crate) async fn offer(&self, path: &str, sdp: &str) -> Answer {
+        self.offer_as(&self.token, path, sdp).await
+    }
+
+    /// The same with another token.
+    pub(crate) async fn offer_as(&self, token: &str, path: &str, sdp: &str) -> Answer {
         let request = self
             .request(Method::POST, path)
             .header(header::CONTENT_TYPE, "application/sdp")
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token));
+            .header(header::AUTHORIZATION, format!("Bearer {token}"));
         self.send(request.body(Full::from(sdp.to_owned())).expect("a request"))
             .await
     }

@@ -2,6 +2,7 @@
 
 mod hls;
 mod http;
+mod sender;
 mod server;
 mod stun;
 
@@ -14,6 +15,7 @@ use std::{
 pub(crate) use hls::{Playlist, variants};
 pub(crate) use http::Lines;
 pub(crate) use http::{Answer, Http};
+pub(crate) use sender::{H264_AAC, Over, PICTURE, Sender, ffmpeg_5, ffmpeg_9};
 pub(crate) use server::{Server, lockgate};
 pub(crate) use stun::{Ice, IcePeer, candidates, check};
 

@@ -30,6 +30,8 @@ pub(crate) struct Server {
     http: Http,
     child: Child,
     folder: tempfile::TempDir,
+    /// What it said of itself.
+    ready: serde_json::Value,
 }
 
 impl Server {
@@ -63,11 +65,12 @@ impl Server {
         for (name, text) in [("lockgate.toml", config)].iter().chain(files) {
             fs::write(folder.path().join(name), text).expect("a file is written");
         }
-        let (child, http) = Self::launch(folder.path(), arguments).await;
+        let (child, http, ready) = Self::launch(folder.path(), arguments).await;
         Self {
             http,
             child,
             folder,
+            ready,
         }
     }
 
@@ -76,10 +79,10 @@ impl Server {
         self.child.kill().expect("the server runs");
         self.child.wait().expect("the server can be waited for");
         fs::remove_file(self.folder.path().join("ready.json")).expect("it was ready");
-        (self.child, self.http) = Self::launch(self.folder.path(), arguments).await;
+        (self.child, self.http, self.ready) = Self::launch(self.folder.path(), arguments).await;
     }
 
-    async fn launch(folder: &Path, arguments: &[&str]) -> (Child, Http) {
+    async fn launch(folder: &Path, arguments: &[&str]) -> (Child, Http, serde_json::Value) {
         let at = |name: &str| folder.join(name);
         let file = |name: &str| fs::File::create(at(name)).expect("a file for the output");
         let mut child = lockgate(folder)
@@ -87,6 +90,8 @@ impl Server {
             .args(UNLIMITED.iter().flat_map(|key| ["--set", key]))
             .args(arguments)
             .env("LOCKGATE_READY_FILE", at("ready.json"))
+            // Many tests share few cores; only those about load want to lose a rung over it.
+            .env("LOCKGATE__LADDER__SHED", "false")
             .stdout(file("stdout"))
             .stderr(file("stderr"))
             .spawn()
@@ -107,7 +112,19 @@ impl Server {
                 .expect("the ready file is complete")
                 .to_owned()
         };
-        (child, Http::new(text("http"), text("token")))
+        let http = Http::new(text("http"), text("token"));
+        (child, http, ready)
+    }
+
+    /// Where it takes publishers in: `rtmp` or `srt`.
+    pub(crate) fn address(&self, protocol: &str) -> String {
+        let address = self.ready[protocol].as_str();
+        address.expect("the port is configured").to_owned()
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Takes a file away.
@@ -176,11 +193,6 @@ impl Server {
             String::from_utf8_lossy(&output.stderr)
         );
         String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    /// Its process.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
     }
 
     /// The folder it runs in.

@@ -248,14 +248,15 @@ impl IcePeer {
         self.answer(&check).await;
     }
 
-    /// Sends DTLS, again and again as it is meant to be, until DTLS comes back.
-    pub(crate) async fn until_dtls(&self, datagram: &[u8]) -> Vec<u8> {
+    /// Sends DTLS, again and again as it is meant to be, until a handshake message of this type comes back
+    /// (RFC 6347 §4.3.2).
+    pub(crate) async fn until_dtls(&self, datagram: &[u8], wanted: u8) -> Vec<u8> {
         for _ in 0..20 {
             self.raw(datagram).await;
             let wait = tokio::time::timeout(Duration::from_millis(500), async {
                 loop {
                     let came = self.receive().await;
-                    if came[0] == 22 {
+                    if came[0] == 22 && came[13] == wanted {
                         return came;
                     }
                 }

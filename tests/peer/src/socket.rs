@@ -54,6 +54,9 @@ pub struct Tricks {
     pub mute: AtomicBool,
     /// Before each packet of media or RTCP goes one that looks like it and was signed by nobody.
     pub forges: AtomicBool,
+    /// Packets of media go twice, and every fifth after the one that follows it.
+    pub shuffles: AtomicBool,
+    held: Mutex<Option<Vec<u8>>>,
     /// Every so many packets of media that come are lost; 0 loses none.
     pub loses_every: AtomicU64,
     /// Datagrams that came.
@@ -65,6 +68,21 @@ pub struct Tricks {
 }
 
 impl Tricks {
+    /// Holds a packet back if it is a fifth one, by its number.
+    fn holds(&self, packet: &[u8]) -> bool {
+        let is_fifth = packet.get(3).is_some_and(|number| number % 5 == 0);
+        if is_fifth {
+            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            *held = Some(packet.to_vec());
+        }
+        is_fifth
+    }
+
+    fn held(&self) -> Option<Vec<u8>> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.take()
+    }
+
     /// Notes a datagram that came; false if it is to be lost.
     fn takes(&self, datagram: &[u8]) -> bool {
         let count = self.received.fetch_add(1, Relaxed);
@@ -167,6 +185,27 @@ impl fmt::Debug for Socket {
     }
 }
 
+impl Socket {
+    /// Sends a packet once more, and then the one that was held back before it.
+    fn shuffle(&self, cx: &mut Context<'_>, transmit: &Transmit<'_>) {
+        let held = self.tricks.held();
+        for contents in [Some(transmit.contents), held.as_deref()]
+            .into_iter()
+            .flatten()
+        {
+            let more = Transmit {
+                destination: transmit.destination,
+                ecn: None,
+                contents,
+                segment_size: None,
+                src_ip: transmit.src_ip,
+            };
+            // What the socket does not take now is lost, and asked for.
+            drop(self.inner.poll_send(cx, &more));
+        }
+    }
+}
+
 impl AsyncUdpSocket for Socket {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.inner.local_addr()
@@ -198,11 +237,20 @@ impl AsyncUdpSocket for Socket {
             // What the socket does not take now is not forged.
             drop(self.inner.poll_send(cx, &copy));
         }
+        let shuffles = stride >= transmit.contents.len()
+            && is_media(transmit.contents)
+            && self.tricks.shuffles.load(Relaxed);
+        if shuffles && self.tricks.holds(transmit.contents) {
+            return Poll::Ready(Ok(transmit.contents.len()));
+        }
         // Before the call: on loopback it returns when the receiver already has the packet.
         let now = Instant::now();
         let sent = self.inner.poll_send(cx, transmit);
         if let Poll::Ready(Ok(_)) = sent {
             self.sent.note(transmit.contents, stride, now);
+        }
+        if shuffles {
+            self.shuffle(cx, transmit);
         }
         sent
     }

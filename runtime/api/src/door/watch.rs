@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use lockgate_media::BroadcastName;
-use lockgate_session::{SessionId, Streams};
+use lockgate_session::{Principal, SessionId, Streams};
 
 use crate::{Caller, scope::Action};
 
@@ -47,6 +47,23 @@ struct Guest {
     /// How often in a row there was nobody to ask.
     silent: u32,
     epoch: (u64, u64),
+}
+
+impl Entered {
+    /// Who it is, as far as it matters for coming back: the subject where one is known, else what was shown, else
+    /// nobody in particular.
+    pub fn principal(&self) -> Principal {
+        if let Some(subject) = self.who.subject() {
+            return Principal::new(format!("subject {subject}"));
+        }
+        match (&self.caller.token, &self.caller.login) {
+            (Some(token), _) => Principal::new(format!("token {token}")),
+            (None, Some(login)) => {
+                Principal::new(format!("login {}:{}", login.user, login.password))
+            }
+            (None, None) => Principal::new("anonymous"),
+        }
+    }
 }
 
 impl Door {

@@ -322,6 +322,7 @@ fn check(source: &Source<'_>, rate: i64, container: Container) {
     };
     let video_format = VideoFormat {
         parameter_sets: None,
+        reordered: false,
         frame_rate: None,
         ..video_format
     };

@@ -1,5 +1,6 @@
 //! Tests over the public surface: whole playlists as text, properties, and real media read back by FFmpeg.
 
+mod low_latency;
 mod media;
 mod parse;
 mod playlists;
@@ -39,6 +40,7 @@ fn video(kbps: Option<u64>) -> Format {
         frame_rate: FrameRate::new(30, 1),
         bitrate_bps: kbps.map(|kbps| kbps * 1_000),
         parameter_sets: ParameterSets::new(Bytes::from_static(&SPS_720P), Bytes::from_static(&PPS)),
+        reordered: false,
     })
 }
 
@@ -118,6 +120,7 @@ fn packager(container: Container, tracks: &[(&str, Format)]) -> Packager {
     let mut packager = Packager::new(
         Config {
             container,
+            part_ms: 0,
             ..Config::default()
         },
         ORIGIN_MS,

@@ -26,23 +26,53 @@ impl Fragment {
     }
 }
 
-/// The one fragment of a segment; checks that its boxes fill the segment and that its samples fill the `mdat`.
+/// The fragments of a segment as one; checks that its boxes fill the segment, that samples fill each `mdat`, that times
+/// run on, and that each part is one chunk.
 pub(super) fn fragment(segment: &Segment) -> Fragment {
-    let mut rest = &segment.bytes[..];
+    let parts = chunks(&segment.bytes);
+    assert_eq!(parts.len(), segment.parts.len());
+    let joined: Vec<u8> = segment
+        .parts
+        .iter()
+        .flat_map(|part| part.bytes.to_vec())
+        .collect();
+    assert_eq!(joined, segment.bytes);
+    let mut parts = parts.into_iter();
+    let mut whole = parts.next().expect("a chunk");
+    for next in parts {
+        assert_eq!(next.base, whole.end());
+        assert!(next.sequence > whole.sequence);
+        whole.durations.extend(next.durations);
+        whole.keyframes.extend(next.keyframes);
+        whole.offsets.extend(next.offsets);
+        whole.sizes.extend(next.sizes);
+    }
+    whole
+}
+
+/// The fragments of a segment or of a part.
+pub(super) fn chunks(mut rest: &[u8]) -> Vec<Fragment> {
     let mut kinds = Vec::new();
-    let mut moof: Option<Moof> = None;
-    let mut media = 0;
+    let mut moofs: Vec<Moof> = Vec::new();
+    let mut chunks = Vec::new();
     while let Some(atom) = Any::decode_maybe(&mut rest).unwrap() {
         kinds.push(atom.kind().to_string());
         match atom {
-            Any::Moof(found) => moof = Some(found),
-            Any::Mdat(found) => media = found.data.len(),
+            Any::Moof(found) => moofs.push(found),
+            Any::Mdat(found) => chunks.push(chunk(&moofs[moofs.len() - 1], found.data.len())),
             _ => {}
         }
     }
     assert!(rest.is_empty());
-    assert_eq!(kinds, ["styp", "moof", "mdat"]);
-    let moof = moof.unwrap();
+    let pairs = kinds.strip_prefix(&["styp".to_owned()]).unwrap_or(&kinds);
+    assert!(
+        pairs.chunks(2).all(|pair| pair == ["moof", "mdat"]),
+        "{kinds:?}"
+    );
+    chunks
+}
+
+fn chunk(moof: &Moof, media: usize) -> Fragment {
     let [traf] = &moof.traf[..] else {
         panic!("one track")
     };

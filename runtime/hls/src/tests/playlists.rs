@@ -372,7 +372,7 @@ fn a_restart_within_a_cell_does_not_reuse_a_name() {
     packager.start(&id("a"));
     push_all(
         &mut packager,
-        &[("a", rung(30, 3 * SECOND + 18_000, 6 * SECOND, 0))],
+        &[("a", rung(30, 3 * SECOND + 18_000, 6 * SECOND, 1))],
     );
     let view = packager.snapshot(&id("a")).unwrap();
     assert!(view.segments[0].number > 1);

@@ -137,6 +137,7 @@ fn sound_alone_is_recorded_too() {
         frame_rate: None,
         bitrate_bps: None,
         parameter_sets: None,
+        reordered: false,
     });
     assert!(Recorder::new(Some(&vp8), None).is_none());
 }

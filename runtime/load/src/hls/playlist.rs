@@ -1,6 +1,6 @@
 //! Playlists as a player reads them (RFC 8216bis): what to fetch next, and how far live is.
 
-use crate::target::resolve;
+use lockgate_fetch::http::resolve;
 
 /// A multivariant playlist.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::player::Seen;
 use crate::{
     histogram::Spread,
     process::Usage,
-    report::{Clients, Own, Table, spread},
+    report::{Clients, Cost, Table, spread},
 };
 
 /// What was seen.
@@ -41,7 +41,7 @@ pub struct Report {
     /// Answers that were refusals, in this time.
     pub errors: u64,
     /// What the load itself took.
-    pub own: Own,
+    pub own: Cost,
     /// Why players stopped, and how many.
     pub failures: BTreeMap<String, u64>,
 }
@@ -53,7 +53,7 @@ impl Report {
         after: &[Seen],
         (start, usage, now): (&Usage, &Usage, &Usage),
     ) -> Self {
-        let (seconds, cpu_s) = now.since(usage);
+        let (seconds, _) = now.since(usage);
         let sum = |of: fn(&Seen) -> u64| {
             let all = |seen: &[Seen]| seen.iter().map(of).sum::<u64>();
             all(after).saturating_sub(all(before))
@@ -94,7 +94,7 @@ impl Report {
             mbit_per_s: rate(sum(|one| one.bytes)) * 8.0 / 1e6,
             requests_per_s: rate(sum(|one| one.requests)),
             errors: sum(|one| one.errors),
-            own: Own::new(seconds, cpu_s, start.rss_kb, now.rss_kb, asked),
+            own: Cost::new(start, usage, now, asked),
             failures,
         }
     }
@@ -114,7 +114,7 @@ impl fmt::Display for Report {
             None => "-".to_owned(),
         };
         let mut table = Table::default();
-        table.row("players", &self.clients);
+        table.row("players", self.clients);
         table.row("low latency", format_args!("{} of them", self.low_latency));
         table.row("measured", format_args!("{:.1} s", self.seconds));
         table.row("join time", spread(&self.join_ms));
@@ -141,7 +141,7 @@ impl fmt::Display for Report {
                 self.mbit_per_s, self.requests_per_s, self.errors
             ),
         );
-        table.row("own cost", &self.own);
+        table.row("own cost", self.own);
         table.failures(&self.failures);
         write!(f, "{table}")
     }

@@ -34,6 +34,8 @@ pub struct Config {
     pub broadcasts: usize,
     /// How long who is told that nothing is live asks again.
     pub patience: Duration,
+    /// The server's process, where it runs on this machine: what it takes is told, too.
+    pub server_pid: Option<u32>,
 }
 
 impl Default for Config {
@@ -45,6 +47,7 @@ impl Default for Config {
             audio: true,
             broadcasts: crate::CLIENTS_MAX,
             patience: Duration::ZERO,
+            server_pid: None,
         }
     }
 }
@@ -59,13 +62,24 @@ impl Kind for Config {
     }
 
     fn make(&self, number: usize, identity: &Identity, answered: Answered) -> Box<dyn Machine> {
-        let decrypts = number % self.decrypt_one_in.max(1) == 0;
+        let decrypts = number.is_multiple_of(self.decrypt_one_in.max(1));
         Box::new(Client::new(identity, answered, decrypts))
     }
 }
 
 /// Viewers that are there. Dropping them leaves their sessions to the server's patience; see [`Viewers::leave`].
-pub struct Viewers(Crowd);
+pub struct Viewers {
+    crowd: Crowd,
+    server_pid: Option<u32>,
+    server_before: Option<Usage>,
+}
+
+/// What there is at one moment.
+struct Moment {
+    tally: Tally,
+    own: Usage,
+    server: Option<Usage>,
+}
 
 impl Viewers {
     /// Nobody yet. `clock` is that of the publishers whose marks are to be read.
@@ -76,7 +90,12 @@ impl Viewers {
             patience: config.patience,
         };
         let kind = Arc::new(config.clone());
-        Crowd::new(kind, signal, arrival, config.threads, clock).map(Self)
+        let crowd = Crowd::new(kind, signal, arrival, config.threads, clock)?;
+        Ok(Self {
+            crowd,
+            server_pid: config.server_pid,
+            server_before: config.server_pid.map(|pid| Usage::of(Some(pid))),
+        })
     }
 
     /// Lets so many more join, and returns when each was answered, or `stop` came. An error if nobody was let in at
@@ -86,29 +105,37 @@ impl Viewers {
         count: usize,
         stop: impl Future<Output = ()>,
     ) -> Result<(), Error> {
-        self.0.join(count, stop).await
+        self.crowd.join(count, stop).await
     }
 
     /// Waits until everyone who was answered has a picture or is over, `within` at most, or until `stop`.
     pub async fn settle(&self, within: Duration, stop: impl Future<Output = ()>) {
         let joined = |tally: &Tally| tally.viewers.join_ms.len();
-        self.0.settle(within, joined, stop).await;
+        self.crowd.settle(within, joined, stop).await;
     }
 
     /// Watches for a while, or until `stop`, and says what was seen: rates, losses and CPU of this while, join times
     /// and failures since the start.
     pub async fn measure(&self, time: Duration, stop: impl Future<Output = ()>) -> Report {
-        let (usage, before) = (Usage::now(), self.0.tally().await);
+        let before = self.moment().await;
         tokio::select! {
             () = sleep(time) => {}
             () = stop => {}
         }
-        let (after, now) = (self.0.tally().await, Usage::now());
-        Report::new(&self.0, &before, after, &usage, &now)
+        let after = self.moment().await;
+        Report::new(&self.crowd, self.server_before.as_ref(), &before, after)
+    }
+
+    async fn moment(&self) -> Moment {
+        Moment {
+            tally: self.crowd.tally().await,
+            own: Usage::now(),
+            server: self.server_pid.map(|pid| Usage::of(Some(pid))),
+        }
     }
 
     /// Ends all sessions at the server, as many as it takes in time.
     pub async fn leave(self) {
-        self.0.leave().await;
+        self.crowd.leave().await;
     }
 }

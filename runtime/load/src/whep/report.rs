@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
+use super::Moment;
 use crate::{
     crowd::Crowd,
     histogram::Spread,
     process::Usage,
-    report::{Clients, Own, Table, spread},
-    tally::Tally,
+    report::{Clients, Cost, Table, spread},
 };
 
 /// What was seen.
@@ -39,7 +39,9 @@ pub struct Report {
     /// Video frames of one viewer that has joined.
     pub frames_per_s: f64,
     /// What the load itself took.
-    pub own: Own,
+    pub own: Cost,
+    /// What the server's process took, where it is known: [`super::Config::server_pid`].
+    pub server: Option<Cost>,
     /// SRTP profiles, and how many viewers have each.
     pub srtp: BTreeMap<&'static str, u64>,
     /// Why viewers are not there, and how many.
@@ -72,13 +74,15 @@ pub struct Packets {
 impl Report {
     pub(super) fn new(
         crowd: &Crowd,
-        before: &Tally,
-        after: Tally,
-        usage: &Usage,
-        now: &Usage,
+        server_before: Option<&Usage>,
+        before: &Moment,
+        after: Moment,
     ) -> Self {
-        let (seconds, cpu_s) = now.since(usage);
-        let (was, is) = (&before.viewers, after.viewers);
+        let (seconds, _) = after.own.since(&before.own);
+        let spent = |(start, (then, now))| Cost::new(start, then, now, crowd.asked);
+        let both = before.server.as_ref().zip(after.server.as_ref());
+        let server = server_before.zip(both).map(spent);
+        let (was, is) = (&before.tally.viewers, after.tally.viewers);
         let counts = is.counts.since(&was.counts);
         let should = (counts.received + counts.lost).max(1) as f64;
         let percent = |part: u64| part as f64 / should * 100.0;
@@ -94,7 +98,7 @@ impl Report {
             lost_pct: percent(counts.lost),
         };
         let mut failures = crowd.refused.clone();
-        for (why, count) in after.failures {
+        for (why, count) in after.tally.failures {
             *failures.entry(why).or_default() += count;
         }
         let (connected, joined) = (is.connect_ms.len(), is.join_ms.len());
@@ -121,11 +125,12 @@ impl Report {
             packets,
             video_jitter_ms,
             audio_jitter_ms,
-            forward_delay_ms: after.delay.spread_ms(),
+            forward_delay_ms: after.tally.delay.spread_ms(),
             mbit_per_s: rate(is.bytes, was.bytes) * 8.0 / 1e6,
             packets_per_s: rate(is.packets, was.packets),
             frames_per_s: rate(is.frames, was.frames) / joined.max(1) as f64,
-            own: Own::new(seconds, cpu_s, crowd.before.rss_kb, now.rss_kb, crowd.asked),
+            own: Cost::new(&crowd.before, &before.own, &after.own, crowd.asked),
+            server,
             srtp: is.profiles,
             failures,
         }
@@ -149,7 +154,7 @@ impl fmt::Display for Report {
             ..
         } = self.packets;
         let mut table = Table::default();
-        table.row("viewers", &self.clients);
+        table.row("viewers", self.clients);
         table.row("measured", format_args!("{:.1} s", self.seconds));
         table.row("join time", spread(&self.join_ms));
         table.row("connect time", spread(&self.connect_ms));
@@ -170,7 +175,10 @@ impl fmt::Display for Report {
                 self.mbit_per_s, self.packets_per_s, self.frames_per_s
             ),
         );
-        table.row("own cost", &self.own);
+        table.row("own cost", self.own);
+        if let Some(server) = &self.server {
+            table.row("server's cost", server);
+        }
         let profiles = self
             .srtp
             .iter()

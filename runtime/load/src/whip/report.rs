@@ -8,7 +8,7 @@ use crate::{
     crowd::Crowd,
     histogram::Spread,
     process::Usage,
-    report::{Clients, Own, Table, spread},
+    report::{Clients, Cost, Table, spread},
     tally::Tally,
 };
 
@@ -40,7 +40,7 @@ pub struct Report {
     /// Datagrams that our own machine did not take.
     pub unsent: u64,
     /// What the load itself took.
-    pub own: Own,
+    pub own: Cost,
     /// SRTP profiles, and how many publishers have each.
     pub srtp: BTreeMap<&'static str, u64>,
     /// Why publishers are not there, and how many.
@@ -55,7 +55,7 @@ impl Report {
         usage: &Usage,
         now: &Usage,
     ) -> Self {
-        let (seconds, cpu_s) = now.since(usage);
+        let (seconds, _) = now.since(usage);
         let (was, is) = (&before.publishers, after.publishers);
         let mut failures = crowd.refused.clone();
         for (why, count) in after.failures {
@@ -84,7 +84,7 @@ impl Report {
             packets_per_s: rate(is.packets, was.packets),
             frames_per_s: rate(is.frames, was.frames) / connected.max(1) as f64,
             unsent: after.unsent - before.unsent,
-            own: Own::new(seconds, cpu_s, crowd.before.rss_kb, now.rss_kb, crowd.asked),
+            own: Cost::new(&crowd.before, usage, now, crowd.asked),
             srtp: is.profiles,
             failures,
         }
@@ -99,7 +99,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::default();
-        table.row("publishers", &self.clients);
+        table.row("publishers", self.clients);
         table.row("measured", format_args!("{:.1} s", self.seconds));
         table.row("connect time", spread(&self.connect_ms));
         table.row(
@@ -124,7 +124,7 @@ impl fmt::Display for Report {
                 self.mbit_per_s, self.packets_per_s, self.frames_per_s, self.keyframes_asked
             ),
         );
-        table.row("own cost", &self.own);
+        table.row("own cost", self.own);
         let profiles = self
             .srtp
             .iter()

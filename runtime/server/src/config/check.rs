@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use lockgate_policy::{builtin, schema};
 
-use super::Config;
+use super::{Config, Ingest};
 
 impl Config {
     /// The first thing that is wrong, as `section.key: what and what to do`.
@@ -18,6 +18,11 @@ impl Config {
         };
         within("hls.segment_s", f64::from(self.hls.segment_s), 1.0, 10.0)?;
         within("hls.window", self.hls.window as f64, 3.0, 64.0)?;
+        if self.hls.part_ms != 0 {
+            within("hls.part_ms", f64::from(self.hls.part_ms), 100.0, 1000.0)?;
+        }
+        within("hls.dvr_s", self.hls.dvr_s as f64, 0.0, 86_400.0)?;
+        within("hls.dvr_mb", self.hls.dvr_mb as f64, 1.0, 1e9)?;
         within(
             "hls.keep_alive_s",
             self.hls.keep_alive_s as f64,
@@ -100,6 +105,7 @@ impl Config {
             host.parse::<lockgate_transcode::Host>()
                 .map_err(|error| format!("ingest.hosts: {error}"))?;
         }
+        self.check_ingest()?;
         self.check_rungs()?;
         self.check_parameters()?;
         let mut names = HashSet::new();
@@ -133,6 +139,45 @@ impl Config {
             })?;
         }
         Ok(())
+    }
+
+    fn check_ingest(&self) -> Result<(), String> {
+        let Ingest {
+            resume_s,
+            rtmp,
+            srt,
+            ..
+        } = &self.ingest;
+        for (key, value, low, high) in [
+            ("resume_s", *resume_s, 0, 300),
+            ("rtmp.silence_s", rtmp.silence_s, 1, 300),
+            (
+                "rtmp.connections_max",
+                rtmp.connections_max as u64,
+                1,
+                100_000,
+            ),
+            ("srt.silence_s", srt.silence_s, 1, 300),
+            (
+                "srt.connections_max",
+                srt.connections_max as u64,
+                1,
+                100_000,
+            ),
+            ("srt.latency_ms", srt.latency_ms, 20, 8_000),
+        ] {
+            if !(low..=high).contains(&value) {
+                return Err(format!(
+                    "ingest.{key}: {value} is not within {low} to {high}"
+                ));
+            }
+        }
+        match &srt.passphrase {
+            Some(passphrase) if !(10..=79).contains(&passphrase.len()) => Err(
+                "ingest.srt.passphrase: SRT takes 10 to 79 bytes; `openssl rand -base64 24` makes a good one".to_owned(),
+            ),
+            _ => Ok(()),
+        }
     }
 
     fn check_rungs(&self) -> Result<(), String> {

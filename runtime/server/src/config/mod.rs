@@ -9,7 +9,7 @@ mod log;
 mod record;
 mod webrtc;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
 
 use lockgate_media::{BroadcastName, Rung, ladder::default_rungs};
 use lockgate_policy::{Kind, host::Grants};
@@ -54,12 +54,49 @@ pub struct Config {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ingest {
+    /// How long the broadcast of a publisher that was cut waits for it to come back, in s, 0 to 300; 0 ends it at once.
+    pub resume_s: u64,
+    /// Publishers over RTMP.
+    pub rtmp: Rtmp,
+    /// Publishers over SRT.
+    pub srt: Srt,
     /// URL protocols that FFmpeg may use.
     pub protocols: Vec<String>,
     /// What FFmpeg may connect to besides the hosts in the URLs of sources.
     pub hosts: Vec<String>,
     /// Files and URLs served as broadcasts.
     pub source: Vec<Source>,
+}
+
+/// Publishers over RTMP.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Rtmp {
+    /// Address and TCP port; without it nobody can publish over RTMP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Most connections at a time; further ones wait in the kernel's backlog.
+    pub connections_max: usize,
+    /// How long a publisher may be silent before it is taken to be gone, in s, 1 to 300.
+    pub silence_s: u64,
+}
+
+/// Publishers over SRT.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Srt {
+    /// Address and UDP port; without it nobody can publish over SRT.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub listen: Option<SocketAddr>,
+    /// Most publishers at a time; further ones are refused.
+    pub connections_max: usize,
+    /// How long a publisher may be silent before it is taken to be gone, in s, 1 to 300.
+    pub silence_s: u64,
+    /// How long a lost packet is waited for at least, in ms, 20 to 8000; a publisher may want more.
+    pub latency_ms: u64,
+    /// What everything is encrypted with, 10 to 79 bytes; without it nothing may be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub passphrase: Option<String>,
 }
 
 /// A file or URL served as a broadcast.
@@ -85,6 +122,8 @@ pub struct Ladder {
     pub passthrough: bool,
     /// Share of all cores that encoding one broadcast may take, 0 to 1.
     pub cpu_budget: f64,
+    /// Shed rungs from the top while encoding cannot keep up.
+    pub shed: bool,
     /// FFmpeg's name of the H.264 encoder.
     pub encoder: String,
     /// The encoder's preset.
@@ -120,8 +159,19 @@ pub struct Hls {
     pub container: Container,
     /// Segment and GOP length in s, 1 to 10.
     pub segment_s: u32,
+    /// Length of the parts of low-latency HLS in ms, 100 to 1000; 0 makes none.
+    pub part_ms: u32,
     /// Segments that a playlist lists, 3 to 64.
     pub window: usize,
+    /// How much of a broadcast is kept on disk for the long playlist (`?dvr=1`), in s; 0 keeps nothing.
+    pub dvr_s: u64,
+    /// Most bytes of a broadcast that are kept on disk, in MB.
+    pub dvr_mb: u64,
+    /// Where that is; `dvr` in the store's folder if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dvr_path: Option<PathBuf>,
+    /// Playlists are the long ones unless a player asks for `?dvr=0`.
+    pub dvr_default: bool,
     /// How long after its last fetch a rung is still packaged, in s.
     pub keep_alive_s: u64,
 }
@@ -218,9 +268,34 @@ impl Default for Ingest {
             "file", "http", "https", "tcp", "tls", "crypto", "rtmp", "rtsp", "rtp", "udp", "srt",
         ];
         Self {
+            resume_s: 10,
+            rtmp: Rtmp::default(),
+            srt: Srt::default(),
             protocols: protocols.map(str::to_owned).to_vec(),
             hosts: vec!["public".to_owned()],
             source: Vec::new(),
+        }
+    }
+}
+
+impl Default for Rtmp {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            connections_max: 256,
+            silence_s: 15,
+        }
+    }
+}
+
+impl Default for Srt {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            connections_max: 256,
+            silence_s: 5,
+            latency_ms: 120,
+            passphrase: None,
         }
     }
 }
@@ -231,6 +306,7 @@ impl Default for Ladder {
             on_demand: true,
             passthrough: true,
             cpu_budget: 0.8,
+            shed: true,
             encoder: "libx264".to_owned(),
             preset: "superfast".to_owned(),
             max_quality: "1080p60".to_owned(),
@@ -247,7 +323,12 @@ impl Default for Hls {
         Self {
             container: Container::Fmp4,
             segment_s: 2,
+            part_ms: 200,
             window: 6,
+            dvr_s: 0,
+            dvr_mb: 10_000,
+            dvr_path: None,
+            dvr_default: false,
             keep_alive_s: 30,
         }
     }

@@ -62,8 +62,8 @@ fn video(config: &Config, source: &SourceInfo, findings: &mut Vec<Finding>) {
     if video.b_frames {
         findings.push(Finding::warning(
             "B-frames",
-            "there are some, which WebRTC cannot carry: it gets encoded rungs",
-            "turn them off in the encoder (OBS: tune=zerolatency, or bf=0) to have the source passed through",
+            "there are some, which WebRTC cannot carry: it gets encoded rungs, HLS the source as it is",
+            "turn them off in the encoder (OBS: tune=zerolatency, or bf=0) to have the source passed through to all",
         ));
     } else {
         findings.push(Finding::fine("B-frames", "none"));

@@ -103,6 +103,15 @@ fn ports(config: &Config, findings: &mut Vec<Finding>) {
         let tcp = TcpListener::bind(at).map(drop);
         findings.push(port("webrtc.tcp_listen", "TCP", *at, tcp));
     }
+    let ingest = &config.ingest;
+    if let Some(at) = ingest.rtmp.listen {
+        let tcp = TcpListener::bind(at).map(drop);
+        findings.push(port("ingest.rtmp.listen", "TCP", at, tcp));
+    }
+    if let Some(at) = ingest.srt.listen {
+        let udp = UdpSocket::bind(at).map(drop);
+        findings.push(port("ingest.srt.listen", "UDP", at, udp));
+    }
 }
 
 fn port(key: &str, kind: &str, at: SocketAddr, bound: io::Result<()>) -> Finding {

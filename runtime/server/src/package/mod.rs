@@ -147,7 +147,10 @@ fn plan(config: &Config, asked: &[String], source: &SourceInfo) -> anyhow::Resul
             passthrough: false,
         });
     }
-    Ok(planning(config, UNLIMITED)?.plan(source).plan)
+    let mut planning = planning(config, UNLIMITED)?;
+    // What is passed through is taken up again by the times at which it is shown, which B-frames put out of order.
+    planning.ladder.passthrough &= source.video.as_ref().is_some_and(|video| !video.b_frames);
+    Ok(planning.plan(source).plan)
 }
 
 /// Asks the built-in `ladder` policy about a source outside of a server.
@@ -165,6 +168,7 @@ pub(crate) fn planning(config: &Config, cpu_budget: f64) -> anyhow::Result<Plann
             max_quality: Some(config.ladder.max_quality.clone()),
             passthrough: config.ladder.passthrough,
             cpu_budget,
+            shed: false,
         },
         gop_s: config.hls.segment_s,
         on_demand: false,

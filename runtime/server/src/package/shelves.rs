@@ -54,7 +54,7 @@ impl Shelves {
             container: Container::Fmp4,
             segment_s,
             window: 64,
-            ..Config::default()
+            part_ms: 0,
         };
         let mut shelves = Self {
             folder: folder.to_path_buf(),
@@ -67,7 +67,7 @@ impl Shelves {
         shelves.resume()?;
         if shelves.first > 0 {
             let first = u32::try_from(shelves.first).unwrap_or(u32::MAX);
-            shelves.packager = Packager::new(config, 0).numbered_from(first);
+            shelves.packager = Packager::new(config, 0).numbered_from(first, 0);
         }
         Ok(shelves)
     }
@@ -183,7 +183,11 @@ impl Shelves {
             let folder = self.folder.join(track.as_str());
             fs::create_dir_all(&folder)
                 .with_context(|| format!("{} cannot be made", folder.display()))?;
-            for segment in rendition.segments.iter().filter(|one| one.number >= next) {
+            for segment in rendition
+                .segments
+                .iter()
+                .filter(|one| one.number >= next && !one.gap)
+            {
                 let version = segment.init.unwrap_or(0);
                 let init = rendition.inits.iter().find(|init| init.version == version);
                 let Some(init) = init else {

@@ -5,7 +5,11 @@ use super::*;
 #[tokio::test]
 async fn a_viewer_is_given_the_layer_that_its_link_carries_instead_of_a_rung() {
     let house = house();
-    house.streams.publish(name("cam"), offer()).await.unwrap();
+    house
+        .streams
+        .publish(name("cam"), offer(), me())
+        .await
+        .unwrap();
     let broadcast = house.streams.live(&name("cam")).unwrap().broadcast.clone();
     let layer = |id: TrackId, kbps: u64, height: u32| {
         let format = VideoFormat {
@@ -15,6 +19,7 @@ async fn a_viewer_is_given_the_layer_that_its_link_carries_instead_of_a_rung() {
             frame_rate: None,
             bitrate_bps: Some(kbps * 1000),
             parameter_sets: None,
+            reordered: false,
         };
         broadcast
             .publish(id, Role::Ingest, Format::Video(format))

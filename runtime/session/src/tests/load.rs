@@ -20,7 +20,11 @@ impl House {
 #[tokio::test]
 async fn a_ladder_that_cannot_keep_up_sheds_its_top_while_viewers_move_on() {
     let house = house();
-    house.streams.publish(name("cam"), offer()).await.unwrap();
+    house
+        .streams
+        .publish(name("cam"), offer(), me())
+        .await
+        .unwrap();
     let viewer = house
         .streams
         .subscribe(&name("cam"), offer(), None)

@@ -321,7 +321,7 @@ const LIBRARIES: [&str; 8] = [
     "/proc/cpuinfo",
 ];
 /// What looking up names and certificates needs.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 11] = [
     "/etc/resolv.conf",
     "/etc/hosts",
     "/etc/nsswitch.conf",
@@ -329,6 +329,9 @@ const NAMES: [&str; 8] = [
     "/etc/gai.conf",
     "/etc/services",
     "/etc/ssl",
+    "/etc/pki",
+    "/etc/ca-certificates",
+    "/etc/gnutls",
     "/run/systemd/resolve",
 ];
 const DEVICES: [&str; 4] = ["/dev/null", "/dev/zero", "/dev/random", "/dev/urandom"];

@@ -25,6 +25,7 @@ fn video_format(codec: VideoCodec) -> Format {
         frame_rate: None,
         bitrate_bps: None,
         parameter_sets: None,
+        reordered: false,
     })
 }
 

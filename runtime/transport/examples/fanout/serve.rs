@@ -45,6 +45,7 @@ pub(crate) async fn run() -> Outcome {
         frame_rate: None,
         bitrate_bps: None,
         parameter_sets: None,
+        reordered: false,
     };
     let video = broadcast.publish(TrackId::source(), Role::Rung, Format::Video(format))?;
     let opus = Format::Audio(AudioFormat::opus(2, None));

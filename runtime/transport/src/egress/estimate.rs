@@ -164,6 +164,12 @@ impl Estimate {
             };
             newest = Some(arrival.sent);
             let bytes = u32::try_from(arrival.bytes).unwrap_or(u32::MAX);
+            if self.newest.saturating_sub(arrived) > CLOCK_BACK {
+                // The viewer's clock has begun anew, as it does every twelve days.
+                self.window.clear();
+                self.window_bytes = 0;
+                self.newest = arrived;
+            }
             self.window.push_back((arrived, bytes));
             self.window_bytes += u64::from(bytes);
             self.newest = self.newest.max(arrived);
@@ -247,8 +253,6 @@ impl Estimate {
             self.window.pop_front();
             self.window_bytes -= u64::from(bytes);
         }
-        // All of it was old: the viewer's clock has begun anew, as it does every twelve days.
-        self.newest = Duration::ZERO;
     }
 
     /// `least_s`: the least delay of this report, up to a constant. The least is not touched by bursts of our own.
@@ -385,6 +389,8 @@ const PROBE_STEP: f64 = 2.0;
 const PROBE_STEP_SMALL: f64 = 1.4;
 const PROBE_ABOVE: f64 = 1.1;
 const RATE_WINDOW: Duration = Duration::from_millis(1000);
+/// No packet comes so much later than those sent after it.
+const CLOCK_BACK: Duration = Duration::from_secs(10);
 /// What a link carries now that carried more a moment ago: over this time, and so many packets. While a queue stands
 /// the link is never idle, so this little says it.
 const RATE_SHORT: Duration = Duration::from_millis(80);

@@ -10,6 +10,8 @@ mod fuzz;
 mod h264;
 mod keyframes;
 mod layers;
+#[cfg(test)]
+mod payload_tests;
 mod reorder;
 mod sync;
 mod task;

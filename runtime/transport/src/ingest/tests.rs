@@ -14,7 +14,7 @@ const PPS: &[u8] = &[0x68, 0xce, 0x3c, 0x80];
 const IDR: &[u8] = &[0x65, 0x88, 0x84, 0x21];
 
 /// An assembler and the packets of a sender that numbers them.
-struct Bench {
+pub(super) struct Bench {
     assembler: Assembler,
     start: Instant,
     now: Instant,
@@ -22,7 +22,7 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(codec: VideoCodec) -> Self {
+    pub(super) fn new(codec: VideoCodec) -> Self {
         Self::coding(Coding::Video(codec))
     }
 
@@ -56,7 +56,7 @@ impl Bench {
         std::iter::from_fn(|| self.assembler.poll(self.now)).collect()
     }
 
-    fn send(&mut self, timestamp: u32, marker: bool, payload: &[u8]) -> Vec<Event> {
+    pub(super) fn send(&mut self, timestamp: u32, marker: bool, payload: &[u8]) -> Vec<Event> {
         let packet = self.packet(timestamp, marker, payload);
         self.take(packet)
     }
@@ -68,7 +68,7 @@ impl Bench {
 }
 
 #[track_caller]
-fn unit(events: Vec<Event>) -> Unit {
+pub(super) fn unit(events: Vec<Event>) -> Unit {
     match <[Event; 1]>::try_from(events) {
         Ok([Event::Unit(unit)]) => unit,
         other => panic!("{other:?}"),

@@ -327,3 +327,105 @@ const RED: &str = "red/48000/2";
 const RTX: &str = "rtx/90000";
 const TRANSPORT_WIDE: &str =
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sdp::Purpose;
+
+    const OFFER: &str = include_str!("../../tests/offers/viewer.sdp");
+
+    fn agreed(sdp: &str) -> Agreed {
+        let offer = Offer::check(sdp, Purpose::View).unwrap();
+        let ours = Ours {
+            ice: &Credentials {
+                ufrag: "us".to_owned(),
+                password: "secret".to_owned(),
+            },
+            fingerprint: "sha-256 AA",
+            candidates: &[],
+            cname: "name",
+            video: 1,
+            rtx: offer.video.first().and_then(|first| first.rtx).map(|_| 2),
+            audio: 3,
+        };
+        agree(sdp, &offer, &ours).unwrap()
+    }
+
+    #[test]
+    fn extensions_are_agreed_on_where_we_may_send_them() {
+        assert_eq!(agreed(OFFER).numbers, [Some(3), Some(3)]);
+        assert_eq!(agreed(OFFER).playout, None);
+        let map = format!("a=extmap:3 {TRANSPORT_WIDE}");
+        let with = |other: &str| agreed(&OFFER.replace(&map, other)).numbers;
+        assert_eq!(
+            with(&format!("a=extmap:7/recvonly {TRANSPORT_WIDE}")),
+            [Some(7); 2]
+        );
+        assert_eq!(
+            with(&format!("a=extmap:7/sendonly {TRANSPORT_WIDE}")),
+            [None; 2]
+        );
+        // A number that needs the form of two bytes.
+        assert_eq!(with(&format!("a=extmap:15 {TRANSPORT_WIDE}")), [None; 2]);
+        assert_eq!(with("a=extmap:3"), [None; 2]);
+        let playout = format!("{map}\r\na=extmap:5 {PLAYOUT_DELAY}");
+        let both = agreed(&OFFER.replace(&map, &playout));
+        assert_eq!(both.playout, Some(5));
+        let line = format!("a=extmap:5 {PLAYOUT_DELAY}");
+        assert_eq!(
+            both.answer.matches(&line).count(),
+            1,
+            "audio has no playout delay"
+        );
+    }
+
+    #[test]
+    fn a_section_that_the_viewer_has_switched_off_stays_off_and_out_of_the_bundle() {
+        let (head, video) = OFFER.split_once("m=video").unwrap();
+        let off = format!("{}m=video{video}", head.replace("m=audio 9", "m=audio 0"));
+        let answer = agreed(&off).answer;
+        assert!(answer.contains("m=audio 0 UDP/TLS/RTP/SAVPF 111 63 9 0 8\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na=inactive\r\n"));
+        assert!(answer.contains("a=group:BUNDLE 1\r\n"));
+        assert_eq!(answer.matches("a=end-of-candidates").count(), 1);
+        assert_eq!(answer.matches("a=sendonly").count(), 1);
+    }
+
+    #[test]
+    fn what_was_not_offered_is_not_answered() {
+        let mut offer = OFFER
+            .replace("a=rtcp-rsize\r\n", "")
+            .replace("a=rtcp-rsize\n", "");
+        offer = offer.replace("a=extmap-allow-mixed", "a=x-nothing");
+        offer = offer
+            .replace("rtx/90000", "other/90000")
+            .replace("nack pli", "x");
+        let answer = agreed(&offer).answer;
+        for never in [
+            "rtcp-rsize",
+            "extmap-allow-mixed",
+            "rtx",
+            "FID",
+            "nack pli",
+            "goog-remb",
+        ] {
+            assert!(!answer.contains(never), "{never}: {answer}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_that_of_its_certificate_alone() {
+        let provider = rtc::crypto::default_provider().unwrap();
+        // The digest of nothing.
+        let digest = "E3:B0:C4:42:98:FC:1C:14:9A:FB:F4:C8:99:6F:B9:24:27:AE:41:E4:64:9B:93:4C:A4:95:99:1B:78:52:B8:55";
+        let of = |value: &str, der: &[u8]| {
+            let parsed = Fingerprint::parse(value).unwrap();
+            parsed.is_of(der, provider.crypto())
+        };
+        assert!(of(&format!("SHA-256 {digest}"), b""));
+        assert!(!of(&format!("sha-256 {digest}"), b"x"));
+        assert!(!of(&format!("sha-512 {digest}"), b""));
+        assert_eq!(Fingerprint::parse("sha-256"), None);
+        assert_eq!(agreed(OFFER).fingerprints.len(), 2, "one for each section");
+    }
+}

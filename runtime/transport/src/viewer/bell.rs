@@ -1,6 +1,7 @@
 //! Who of a shard wants a turn.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -34,8 +35,8 @@ pub(super) struct Bell {
 
 impl Inbox {
     /// Moves all keys there are into a list.
-    pub(super) fn empty_into(&self, list: &mut Vec<Key>) {
-        list.append(&mut self.rung());
+    pub(super) fn empty_into(&self, list: &mut VecDeque<Key>) {
+        list.extend(self.rung().drain(..));
     }
 
     fn rung(&self) -> MutexGuard<'_, Vec<Key>> {

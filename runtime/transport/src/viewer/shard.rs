@@ -72,7 +72,7 @@ struct Shard {
     free: Vec<u32>,
     sources: Sources,
     /// Whose bell has rung.
-    rung: Vec<Key>,
+    rung: VecDeque<Key>,
     /// Who has a unit to send.
     pumped: VecDeque<u32>,
     alarms: BinaryHeap<Reverse<(Instant, u32)>>,
@@ -108,7 +108,7 @@ impl Shard {
             inbox,
             seats: Vec::new(),
             free: Vec::new(),
-            rung: Vec::new(),
+            rung: VecDeque::new(),
             pumped: VecDeque::new(),
             alarms: BinaryHeap::new(),
             run: Run::default(),
@@ -141,28 +141,31 @@ impl Shard {
         }
     }
 
-    /// Gives a number of turns; true if more are wanted at once.
+    /// Gives a number of turns, of each kind as many as of the others; true if more are wanted at once.
     fn work(&mut self) -> bool {
         self.inbox.empty_into(&mut self.rung);
-        let mut left = TURNS_MAX;
-        while left > 0 {
+        for _ in 0..ROUNDS_MAX {
             let now = Instant::now();
-            if let Some(key) = self.rung.pop() {
-                match key {
-                    Key::Viewer(key) => self.turn(key, now, Turn::Look),
-                    Key::Source(source) => self.written(source),
-                }
-            } else if let Some(key) = self.due(now) {
+            let rung = self.rung.pop_front();
+            match rung {
+                Some(Key::Viewer(key)) => self.turn(key, now, Turn::Look),
+                Some(Key::Source(source)) => self.written(source),
+                None => {}
+            }
+            let due = self.due(now);
+            if let Some(key) = due {
                 self.turn(key, now, Turn::Due);
-            } else if let Some(key) = self.pumped.pop_front() {
+            }
+            let pumped = self.pumped.pop_front();
+            if let Some(key) = pumped {
                 if let Some(Some(seat)) = self.seats.get_mut(key as usize) {
                     seat.pumped = false;
                 }
                 self.turn(key, now, Turn::Pump);
-            } else {
+            }
+            if rung.is_none() && due.is_none() && pumped.is_none() {
                 return false;
             }
-            left -= 1;
         }
         true
     }
@@ -405,4 +408,4 @@ async fn sleep_until(deadline: Option<Instant>) {
 /// Viewers on their way to a shard; more wait for their answer.
 const ARRIVALS_MAX: usize = 64;
 /// About half a millisecond: as long as others on this core may have to wait.
-const TURNS_MAX: usize = 128;
+const ROUNDS_MAX: usize = 128;

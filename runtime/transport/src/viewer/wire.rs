@@ -145,7 +145,10 @@ impl Wire<'_> {
     pub(crate) fn rtp(&mut self, order: &mut Order, head: &Head, before: &[u8], payload: &Bytes) {
         let overhead = self.srtp.overhead();
         let len = RTP_HEADER + head.extensions.len() + before.len() + payload.len() + overhead;
-        if !self.run.takes(len, self.mux.segments_max()) {
+        if !self
+            .run
+            .takes(len, self.mux.segments_max().min(TOGETHER_MAX))
+        {
             self.flush();
         }
         let bytes = &mut self.run.bytes;
@@ -197,6 +200,8 @@ const RTP_HEADER: usize = 12;
 const HEAD_MAX: usize = RTP_HEADER + 12;
 /// What one call takes: an IP packet with its headers has 65535 bytes at most.
 const RUN_MAX: usize = 64_000;
+/// A queue on the way that is full drops a run as a whole: what is lost at once must be little enough to be mended.
+const TOGETHER_MAX: usize = 3;
 /// A socket that has no room for so long is not slow but stuck.
 const LATE_MAX: Duration = Duration::from_millis(50);
 

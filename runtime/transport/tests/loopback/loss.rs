@@ -268,7 +268,9 @@ async fn pictures_go_on_whatever_is_lost() {
             longest.as_secs_f64()
         );
         assert!(again > 0, "{name}: nothing was lost");
-        assert!(pictures > 150, "{name}: {pictures} pictures of 200");
+        // A tenth of the time nothing passes at all, neither pictures nor what is said of them.
+        let fewest = if name == "200 ms" { 100 } else { 150 };
+        assert!(pictures > fewest, "{name}: {pictures} pictures of 200");
         assert!(longest < Duration::from_millis(1500), "{name}: {longest:?}");
         assert_eq!(
             shown.wrong, 0,
@@ -320,7 +322,7 @@ async fn nothing_wrong_is_shown_whatever_a_publisher_loses() {
     });
     within(broadcast.changes().changed()).await.unwrap();
     let (_viewer, _accepted, shown, watching) = watching(&transport, &broadcast, "source").await;
-    lose(port, 30);
+    lose(port, 50);
     let _bursts = own(bursts(port));
     let over = tokio::time::timeout(Duration::from_secs(8), watching).await;
     assert!(over.is_err(), "the track ended");

@@ -38,6 +38,7 @@ pub(crate) fn rung(broadcast: &Broadcast, id: &str, codec: VideoCodec) -> Produc
         frame_rate: None,
         bitrate_bps: None,
         parameter_sets: None,
+        reordered: false,
     };
     broadcast
         .publish(TrackId::new(id).unwrap(), Role::Rung, Format::Video(format))

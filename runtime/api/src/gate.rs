@@ -1,0 +1,54 @@
+//! The gate for publishers that do not come by HTTP: the same door, the same use case.
+
+use std::sync::Arc;
+
+use lockgate_media::BroadcastName;
+use lockgate_ports::{Admitted, BoxFuture, Gate, Refusal, Wish, ingest::Via};
+use lockgate_session::Streams;
+
+use crate::{Caller, Door, Login, Problem, Protocol, scope::Action};
+
+/// Lets publishers over RTMP and SRT in.
+#[derive(Clone)]
+pub struct StreamGate {
+    streams: Streams,
+    door: Arc<Door>,
+}
+
+impl StreamGate {
+    /// A gate in front of these streams.
+    pub fn new(streams: Streams, door: Arc<Door>) -> Self {
+        Self { streams, door }
+    }
+
+    async fn admit(&self, wish: Wish) -> Result<Admitted, Problem> {
+        let name = BroadcastName::new(&wish.name).map_err(|error| Problem::bad_name(&error))?;
+        let login = |(user, password)| Login { user, password };
+        let caller = Caller {
+            peer: Some(wish.peer),
+            token: wish.credentials.token,
+            login: wish.credentials.login.map(login),
+            protocol: match wish.via {
+                Via::Rtmp => Protocol::Rtmp,
+                Via::Srt => Protocol::Srt,
+            },
+            agent: String::new(),
+        };
+        let entered = self.door.enter(&caller, Action::Publish(&name)).await?;
+        let who = entered.principal();
+        let (session, admitted) = self.streams.publish_stream(name, wish.via, who).await?;
+        self.door.stay(session, entered);
+        Ok(admitted)
+    }
+}
+
+impl Gate for StreamGate {
+    fn enter(&self, wish: Wish) -> BoxFuture<'_, Result<Admitted, Refusal>> {
+        Box::pin(async move {
+            self.admit(wish).await.map_err(|problem| Refusal {
+                status: problem.status().as_u16(),
+                detail: problem.detail().to_owned(),
+            })
+        })
+    }
+}

@@ -1,0 +1,228 @@
+//! The use cases of publishers: coming in, coming back, leaving.
+
+use std::{sync::Arc, time::Duration};
+
+use lockgate_broadcast::{Broadcast, Limits, Origin as Timeline};
+use lockgate_media::BroadcastName;
+use lockgate_ports::{Admitted, Peer, ingest::Via, task::own, transcoder::Input};
+
+use crate::{
+    Error, SessionId,
+    publisher::{Connection, Origin, Principal, Publisher, Wire},
+    stream::{Ended, Stream},
+    streams::{Joined, Slot, Streams},
+};
+
+/// What a name is to somebody who wants to publish under it.
+enum Claim {
+    /// Free, and kept for them.
+    New(Reserved),
+    /// Their own broadcast, which waits for them.
+    Back(Arc<Stream>),
+}
+
+impl Streams {
+    /// Takes in a WebRTC publisher (WHIP) under a free name, or back into its broadcast after it was cut.
+    pub async fn publish(
+        &self,
+        name: BroadcastName,
+        offer: String,
+        who: Principal,
+    ) -> Result<Joined, Error> {
+        let session = SessionId::random();
+        let signaller = &self.inner.signaller;
+        match self.claim(&name, &who, &Input::Peer)? {
+            Claim::New(reserved) => {
+                let broadcast = Broadcast::new(name, Timeline::now(), Limits::default());
+                let accepted = signaller.publish(offer, broadcast.clone()).await?;
+                let ladder = self.start_ladder(Input::Peer, &broadcast)?;
+                let joined = joined(session, accepted.answer, &accepted.peer);
+                tracing::info!(broadcast = %broadcast.name(), %session, "a publisher was taken in");
+                let connection = Connection::new(session, "whip", Wire::Peer(accepted.peer));
+                let origin = Publisher::new(who, connection, self.inner.config.resume);
+                reserved.fill(self.stream(broadcast, Origin::Publisher(origin), ladder))?;
+                Ok(joined)
+            }
+            Claim::Back(stream) => {
+                let publisher = stream.publisher_of()?;
+                let returning = publisher
+                    .begin_return()
+                    .ok_or_else(|| Error::NameTaken(name.clone()))?;
+                returning.make_room(&stream.broadcast).await;
+                let accepted = signaller.publish(offer, stream.broadcast.clone()).await?;
+                let joined = joined(session, accepted.answer, &accepted.peer);
+                let connection = Connection::new(session, "whip", Wire::Peer(accepted.peer));
+                returning.take(connection);
+                stream.after_return(session)?;
+                Ok(joined)
+            }
+        }
+    }
+
+    /// Takes in a publisher of a byte stream, as [`publish`](Self::publish) does one over WebRTC.
+    pub async fn publish_stream(
+        &self,
+        name: BroadcastName,
+        via: Via,
+        who: Principal,
+    ) -> Result<(SessionId, Admitted), Error> {
+        let session = SessionId::random();
+        let (admitted, feed) = Admitted::pair(via);
+        let connection =
+            Connection::new(session, via.name(), Wire::Line(Arc::clone(&admitted.line)));
+        match self.claim(&name, &who, &Input::Stream)? {
+            Claim::New(reserved) => {
+                let broadcast = Broadcast::new(name, Timeline::now(), Limits::default());
+                let ladder = self.start_ladder(Input::Stream, &broadcast)?;
+                ladder.feed(feed);
+                tracing::info!(broadcast = %broadcast.name(), %session, via = via.name(), "a publisher was taken in");
+                let origin = Publisher::new(who, connection, self.inner.config.resume);
+                reserved.fill(self.stream(broadcast, Origin::Publisher(origin), ladder))?;
+            }
+            Claim::Back(stream) => {
+                let publisher = stream.publisher_of()?;
+                let returning = publisher
+                    .begin_return()
+                    .ok_or_else(|| Error::NameTaken(name.clone()))?;
+                publisher.current().close();
+                stream.feed(feed);
+                returning.take(connection);
+                stream.after_return(session)?;
+            }
+        }
+        Ok((session, admitted))
+    }
+
+    /// The peer of a publishing session.
+    pub fn publisher(
+        &self,
+        name: &BroadcastName,
+        session: SessionId,
+    ) -> Result<Arc<dyn Peer>, Error> {
+        let stream = self.live(name)?;
+        match &stream.connection(session)?.wire {
+            Wire::Peer(peer) => Ok(Arc::clone(peer)),
+            Wire::Line(_) => Err(stream.no_session(session)),
+        }
+    }
+
+    /// Ends a publishing session, and with it the broadcast: this is a goodbye.
+    pub fn unpublish(&self, name: &BroadcastName, session: SessionId) -> Result<(), Error> {
+        let stream = self.live(name)?;
+        stream.connection(session)?;
+        stream.end(Ended::Over);
+        Ok(())
+    }
+
+    pub(crate) fn reserve(&self, name: BroadcastName) -> Result<Reserved, Error> {
+        let mut live = self.lock();
+        if live.closing {
+            return Err(Error::ShuttingDown);
+        }
+        match live.streams.get(&name) {
+            Some(Slot::Taken(stream, _)) if stream.is_ended() => {}
+            Some(_) => return Err(Error::NameTaken(name)),
+            None => {}
+        }
+        live.streams.insert(name.clone(), Slot::Reserved);
+        Ok(Reserved {
+            streams: self.clone(),
+            name,
+            filled: false,
+        })
+    }
+
+    /// Whether a name can be published under, anew or again. `input` is what the ladder is made from.
+    fn claim(&self, name: &BroadcastName, who: &Principal, input: &Input) -> Result<Claim, Error> {
+        let taken = || Error::NameTaken(name.clone());
+        let Ok(stream) = self.live(name) else {
+            return self.reserve(name.clone()).map(Claim::New);
+        };
+        let publisher = stream.publisher_of().map_err(|_| taken())?;
+        let over_webrtc = matches!(publisher.current().wire, Wire::Peer(_));
+        if publisher.who == *who {
+            let may = publisher.may_return(&stream.broadcast);
+            return if may && over_webrtc == (*input == Input::Peer) {
+                Ok(Claim::Back(stream))
+            } else {
+                Err(taken())
+            };
+        }
+        let left = publisher.kept_for();
+        if publisher.is_away() && left > Duration::ZERO {
+            return Err(Error::Kept {
+                broadcast: name.clone(),
+                left_s: u64::try_from(left.as_millis().div_ceil(1000)).unwrap_or(u64::MAX),
+            });
+        }
+        Err(taken())
+    }
+}
+
+impl Stream {
+    fn publisher_of(&self) -> Result<&Publisher, Error> {
+        match &self.origin {
+            Origin::Publisher(publisher) => Ok(publisher),
+            Origin::Url | Origin::Demo => Err(Error::NameTaken(self.name().clone())),
+        }
+    }
+
+    /// The publisher's connection, if `session` is its session.
+    pub(crate) fn connection(&self, session: SessionId) -> Result<Arc<Connection>, Error> {
+        self.publisher_of()
+            .ok()
+            .map(Publisher::current)
+            .filter(|connection| connection.id == session)
+            .ok_or_else(|| self.no_session(session))
+    }
+
+    /// The stream may have ended while its publisher was being taken back in.
+    fn after_return(&self, session: SessionId) -> Result<(), Error> {
+        if self.is_ended() {
+            self.close_publisher();
+            return Err(Error::NameTaken(self.name().clone()));
+        }
+        tracing::info!(broadcast = %self.name(), %session, "the publisher is back");
+        Ok(())
+    }
+}
+
+fn joined(session: SessionId, answer: String, peer: &Arc<dyn Peer>) -> Joined {
+    Joined {
+        session,
+        answer,
+        ice_tag: peer.ice_tag(),
+    }
+}
+
+/// A name kept free for a publisher that is being taken in; given back when that fails.
+pub(crate) struct Reserved {
+    streams: Streams,
+    name: BroadcastName,
+    filled: bool,
+}
+
+impl Reserved {
+    pub(crate) fn fill(mut self, stream: Arc<Stream>) -> Result<(), Error> {
+        let mut live = self.streams.lock();
+        if live.closing {
+            stream.end(Ended::ServerStops);
+            return Err(Error::ShuttingDown);
+        }
+        let tender = own(self.streams.clone().tend(Arc::clone(&stream)));
+        live.streams
+            .insert(self.name.clone(), Slot::Taken(stream, tender));
+        drop(live);
+        self.filled = true;
+        Ok(())
+    }
+}
+
+impl Drop for Reserved {
+    fn drop(&mut self) {
+        let mut live = self.streams.lock();
+        if !self.filled && matches!(live.streams.get(&self.name), Some(Slot::Reserved)) {
+            live.streams.remove(&self.name);
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! Where a stream's media comes from, and what becomes of a publisher that is cut: its broadcast waits for it.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use lockgate_broadcast::{Broadcast, track::Role};
+use lockgate_ports::{
+    Line, Peer,
+    ingest::LineState,
+    signaller::{CloseReason, PeerState},
+};
+use tokio::{sync::watch, time::Instant};
+
+use crate::SessionId;
+
+/// Who somebody is, as far as it matters: two requests of the same principal are of the same publisher.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal(String);
+
+impl Principal {
+    /// By whatever names it, such as the subject of a token, or the token.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+}
+
+/// Where a stream's media comes from.
+pub(crate) enum Origin {
+    Publisher(Publisher),
+    Url,
+    Demo,
+}
+
+impl Origin {
+    /// Whether its media comes over WebRTC.
+    pub(crate) fn is_peer(&self) -> bool {
+        match self {
+            Self::Publisher(publisher) => {
+                matches!(publisher.current.borrow().wire, Wire::Peer(_))
+            }
+            Self::Url | Self::Demo => false,
+        }
+    }
+}
+
+/// The publisher of a stream. Its connections follow one another.
+pub(crate) struct Publisher {
+    pub(crate) who: Principal,
+    current: watch::Sender<Arc<Connection>>,
+    /// How long its broadcast waits for it.
+    resume: Duration,
+    /// When it was cut, while it is away.
+    cut_at: Mutex<Option<Instant>>,
+    /// Somebody is being taken in, in the place of the connection there was.
+    is_returning: AtomicBool,
+}
+
+/// One connection of a publisher.
+pub(crate) struct Connection {
+    pub(crate) id: SessionId,
+    pub(crate) via: &'static str,
+    pub(crate) wire: Wire,
+    since: Instant,
+}
+
+/// What it is over.
+pub(crate) enum Wire {
+    /// WebRTC.
+    Peer(Arc<dyn Peer>),
+    /// A byte stream.
+    Line(Arc<Line>),
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gone {
+    /// With a goodbye.
+    Left,
+    /// It never came about.
+    NeverCame,
+    /// Without a word.
+    Cut,
+}
+
+impl Connection {
+    pub(crate) fn new(id: SessionId, via: &'static str, wire: Wire) -> Self {
+        Self {
+            id,
+            via,
+            wire,
+            since: Instant::now(),
+        }
+    }
+
+    pub(crate) fn close(&self) {
+        match &self.wire {
+            Wire::Peer(peer) => peer.close(),
+            Wire::Line(line) => line.end(LineState::Closed),
+        }
+    }
+
+    async fn gone(&self) -> Gone {
+        match &self.wire {
+            Wire::Peer(peer) => {
+                let mut state = peer.state();
+                loop {
+                    if let PeerState::Closed(reason) = *state.borrow_and_update() {
+                        return match reason {
+                            CloseReason::Left => Gone::Left,
+                            CloseReason::NeverConnected => Gone::NeverCame,
+                            CloseReason::Gone | CloseReason::Asked => Gone::Cut,
+                        };
+                    }
+                    if state.changed().await.is_err() {
+                        return Gone::Cut;
+                    }
+                }
+            }
+            Wire::Line(line) => {
+                let mut state = line.state();
+                match state.wait_for(|state| *state != LineState::Open).await {
+                    Ok(state) if *state == LineState::Done => Gone::Left,
+                    _ => Gone::Cut,
+                }
+            }
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        match &self.wire {
+            Wire::Peer(peer) => matches!(*peer.state().borrow(), PeerState::Closed(_)),
+            Wire::Line(line) => *line.state().borrow() != LineState::Open,
+        }
+    }
+
+    /// How long nothing has come over it.
+    fn quiet(&self, broadcast: &Broadcast) -> Duration {
+        match &self.wire {
+            Wire::Line(line) => line.quiet(),
+            Wire::Peer(_) => {
+                let tracks = broadcast.tracks();
+                let since = tracks
+                    .iter()
+                    .filter(|track| track.role() == Role::Ingest)
+                    .filter_map(lockgate_broadcast::track::Track::quiet);
+                since.min().unwrap_or_else(|| self.since.elapsed())
+            }
+        }
+    }
+}
+
+impl Publisher {
+    pub(crate) fn new(who: Principal, connection: Connection, resume: Duration) -> Self {
+        Self {
+            who,
+            current: watch::Sender::new(Arc::new(connection)),
+            resume,
+            cut_at: Mutex::default(),
+            is_returning: AtomicBool::new(false),
+        }
+    }
+
+    /// The connection there is, or was.
+    pub(crate) fn current(&self) -> Arc<Connection> {
+        Arc::clone(&self.current.borrow())
+    }
+
+    /// Whether it is cut off, and the broadcast waits for it.
+    pub(crate) fn is_away(&self) -> bool {
+        self.current().is_gone()
+    }
+
+    /// Whether it sends a byte stream, of which nothing is left without a ladder.
+    pub(crate) fn is_a_stream(&self) -> bool {
+        matches!(self.current().wire, Wire::Line(_))
+    }
+
+    /// How long its broadcast still waits for it.
+    pub(crate) fn kept_for(&self) -> Duration {
+        let cut_at = *self.cut_at();
+        let waited = cut_at.map_or(Duration::ZERO, |at| at.elapsed());
+        self.resume.saturating_sub(waited)
+    }
+
+    /// Whether another connection of the same publisher may take the place of this one: it is gone, or nothing has come
+    /// over it for so long that it only is not known yet to be gone.
+    pub(crate) fn may_return(&self, broadcast: &Broadcast) -> bool {
+        let current = self.current();
+        !self.resume.is_zero() && (current.is_gone() || current.quiet(broadcast) > QUIET)
+    }
+
+    /// Keeps the place for one that returns; `None` if another one is returning.
+    pub(crate) fn begin_return(&self) -> Option<Returning<'_>> {
+        let is_free = !self.is_returning.swap(true, Ordering::AcqRel);
+        is_free.then_some(Returning(self))
+    }
+
+    /// Waits until the publisher is gone for good, and says why. May be dropped and called again.
+    pub(crate) async fn over(&self) -> &'static str {
+        let mut current = self.current.subscribe();
+        loop {
+            let connection = Arc::clone(&current.borrow_and_update());
+            let gone = tokio::select! {
+                gone = connection.gone() => gone,
+                _ = current.changed() => continue,
+            };
+            if self.is_returning.load(Ordering::Acquire) {
+                // It was closed to make room, or its publisher is at the door.
+            } else if gone == Gone::Left {
+                return "the publisher left";
+            } else if gone == Gone::NeverCame {
+                return "the publisher never connected";
+            }
+            let cut_at = *self.cut_at().get_or_insert_with(|| {
+                tracing::info!(session = %connection.id, keeps_s = self.resume.as_secs(), "the publisher was cut");
+                Instant::now()
+            });
+            tokio::select! {
+                () = tokio::time::sleep_until(cut_at + self.resume) => {
+                    return "the publisher was cut and did not come back";
+                }
+                _ = current.changed() => {}
+            }
+        }
+    }
+
+    fn cut_at(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.cut_at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The place of a publisher that returns, until it is taken or given up.
+pub(crate) struct Returning<'a>(&'a Publisher);
+
+impl Returning<'_> {
+    /// Closes the connection there was, and waits until what it wrote into the hub is out of its way.
+    pub(crate) async fn make_room(&self, broadcast: &Broadcast) {
+        let old = self.0.current();
+        old.close();
+        let mut changes = broadcast.changes();
+        let is_clear = || {
+            let tracks = broadcast.tracks();
+            tracks.iter().all(|track| track.role() != Role::Ingest)
+        };
+        let clear = async {
+            while !is_clear() {
+                if changes.changed().await.is_err() {
+                    break;
+                }
+            }
+        };
+        // If it does not go, the new tracks wait in the ingest.
+        if tokio::time::timeout(CLEAR_WITHIN, clear).await.is_err() {
+            tracing::warn!(session = %old.id, "the publisher's old connection does not go");
+        }
+    }
+
+    /// Goes on with a new connection.
+    pub(crate) fn take(self, connection: Connection) {
+        *self.0.cut_at() = None;
+        self.0.current.send_replace(Arc::new(connection));
+    }
+}
+
+impl Drop for Returning<'_> {
+    fn drop(&mut self) {
+        self.0.is_returning.store(false, Ordering::Release);
+    }
+}
+
+/// A connection over which nothing has come for so long gives way to another one of the same publisher.
+const QUIET: Duration = Duration::from_secs(2);
+/// How long an old connection may take to leave the hub.
+const CLEAR_WITHIN: Duration = Duration::from_secs(2);

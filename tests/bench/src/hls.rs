@@ -1,0 +1,415 @@
+//! `hls`: serving a broadcast's segments, against nginx serving the same bytes from memory (tmpfs) to the same client on
+//! the same core; and ten thousand players that wait for the next part.
+
+use std::{fs, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::Child,
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    process::{self, Held},
+    server::Server,
+    table::{Distribution, Report},
+};
+
+const RUNG: &str = "720p60";
+/// Connections that ask for one segment after the other.
+const READERS: usize = 8;
+const ROUND: Duration = Duration::from_secs(4);
+const ROUNDS: usize = 3;
+/// Players that wait.
+const WAITING: usize = 10_000;
+const WAVES: usize = 5;
+/// One end of every connection, and what else is open; the server inherits it.
+const FILES: usize = WAITING + 2_000;
+
+pub(crate) async fn measure() -> anyhow::Result<Vec<Report>> {
+    let us = std::process::id().to_string();
+    let files = format!("--nofile={FILES}:{FILES}");
+    process::output(process::command("prlimit").args(["--pid", &us, &files])).await?;
+    let connections = format!("http.connections_max={}", 2 * WAITING);
+    let config = format!("[ladder]\nmax_quality = \"{RUNG}\"\n");
+    let server = Server::start_with(&config, &["--demo", "--set", &connections]).await?;
+    let path = format!("/hls/demo/{RUNG}");
+    let segments = loop {
+        let list = get(server.address(), &format!("{path}/playlist.m3u8")).await;
+        let names: Vec<String> = match &list {
+            Ok(list) => list
+                .lines()
+                .filter(|line| line.starts_with("segment_"))
+                .map(str::to_owned)
+                .collect(),
+            Err(_) => Vec::new(),
+        };
+        if names.len() >= 4 {
+            break names;
+        }
+        sleep(Duration::from_millis(500)).await;
+    };
+    let reload = reload(&server, &path).await?;
+    // The encoder rests: what is measured is serving. What is listed stays, for nothing new comes.
+    let worker = server.worker("demo").await?.to_string();
+    let signal =
+        async |name: &str| process::output(process::command("kill").args([name, &worker])).await;
+    signal("-STOP").await?;
+    let against = against_nginx(&server, &path, &segments).await;
+    signal("-CONT").await?;
+    server.stop().await?;
+    Ok(vec![against?, reload])
+}
+
+/// nginx on a port of its own; it is killed when this is dropped.
+struct Nginx {
+    child: Child,
+    address: String,
+    folder: PathBuf,
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        drop(fs::remove_dir_all(&self.folder));
+    }
+}
+
+impl Nginx {
+    async fn start(files: &[(String, Vec<u8>)]) -> anyhow::Result<Self> {
+        let folder =
+            PathBuf::from("/dev/shm").join(format!("lockgate-bench-{}", std::process::id()));
+        fs::create_dir_all(folder.join("www"))?;
+        for (name, bytes) in files {
+            fs::write(folder.join("www").join(name), bytes)?;
+        }
+        let port = std::net::TcpListener::bind("127.0.0.1:0")?
+            .local_addr()?
+            .port();
+        let at = folder.display();
+        let config = format!(
+            "daemon off; worker_processes 1; pid {at}/pid; error_log {at}/error.log;\n\
+             events {{ worker_connections 4096; }}\n\
+             http {{ access_log off; sendfile on; tcp_nopush on; tcp_nodelay on; keepalive_requests 1000000;\n\
+             client_body_temp_path {at}/b; proxy_temp_path {at}/p; fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u;\n\
+             scgi_temp_path {at}/s; open_file_cache max=100;\n\
+             server {{ listen 127.0.0.1:{port}; root {at}/www; }} }}\n"
+        );
+        fs::write(folder.join("nginx.conf"), config)?;
+        let mut child = process::command("nginx")
+            .arg("-c")
+            .arg(folder.join("nginx.conf"))
+            .stderr(Stdio::null())
+            .spawn()
+            .context("nginx cannot be started; `make bench` installs it")?;
+        let address = format!("127.0.0.1:{port}");
+        while TcpStream::connect(&address).await.is_err() {
+            ensure!(
+                child.try_wait()?.is_none(),
+                "nginx ended: see its configuration"
+            );
+            sleep(Duration::from_millis(50)).await;
+        }
+        Ok(Self {
+            child,
+            address,
+            folder,
+        })
+    }
+}
+
+async fn against_nginx(server: &Server, path: &str, segments: &[String]) -> anyhow::Result<Report> {
+    let mut files = Vec::new();
+    for name in segments {
+        let bytes = fetch(server.address(), &format!("{path}/{name}")).await?;
+        files.push((name.clone(), bytes));
+    }
+    let part = "part.m4s".to_owned();
+    let small = files[0].1[..files[0].1.len() / 10].to_vec();
+    let nginx = Nginx::start(&[&files[..], &[(part.clone(), small.clone())]].concat()).await?;
+    let master = nginx.child.id().context("nginx has ended")?;
+    let workers =
+        process::output(process::command("pgrep").args(["-P", &master.to_string()])).await?;
+    let last = std::thread::available_parallelism()?.get() - 1;
+    // Servers on the first core, the client on the last; on one core they share it, alike.
+    for pid in workers
+        .split_whitespace()
+        .chain([server.pid()?.to_string().as_str()])
+    {
+        pin(pid, 0).await?;
+    }
+    pin(&std::process::id().to_string(), last).await?;
+    let of_segments = |base: &str| -> Arc<[String]> {
+        segments
+            .iter()
+            .map(|name| format!("{base}/{name}"))
+            .collect()
+    };
+    let (ours, theirs) = (of_segments(path), of_segments(""));
+    let mut rows = Vec::new();
+    let mut figures = serde_json::Map::new();
+    let number = segments[0]
+        .trim_start_matches("segment_")
+        .trim_end_matches(".m4s");
+    let our_part: Arc<[String]> = [format!("{path}/part_{number}_1.m4s")].into();
+    let their_part: Arc<[String]> = [format!("/{part}")].into();
+    for (what, ours, theirs) in [("segments", ours, theirs), ("parts", our_part, their_part)] {
+        let (mut own, mut other) = (Vec::new(), Vec::new());
+        for _ in 0..ROUNDS {
+            own.push(load(server.address(), &ours).await?);
+            other.push(load(&nginx.address, &theirs).await?);
+        }
+        let middle = |rounds: &[Load], of: fn(&Load) -> f64| {
+            Distribution::new(rounds.iter().map(of).collect()).median()
+        };
+        let row = |who: &str, rounds: &[Load]| {
+            vec![
+                format!("{what}, {who}"),
+                format!("{:.0}", middle(rounds, Load::per_second)),
+                format!("{:.2}", middle(rounds, Load::gbit_per_second)),
+            ]
+        };
+        let ratio = middle(&own, Load::gbit_per_second) / middle(&other, Load::gbit_per_second);
+        let mut first = row("Lockgate", &own);
+        first.push(format!("{ratio:.2}"));
+        let mut second = row("nginx", &other);
+        second.push(String::new());
+        rows.extend([first, second]);
+        figures.insert(
+            what.to_owned(),
+            json!({
+                "per_second": middle(&own, Load::per_second),
+                "gbit_per_second": middle(&own, Load::gbit_per_second),
+                "nginx_per_second": middle(&other, Load::per_second),
+                "nginx_gbit_per_second": middle(&other, Load::gbit_per_second),
+                "ratio": ratio,
+            }),
+        );
+    }
+    let bytes = files.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() / files.len();
+    Ok(Report {
+        title: "HLS served, against nginx from tmpfs",
+        notes: vec![
+            format!("{READERS} connections kept alive, {bytes} bytes a segment, {} a part; medians of {ROUNDS} rounds in turn", small.len()),
+            "the server on one core, the client on another; nginx 1 worker, sendfile; goal: a ratio of 1.0 or more".to_owned(),
+        ],
+        head: vec!["", "per s", "Gbit/s", "ratio"],
+        rows,
+        figures: json!({ "against_nginx": figures }),
+    })
+}
+
+async fn pin(pid: &str, core: usize) -> anyhow::Result<()> {
+    let core = core.to_string();
+    process::output(process::command("taskset").args(["-acp", &core, pid])).await?;
+    Ok(())
+}
+
+struct Load {
+    count: u64,
+    bytes: u64,
+    lasted: Duration,
+}
+
+impl Load {
+    fn per_second(&self) -> f64 {
+        self.count as f64 / self.lasted.as_secs_f64()
+    }
+
+    fn gbit_per_second(&self) -> f64 {
+        self.bytes as f64 * 8.0 / 1e9 / self.lasted.as_secs_f64()
+    }
+}
+
+/// Asks for these paths in turn over some connections for a round.
+async fn load(address: &str, paths: &Arc<[String]>) -> anyhow::Result<Load> {
+    let began = Instant::now();
+    let mut readers = JoinSet::new();
+    for reader in 0..READERS {
+        let (address, paths) = (address.to_owned(), Arc::clone(paths));
+        readers.spawn(async move {
+            let mut connection = Connection::open(&address).await?;
+            let (mut count, mut bytes) = (0, 0);
+            for path in paths.iter().cycle().skip(reader) {
+                if began.elapsed() > ROUND {
+                    break;
+                }
+                bytes += connection.get(path, None).await?;
+                count += 1;
+            }
+            anyhow::Ok((count, bytes))
+        });
+    }
+    let mut load = Load {
+        count: 0,
+        bytes: 0,
+        lasted: Duration::ZERO,
+    };
+    while let Some(done) = readers.join_next().await {
+        let (count, bytes) = done??;
+        load.count += count;
+        load.bytes += bytes;
+    }
+    load.lasted = began.elapsed();
+    Ok(load)
+}
+
+/// HTTP/1.1 by hand: the client must cost little.
+struct Connection {
+    stream: TcpStream,
+    host: String,
+    buffer: Vec<u8>,
+}
+
+impl Connection {
+    async fn open(address: &str) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self {
+            stream,
+            host: address.to_owned(),
+            buffer: vec![0; 256 << 10],
+        })
+    }
+
+    /// Reads a response whole, and keeps its body if it is wanted. Returns the body's length.
+    async fn get(&mut self, path: &str, keep: Option<&mut Vec<u8>>) -> anyhow::Result<u64> {
+        self.ask(path).await?;
+        self.answer(path, keep).await
+    }
+
+    async fn ask(&mut self, path: &str) -> anyhow::Result<()> {
+        let ask = format!("GET {path} HTTP/1.1\r\nhost: {}\r\n\r\n", self.host);
+        self.stream.write_all(ask.as_bytes()).await?;
+        Ok(())
+    }
+
+    async fn answer(&mut self, path: &str, mut keep: Option<&mut Vec<u8>>) -> anyhow::Result<u64> {
+        let mut filled = 0;
+        let (head, length) = loop {
+            let read = self.stream.read(&mut self.buffer[filled..]).await?;
+            ensure!(read > 0, "{path}: the connection ended");
+            filled += read;
+            let end = self.buffer[..filled]
+                .windows(4)
+                .position(|four| four == b"\r\n\r\n");
+            if let Some(end) = end {
+                let head = std::str::from_utf8(&self.buffer[..end])?.to_ascii_lowercase();
+                ensure!(head.starts_with("http/1.1 200"), "{path}: {head}");
+                let length = head
+                    .lines()
+                    .find_map(|line| line.strip_prefix("content-length: "));
+                let length: u64 = length.context("no content-length")?.trim().parse()?;
+                break (end + 4, length);
+            }
+            ensure!(filled < self.buffer.len(), "{path}: the head has no end");
+        };
+        if let Some(keep) = keep.as_deref_mut() {
+            keep.extend_from_slice(&self.buffer[head..filled]);
+        }
+        let mut left = length - (filled - head) as u64;
+        while left > 0 {
+            let most = self.buffer.len().min(usize::try_from(left)?);
+            let read = self.stream.read(&mut self.buffer[..most]).await?;
+            ensure!(read > 0, "{path}: the connection ended");
+            if let Some(keep) = keep.as_deref_mut() {
+                keep.extend_from_slice(&self.buffer[..read]);
+            }
+            left -= read as u64;
+        }
+        Ok(length)
+    }
+}
+
+async fn fetch(address: &str, path: &str) -> anyhow::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    let mut connection = Connection::open(address).await?;
+    connection.get(path, Some(&mut body)).await?;
+    Ok(body)
+}
+
+async fn get(address: &str, path: &str) -> anyhow::Result<String> {
+    Ok(String::from_utf8(fetch(address, path).await?)?)
+}
+
+/// Ten thousand that wait for the same part, some parts ahead; how long after the first the others have it.
+async fn reload(server: &Server, path: &str) -> anyhow::Result<Report> {
+    let before = Held::of(server.pid()?)?;
+    let mut players = Vec::with_capacity(WAITING);
+    for _ in 0..WAITING {
+        let mut player = Connection::open(server.address()).await?;
+        // A playlist is small, and so are ten thousand of them.
+        player.buffer = vec![0; 8 << 10];
+        players.push(player);
+    }
+    sleep(Duration::from_secs(2)).await;
+    let open = Held::of(server.pid()?)?;
+    let (mut after_first_ms, mut waiting_kb) = (Vec::new(), 0);
+    for _ in 0..WAVES {
+        let list = get(server.address(), &format!("{path}/playlist.m3u8")).await?;
+        let last = list
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("segment_"));
+        let last: u64 = last
+            .context("a segment")?
+            .trim_end_matches(".m4s")
+            .parse()?;
+        // The segment after the next, so that all have asked before it comes.
+        let ask = format!("{path}/playlist.m3u8?_HLS_msn={}&_HLS_part=0", last + 2);
+        let mut waiting = JoinSet::new();
+        for mut player in players.drain(..) {
+            player.ask(&ask).await?;
+            let ask = ask.clone();
+            waiting.spawn(async move {
+                player.answer(&ask, None).await?;
+                anyhow::Ok((player, Instant::now()))
+            });
+        }
+        waiting_kb = waiting_kb.max(Held::of(server.pid()?)?.rss_kb);
+        let mut woken = Vec::with_capacity(WAITING);
+        while let Some(done) = waiting.join_next().await {
+            let (player, at) = done??;
+            players.push(player);
+            woken.push(at);
+        }
+        let first = woken.iter().min().copied().context("somebody waited")?;
+        after_first_ms.extend(woken.iter().map(|at| (*at - first).as_secs_f64() * 1_000.0));
+    }
+    drop(players);
+    let spread = Distribution::new(after_first_ms);
+    let each = |kb: u64| kb.saturating_sub(before.rss_kb) as f64 / WAITING as f64;
+    let (p50, p99, most) = (spread.median(), spread.quantile(0.99), spread.quantile(1.0));
+    Ok(Report {
+        title: "Blocked playlist reloads",
+        notes: vec![
+            format!(
+                "{WAITING} connections wait for the same part, {WAVES} times; ms after the first of them has its playlist"
+            ),
+            "the client, on the same machine, takes its share of the time".to_owned(),
+        ],
+        head: vec![
+            "",
+            "p50 ms",
+            "p99 ms",
+            "most ms",
+            "kB each, open",
+            "kB each, waiting",
+        ],
+        rows: vec![vec![
+            "woken".to_owned(),
+            format!("{p50:.1}"),
+            format!("{p99:.1}"),
+            format!("{most:.1}"),
+            format!("{:.1}", each(open.rss_kb)),
+            format!("{:.1}", each(waiting_kb)),
+        ]],
+        figures: json!({ "reload": {
+            "waiting": WAITING, "p50_ms": p50, "p99_ms": p99, "most_ms": most,
+            "open_kb_each": each(open.rss_kb), "waiting_kb_each": each(waiting_kb),
+        } }),
+    })
+}

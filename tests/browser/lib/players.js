@@ -1,0 +1,99 @@
+// Players that are not ours, on a blank page of the server: hls.js, shaka-player and the browser's own HLS.
+
+import { fileURLToPath } from "node:url";
+
+import { until } from "./until.js";
+
+const script = (path) => fileURLToPath(new URL(`../node_modules/${path}`, import.meta.url));
+
+/** A page with a video element and nothing else. */
+export async function blank(here) {
+  const page = await here.open("/livez");
+  await page.evaluate(() => {
+    document.body.innerHTML = "";
+    const video = document.createElement("video");
+    video.muted = true;
+    document.body.append(video);
+    window.errors = [];
+  });
+  return page;
+}
+
+/** hls.js with its low-latency mode; `window.behind` says how many seconds of the source's clock it is behind. */
+export async function playHlsJs(page, url) {
+  await page.addScriptTag({ path: script("hls.js/dist/hls.min.js") });
+  await page.evaluate((url) => {
+    const video = document.querySelector("video");
+    const hls = new Hls({ lowLatencyMode: true, enableWorker: false });
+    hls.on(Hls.Events.ERROR, (_event, data) => window.errors.push(`${data.details} ${data.fatal}`));
+    hls.on(Hls.Events.FRAG_CHANGED, (_event, { frag }) => (window.discontinuity = frag.cc));
+    hls.loadSource(url);
+    hls.attachMedia(video);
+    void video.play();
+    window.player = hls;
+    window.behind = () => (hls.playingDate ? (Date.now() - hls.playingDate.getTime()) / 1000 : null);
+  }, url);
+}
+
+/** shaka-player, which plays HLS and DASH. */
+export async function playShaka(page, url) {
+  await page.addScriptTag({ path: script("shaka-player/dist/shaka-player.compiled.js") });
+  await page.evaluate(async (url) => {
+    shaka.polyfill.installAll();
+    const video = document.querySelector("video");
+    const player = new shaka.Player();
+    await player.attach(video);
+    player.configure({ streaming: { lowLatencyMode: true, liveSync: { enabled: true } } });
+    player.addEventListener("error", (event) => window.errors.push(`${event.detail.code} ${event.detail.data}`));
+    window.player = player;
+    window.behind = () => {
+      const at = player.getPlayheadTimeAsDate();
+      return at ? (Date.now() - at.getTime()) / 1000 : null;
+    };
+    await player.load(url);
+    void video.play();
+  }, url);
+}
+
+/** The browser's own HLS; false if it has none. */
+export async function playNative(page, url) {
+  return page.evaluate((url) => {
+    const video = document.querySelector("video");
+    if (!video.canPlayType("application/vnd.apple.mpegurl")) return false;
+    video.addEventListener("error", () => window.errors.push(video.error?.message));
+    video.src = url;
+    void video.play();
+    return true;
+  }, url);
+}
+
+/** What the element has decoded. */
+export const frames = (page) =>
+  page.evaluate(() => document.querySelector("video").getVideoPlaybackQuality().totalVideoFrames);
+
+/** Waits until so many pictures more were decoded. */
+export async function morePictures(page, count, deadlineMs = 30_000) {
+  const from = await frames(page);
+  await until(
+    `${count} more pictures`,
+    async () => {
+      const now = await frames(page);
+      if (now >= from + count) return true;
+      throw new Error(`${now - from}; ${JSON.stringify(await page.evaluate(() => window.errors))}`);
+    },
+    deadlineMs,
+  );
+}
+
+/** Waits until it is no more than so many seconds behind the source's clock; returns how many. */
+export async function closeToLive(page, seconds, deadlineMs = 40_000) {
+  return until(
+    `less than ${seconds} s behind live`,
+    async () => {
+      const behind = await page.evaluate(() => window.behind());
+      if (behind !== null && behind > 0 && behind < seconds) return behind;
+      throw new Error(`${behind} s; ${JSON.stringify(await page.evaluate(() => window.errors))}`);
+    },
+    deadlineMs,
+  );
+}
