@@ -143,12 +143,12 @@ const SINS: [Sin; 12] = [
         video: true,
         audio: true,
     },
-    // One IDR picture at first, then open GOPs, whose first pictures refer to what was before, with parameter sets only once.
+    // One IDR picture at first, then open GOPs, whose first pictures refer to what was before.
     Sin {
         name: "open-gop",
         over: Over::Rtmp,
         files: [
-            "-t 16 V T X -bf 2 -g 25 -x264-params open-gop=1:repeat-headers=0",
+            "-t 16 V T X -bf 2 -g 25 -x264-params open-gop=1",
             "",
         ],
         send: "-c copy",

@@ -186,7 +186,7 @@ async fn behind(
     .unwrap();
     let broadcast = broadcast();
     let _player = play_at(rung(&broadcast, "high", VideoCodec::H264), 1.5e6);
-    let (_client, accepted, shown, watching) = watching(&transport, &broadcast, "high").await;
+    let (_client, accepted, shown, watching) = watching(&transport, &broadcast, "high", "").await;
     let _bad = own(bad);
     // Two hundred pictures are produced in this time: what counts is how many of them are seen.
     let over = tokio::time::timeout(Duration::from_millis(6667), watching).await;
@@ -194,10 +194,21 @@ async fn behind(
     (shown, accepted.peer.link().packets_resent)
 }
 
+/// An answer with the candidates of one address, or of all that have this in them.
+fn only(answer: &str, address: &str) -> String {
+    let other = |line: &&str| !line.starts_with("a=candidate") || line.contains(address);
+    answer
+        .lines()
+        .filter(other)
+        .flat_map(|line| [line, "\r\n"])
+        .collect()
+}
+
 async fn watching(
     transport: &Transport,
     broadcast: &Broadcast,
     rung: &str,
+    address: &str,
 ) -> (Client, Accepted, Arc<Mutex<Shown>>, Task) {
     let mut client = Client::new(&[VideoCodec::H264]).await;
     client.receives(RtpCodecKind::Video).await;
@@ -208,7 +219,7 @@ async fn watching(
         congested: Default::default(),
     };
     let accepted = transport.subscribe(offer, feed).await.unwrap();
-    client.answer(&accepted.answer).await;
+    client.answer(&only(&accepted.answer, address)).await;
     client.connected().await;
     let track = within(client.tracks.recv()).await.unwrap();
     let shown = Shown::none_yet();
@@ -297,14 +308,6 @@ async fn nothing_wrong_is_shown_whatever_a_publisher_loses() {
     })
     .await
     .unwrap();
-    let only = |answer: &str, address: &str| -> String {
-        let other = |line: &&str| !line.starts_with("a=candidate") || line.contains(address);
-        answer
-            .lines()
-            .filter(other)
-            .flat_map(|line| [line, "\r\n"])
-            .collect()
-    };
     let broadcast = broadcast();
     let mut client = Client::new(&[VideoCodec::H264]).await;
     let mut video = client.sends_video(VideoCodec::H264).await;
@@ -321,7 +324,8 @@ async fn nothing_wrong_is_shown_whatever_a_publisher_loses() {
         }
     });
     within(broadcast.changes().changed()).await.unwrap();
-    let (_viewer, _accepted, shown, watching) = watching(&transport, &broadcast, "source").await;
+    let (_viewer, _accepted, shown, watching) =
+        watching(&transport, &broadcast, "source", "127.0.0.2").await;
     lose(port, 50);
     let _bursts = own(bursts(port));
     let over = tokio::time::timeout(Duration::from_secs(8), watching).await;
