@@ -66,8 +66,9 @@ export async function heightBecomes(page, height, deadlineMs = 15_000) {
 }
 
 /** Waits until the quality menu offers this choice. */
-export async function offered(page, id) {
-  await untilPage(page, `the quality ${id} on offer`, (id) => [...document.querySelector("#quality").options].some((o) => o.value === id), id);
+export async function offered(page, id, deadlineMs = 15_000) {
+  const isThere = (id) => [...document.querySelector("#quality").options].some((o) => o.value === id);
+  await untilPage(page, `the quality ${id} on offer`, isThere, id, deadlineMs);
 }
 
 /** Waits until the first rendition of a broadcast's HLS has so many segments: an encoder starts for whoever asks first. */

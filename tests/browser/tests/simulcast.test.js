@@ -10,6 +10,8 @@ import { world } from "../lib/world.js";
 
 const here = world({});
 
+/** A browser that is short of time stops a size for a while, and begins again. */
+const RETURN_MS = 60_000;
 const LAYERS = { "source-q": 135, "source-h": 270, "source-f": 540 };
 
 /** Encoders round to what they can. */
@@ -60,10 +62,10 @@ for (const codec of ["vp8", "vp9"]) {
     const page = await here.open(`/watch/${name}?via=whep`, { prepare });
     await playing(page, "whep");
     for (const id of Object.keys(LAYERS)) {
-      await offered(page, id);
+      await offered(page, id, RETURN_MS);
       await page.locator("#quality").selectOption(id);
-      await heightBecomes(page, sizes[id]);
-      await framesPass(page, 15);
+      await heightBecomes(page, sizes[id], RETURN_MS);
+      await framesPass(page, 15, RETURN_MS);
     }
     if (codec !== "vp8") return;
 
