@@ -147,10 +147,7 @@ const SINS: [Sin; 12] = [
     Sin {
         name: "open-gop",
         over: Over::Rtmp,
-        files: [
-            "-t 16 V T X -bf 2 -g 25 -x264-params open-gop=1",
-            "",
-        ],
+        files: ["-t 16 V T X -bf 2 -g 25 -x264-params open-gop=1", ""],
         send: "-c copy",
         breaks_max: 1,
         video: true,
