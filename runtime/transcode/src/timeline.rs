@@ -97,7 +97,7 @@ impl Timeline {
         // A live source cannot send what is yet to come: a step into the future is no pause. Pictures that only say
         // when they are shown go back by some frames.
         let ahead = now_90k.is_some_and(|now| dts_90k > now.saturating_add(AHEAD_90K));
-        let mut jumped = jump > JUMP_90K || jump < -BACK_90K || (ahead && jump > AHEAD_90K);
+        let mut jumped = !(-BACK_90K..=JUMP_90K).contains(&jump) || (ahead && jump > AHEAD_90K);
         if jumped {
             let bridged = lane.adjust_90k.saturating_sub(jump);
             // Where the other stream has jumped by as much before, this one follows it, so that they stay together

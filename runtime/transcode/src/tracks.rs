@@ -16,6 +16,9 @@ use crate::{
     wire::{AAC, OPUS, SOURCE, TrackNo, Unit},
 };
 
+/// A rung that was taken out, or is back with what readers want of it.
+pub(crate) type Changed = (TrackNo, Option<watch::Receiver<Demand>>);
+
 /// The published tracks of one ladder. They outlive its workers.
 pub(crate) struct Tracks {
     broadcast: Broadcast,
@@ -201,12 +204,8 @@ impl Tracks {
         entry?.producer.as_ref().map(Producer::demand)
     }
 
-    /// Takes rungs out of the broadcast, or brings them back. Gives what changed: the rung's number, and what readers
-    /// want of it if it is back.
-    pub(crate) fn shed(
-        &mut self,
-        shed: &[TrackId],
-    ) -> Result<Vec<(TrackNo, Option<watch::Receiver<Demand>>)>, TrackTaken> {
+    /// Takes rungs out of the broadcast, or brings them back.
+    pub(crate) fn shed(&mut self, shed: &[TrackId]) -> Result<Vec<Changed>, TrackTaken> {
         let mut changed = Vec::new();
         for (entry, track) in self.rungs.iter_mut().zip(0..) {
             let is_shed = shed.contains(&entry.id);
