@@ -272,11 +272,33 @@ async fn decodes(
 ) -> Vec<u64> {
     let get = async |uri: &str| {
         let answer = server.get(&format!("/hls/{}/{rung}/{uri}", sin.name)).await;
-        assert!(answer.status.is_success(), "{uri}: {}", answer.status);
+        assert!(
+            answer.status.is_success(),
+            "{}: {rung}/{uri}: {} in {}",
+            sin.name,
+            answer.status,
+            playlist.text
+        );
         answer.body
     };
     let (mut stretches, mut times, mut map) = (Vec::<Vec<u8>>::new(), Vec::new(), String::new());
+    // Where a source had to be opened again, what it sent until its next key frame is a gap, and says so.
+    let gap = |segment: &&MediaSegment| segment.unknown_tags.iter().any(|tag| tag.tag == "X-GAP");
+    let gaps = playlist.parsed.segments.iter().filter(gap).count();
+    assert!(
+        gaps <= sin.breaks_max,
+        "{}: {gaps} gaps in {}",
+        sin.name,
+        playlist.text
+    );
     for segment in &playlist.parsed.segments {
+        if let Some(new) = &segment.map {
+            map.clone_from(&new.uri);
+        }
+        if gap(&segment) {
+            stretches.push(Vec::new());
+            continue;
+        }
         let body = get(&segment.uri).await;
         let at = body
             .windows(4)
@@ -288,14 +310,13 @@ async fn decodes(
             time.iter()
                 .fold(0, |time, byte| (time << 8) | u64::from(*byte)),
         );
-        if let Some(new) = &segment.map {
-            map.clone_from(&new.uri);
-        }
-        if stretches.is_empty() || segment.map.is_some() || segment.discontinuity {
+        let fresh = stretches.last().is_none_or(Vec::is_empty);
+        if fresh || segment.map.is_some() || segment.discontinuity {
             stretches.push(get(&map).await.to_vec());
         }
         stretches.last_mut().expect("there is one").extend(body);
     }
+    stretches.retain(|bytes| !bytes.is_empty());
     for (at, bytes) in stretches.iter().enumerate() {
         let file = folder.join(format!("{}-stretch-{at}.mp4", sin.name));
         std::fs::write(&file, bytes).expect("it is written");
