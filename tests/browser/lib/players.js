@@ -44,7 +44,7 @@ export async function playHlsJs(page, url) {
   }, url);
 }
 
-/** shaka-player, which plays HLS and DASH. */
+/** shaka-player, which plays HLS and DASH; the manifest of DASH says how far behind live. */
 export async function playShaka(page, url) {
   await page.addScriptTag({ path: script("shaka-player/dist/shaka-player.compiled.js") });
   await page.evaluate(async (url) => {
@@ -52,7 +52,8 @@ export async function playShaka(page, url) {
     const video = document.querySelector("video");
     const player = new shaka.Player();
     await player.attach(video);
-    player.configure({ streaming: { lowLatencyMode: true, liveSync: { enabled: true } } });
+    const liveSync = { enabled: !url.includes(".mpd") };
+    player.configure({ streaming: { lowLatencyMode: true, liveSync } });
     player.addEventListener("error", (event) => window.errors.push(`${event.detail.code} ${event.detail.data}`));
     window.player = player;
     window.behind = () => {
