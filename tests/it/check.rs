@@ -8,30 +8,7 @@ use hyper::{Method, Request, Response, body::Incoming, header, service::service_
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::support::{Server, lockgate};
-
-async fn check(arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut command = tokio::process::Command::from(lockgate(folder.path()));
-    let output = command
-        .arg("check")
-        .args(arguments)
-        .arg("--json")
-        .output()
-        .await
-        .expect("the binary runs");
-    let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    (output.status.code(), report)
-}
-
-fn with(report: &serde_json::Value, outcome: &str) -> Vec<String> {
-    let findings = report["findings"].as_array().expect("there are findings");
-    findings
-        .iter()
-        .filter(|finding| finding["outcome"] == outcome)
-        .map(|finding| finding["rule"].as_str().unwrap_or_default().to_owned())
-        .collect()
-}
+use crate::support::{Server, check_server as check, with};
 
 #[tokio::test]
 async fn our_own_server_keeps_every_rule_and_nothing_is_left_behind() {

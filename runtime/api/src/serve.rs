@@ -39,7 +39,8 @@ impl Wishes<'_> {
                     let next = growing.next().await?;
                     Some((next, growing))
                 };
-                *response.body_mut() = Body::from_stream(futures_util::stream::unfold(growing, next));
+                *response.body_mut() =
+                    Body::from_stream(futures_util::stream::unfold(growing, next));
                 return response;
             }
         };

@@ -42,20 +42,29 @@ pub(crate) fn manifest(
     let any = &tracks.iter().find(whole)?.view;
     let listed = listed(&tracks, cuts, part_90k);
     let target_s = any.target_duration_s;
-    let early = part_90k.filter(|_| listed.iter().all(|one| one.early_90k.is_some()));
+    let spans = spans(&listed, cuts);
+    // Players that find the live edge by what is listed take an open segment for whole: they stay a segment behind.
+    let ahead_90k = listed.iter().filter_map(|one| one.early_90k).max();
+    let by_clock = spans.iter().any(|span| span.even.is_some());
+    let early = part_90k.filter(|_| by_clock && ahead_90k.is_some());
     let latency_90k = early.map(|part_90k| (LATENCY_PARTS * part_90k).max(LATENCY_MIN_90K));
     // Where players start; those that know a target go there slowly, shaka-player counting it from here.
-    let delay_90k = latency_90k.map_or(i64::from(3 * target_s) * 90_000, |latency| latency / 2);
+    let delay_90k = match (latency_90k, ahead_90k) {
+        (Some(latency_90k), _) => latency_90k / 2,
+        (None, Some(early_90k)) => (2 * early_90k).max(LATENCY_MIN_90K) + 45_000,
+        (None, None) => i64::from(3 * target_s) * 90_000,
+    };
     let depth_90k = tracks.iter().filter(whole);
     let depth_90k = depth_90k.map(|track| track.view.duration_90k()).min();
     let entries = || listed.iter().flat_map(|one| &one.entries);
     let longest_90k = entries().map(|entry| entry.duration_90k).max()?;
-    let longest_90k = match early {
+    let longest_90k = match ahead_90k {
         Some(_) => longest_90k,
         // A passed-through group of pictures may last longer than those before it.
         None => longest_90k.max(i64::from(target_s) * 90_000 + 45_000),
     };
-    let buffer_90k = early.map_or(i64::from(target_s) * 90_000, |part| BUFFER_PARTS * part);
+    let buffer_90k = part_90k.filter(|_| ahead_90k.is_some());
+    let buffer_90k = buffer_90k.map_or(i64::from(target_s) * 90_000, |part| BUFFER_PARTS * part);
     let started = date_time(any.origin_unix_ms);
     let now = date_time(ask.now_unix_ms);
     let duration = if any.ended {
@@ -93,7 +102,7 @@ pub(crate) fn manifest(
         .ok()?;
     }
     let (suffix, base) = (escape(&uri::suffix(ask.query)), escape(ask.base));
-    for span in spans(&listed, cuts) {
+    for span in &spans {
         writeln!(
             out,
             "  <Period id=\"{}\" start=\"PT{}S\">",
@@ -107,7 +116,10 @@ pub(crate) fn manifest(
                 .iter()
                 .filter(|one| one.track.video().is_some() == is_video)
             {
-                set.push_str(&representation(one, &span, &base, &suffix).unwrap_or_default());
+                set.push_str(
+                    &representation(one, span, (&base, &suffix), early.is_some())
+                        .unwrap_or_default(),
+                );
             }
             if !set.is_empty() {
                 let (id, kind) = if is_video { (0, "video") } else { (1, "audio") };
@@ -147,7 +159,10 @@ struct Span {
 fn spans(listed: &[Listed<'_>], cuts: &Cuts) -> Vec<Span> {
     let entries = || listed.iter().flat_map(|one| &one.entries);
     let cell_90k = cuts.cell_90k();
-    let mut videos = listed.iter().filter(|one| one.track.video().is_some()).peekable();
+    let mut videos = listed
+        .iter()
+        .filter(|one| one.track.video().is_some())
+        .peekable();
     let on_grid = videos.peek().is_some() && videos.all(|one| one.track.on_grid);
     let stretches: BTreeSet<u64> = entries().map(|entry| entry.discontinuity).collect();
     let mut spans = Vec::new();
@@ -205,7 +220,12 @@ fn spans(listed: &[Listed<'_>], cuts: &Cuts) -> Vec<Span> {
 }
 
 /// One track in one Period; `None` if it has nothing there.
-fn representation(listed: &Listed<'_>, span: &Span, base: &str, suffix: &str) -> Option<String> {
+fn representation(
+    listed: &Listed<'_>,
+    span: &Span,
+    (base, suffix): (&str, &str),
+    is_early: bool,
+) -> Option<String> {
     let track = listed.track;
     // A gap stands in front of the first segment after a break, and a Period may start late.
     let of_span = |entry: &&Entry| {
@@ -242,7 +262,8 @@ fn representation(listed: &Listed<'_>, span: &Span, base: &str, suffix: &str) ->
         ),
         Media::Video(_) => String::new(),
     };
-    let early = listed.early_90k.map_or_else(String::new, |early_90k| {
+    let early_90k = listed.early_90k.filter(|_| is_early);
+    let early = early_90k.map_or_else(String::new, |early_90k| {
         format!(
             " availabilityTimeOffset=\"{}\" availabilityTimeComplete=\"false\"",
             seconds(early_90k)

@@ -32,7 +32,8 @@ pub use effect::Effect;
 pub use error::Error;
 pub use events::{Event, EventKind, Events, Layer};
 pub use hls::{
-    CutShort, DvrConfig, Growing, Hls, HlsConfig, MediaBody, MediaFile, Playlist, Reload, Text, sweep_dvr,
+    CutShort, DvrConfig, Growing, Hls, HlsConfig, MediaBody, MediaFile, Playlist, Reload, Text,
+    sweep_dvr,
 };
 pub use id::SessionId;
 pub use info::{StreamInfo, TrackInfo, ViewerInfo};

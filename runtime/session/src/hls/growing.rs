@@ -64,10 +64,7 @@ impl Growing {
 
     /// What is new in a view; nothing at the end. `None` if the segment is not there.
     fn take(&mut self, view: &Rendition) -> Option<Bytes> {
-        let open = view
-            .open
-            .as_ref()
-            .filter(|open| open.number == self.number);
+        let open = view.open.as_ref().filter(|open| open.number == self.number);
         if let Some(open) = open {
             let bytes = open.parts.get(self.parts)?.bytes.clone();
             self.parts += 1;

@@ -252,9 +252,7 @@ impl Hls {
                 view.is_some_and(|view| !view.segments.is_empty())
             };
             let tracks: Vec<Track> = packageable(shared.broadcast.tracks()).collect();
-            let clock = shared
-                .clock(&tracks, has_segments)
-                .filter(|_| has_parts);
+            let clock = shared.clock(&tracks, has_segments).filter(|_| has_parts);
             let mut all = !tracks.is_empty();
             for track in &tracks {
                 let id = track.id();
@@ -342,7 +340,12 @@ impl Shared {
             let pixels = u64::from(video.width) * u64::from(video.height);
             let id = track.id();
             let is_encoded = track.role() != Role::Passthrough;
-            let cost = (!has_segments(id), !fetched.contains_key(id), is_encoded, pixels);
+            let cost = (
+                !has_segments(id),
+                !fetched.contains_key(id),
+                is_encoded,
+                pixels,
+            );
             Some((cost, id))
         });
         let (_, id) = videos.min_by_key(|(cost, _)| *cost)?;
