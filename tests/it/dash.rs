@@ -173,9 +173,10 @@ async fn who_reads_a_manifest_starts_only_the_rungs_whose_segments_it_fetches() 
         .iter()
         .find(|one| one.id() != "source" && !clock.contains(&one.id().to_owned()))
         .expect("a rung that rests");
-    // What it starts with is there; a segment that comes begins it.
+    assert!(!read().await.contains(&cold.id().to_owned()));
+    // What it starts with is there before it does; whoever fetches that begins it.
     let init = server.get(&cold.path("initialization")).await;
-    assert!(init.status.is_success() && !read().await.contains(&cold.id().to_owned()));
+    assert!(init.status.is_success(), "{}", init.text());
     let number = until("the rung to begin", Duration::from_secs(60), || async {
         let now = manifest(&server, "bunny").await;
         let all = Representation::all(&now);
