@@ -2,12 +2,7 @@
 //! being filled or come next, so that players need not read the manifest again for each, and can ask for a segment while
 //! it is filled (low latency) or for one of a rendition that nobody has packaged yet (on demand).
 
-use crate::{
-    Rendition, Segment,
-    audio::FRAME_SAMPLES,
-    cuts::Cuts,
-    track::{Media, Track},
-};
+use crate::{Rendition, Segment, audio::FRAME_SAMPLES, cuts::Cuts, track::Track};
 
 /// A segment as a manifest lists it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,22 +35,27 @@ pub(crate) fn listed<'a>(
         .filter(|track| track.video().is_some())
         .filter(|track| track.view.newest().is_some())
         .max_by_key(|track| (track.on_grid, track.view.newest()));
-    let coming = lead.and_then(|lead| {
-        let step = step_90k(lead, cuts)?;
-        Some((following(lead, cuts, step)?, step))
-    });
+    let lead = lead.and_then(|lead| Some((lead, next(&lead.view)?)));
+    // What the others take their times from, if it can be told.
+    let coming = lead.and_then(|(lead, first)| following(lead, first, cuts));
     let of_track = |track: &&'a Track| {
         let view = &track.view;
         let there = view.segments.iter().filter(|segment| !segment.gap);
         let mut entries: Vec<Entry> = there.filter_map(|segment| entry(segment)).collect();
-        let ahead = match (&coming, part_90k) {
-            (Some((coming, step)), Some(part_90k)) if !view.ended => {
-                let own = follow(track, coming);
-                (!own.is_empty()).then_some((own, step - part_90k))
+        let ahead = match (lead, part_90k) {
+            (Some((lead, first)), Some(part_90k)) if !view.ended => {
+                let own = match (track.video(), track.on_grid) {
+                    (Some(_), true) => {
+                        begun(track, first, cuts).and_then(|own| following(track, own, cuts))
+                    }
+                    (Some(_), false) => coming.filter(|_| track.id == lead.id),
+                    (None, _) => coming.and_then(|coming| follow(track, &coming)),
+                };
+                own.map(|own| (own, own[1].duration_90k - part_90k))
             }
             _ => None,
         };
-        let early_90k = ahead.as_ref().map(|(_, early)| (*early).max(0));
+        let early_90k = ahead.map(|(_, early_90k)| early_90k.max(0));
         entries.extend(ahead.into_iter().flat_map(|(own, _)| own));
         (!entries.is_empty()).then_some(Listed {
             track,
@@ -89,9 +89,9 @@ fn step_90k(track: &Track, cuts: &Cuts) -> Option<i64> {
     }
 }
 
-/// The segment that is being filled, or is next to be, and the one after it.
-fn following(track: &Track, cuts: &Cuts, step_90k: i64) -> Option<[Entry; 2]> {
-    let mut first = next(&track.view)?;
+/// The first segment to come, and the one after it; `None` if it cannot be told how long they last.
+fn following(track: &Track, mut first: Entry, cuts: &Cuts) -> Option<[Entry; 2]> {
+    let step_90k = step_90k(track, cuts)?;
     let end_90k = if track.on_grid {
         // Between two lines of the grid only at the start and after a break.
         let line_90k = cuts.line_after(first.start_90k);
@@ -124,42 +124,40 @@ fn next(view: &Rendition) -> Option<Entry> {
     }
 }
 
-/// The same segments of another track. It need not have begun: who asks for one of them begins it.
-fn follow(track: &Track, coming: &[Entry; 2]) -> Vec<Entry> {
-    let (own, newest) = (next(&track.view), track.shelf.init_version());
-    let mut entries = Vec::new();
-    for lead in coming {
-        let Some(init) = own.map(|own| own.init).or(newest) else {
-            break;
-        };
-        let before: Option<&Entry> = entries.last();
-        let start_90k = match (before, &own) {
-            (Some(before), _) => before.start_90k + before.duration_90k,
-            (None, Some(own)) if own.number == lead.number => own.start_90k,
-            // It is behind the others, or ahead.
-            (None, Some(_)) => continue,
-            (None, None) => lead.start_90k,
-        };
-        let end_90k = lead.start_90k + lead.duration_90k;
-        let duration_90k = match &track.media {
-            Media::Video(_) => end_90k - start_90k,
-            Media::Audio(audio) => {
-                // The first frame at or after the pictures' cut is the next segment's.
-                let rate = i64::from(audio.asc.sample_rate.max(1));
-                let frame = i64::from(FRAME_SAMPLES) * 90_000;
-                let frames = ((end_90k - start_90k) * rate + frame - 1).div_euclid(frame);
-                frames * frame / rate
-            }
-        };
-        if duration_90k <= 0 {
-            break;
-        }
-        entries.push(Entry {
-            init,
-            start_90k,
-            duration_90k,
-            ..*lead
-        });
+/// The next segment of a track that is cut on the grid. It need not have begun: who asks for the segment that others
+/// fill begins it, and may find that it starts late.
+fn begun(track: &Track, lead: Entry, cuts: &Cuts) -> Option<Entry> {
+    if let Some(own) = next(&track.view) {
+        return Some(own);
     }
-    entries
+    let line_90k = cuts.line_after(lead.start_90k) - cuts.cell_90k();
+    Some(Entry {
+        init: track.shelf.init_version()?,
+        start_90k: line_90k.max(0),
+        ..lead
+    })
+}
+
+/// The same segments of audio: the first frame at or after a cut of the pictures is the next segment's.
+fn follow(track: &Track, coming: &[Entry; 2]) -> Option<[Entry; 2]> {
+    let rate = i64::from(track.audio()?.asc.sample_rate.max(1));
+    let frame = FRAME_SAMPLES * 90_000;
+    let mut own = next(&track.view)?;
+    let [first, second] = coming;
+    let entries = [own.number, own.number + 1].map(|number| {
+        // It may still be at the one before, or at the next already.
+        let after = number.cast_signed() - first.number.cast_signed();
+        let cut_90k = match after {
+            -1 => first.start_90k,
+            _ => second.start_90k + after.clamp(0, 2) * second.duration_90k,
+        };
+        let frames = ((cut_90k - own.start_90k).max(1) * rate + frame - 1).div_euclid(frame);
+        own.number = number;
+        own.duration_90k = frames * frame / rate;
+        let entry = own;
+        own.start_90k += own.duration_90k;
+        entry
+    });
+    let is_near = own.number.abs_diff(first.number) <= 2;
+    is_near.then_some(entries)
 }

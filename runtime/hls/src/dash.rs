@@ -44,8 +44,13 @@ pub(crate) fn manifest(
     let target_s = any.target_duration_s;
     let spans = spans(&listed, cuts);
     // Players that find the live edge by what is listed take an open segment for whole: they stay a segment behind.
-    let ahead_90k = listed.iter().filter_map(|one| one.early_90k).max();
     let by_clock = spans.iter().any(|span| span.even.is_some());
+    let early_90k = listed.iter().map(|one| one.early_90k);
+    let ahead_90k = if by_clock {
+        early_90k.max().flatten()
+    } else {
+        early_90k.min().flatten()
+    };
     let early = part_90k.filter(|_| by_clock && ahead_90k.is_some());
     let latency_90k = early.map(|part_90k| (LATENCY_PARTS * part_90k).max(LATENCY_MIN_90K));
     // Where players start; those that know a target go there slowly, shaka-player counting it from here.
