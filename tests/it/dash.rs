@@ -102,39 +102,34 @@ async fn a_segment_comes_while_it_is_filled_and_is_what_it_becomes() {
     let server = Server::start(CONFIG, &["--demo"]).await;
     server.running("demo").await;
     let folder = "/hls/demo/360p30";
-    let mut next = {
+    let mut grown = 0;
+    let mut next = 0;
+    // A machine that is slow may find it whole.
+    for _ in 0..20 {
         let playlist = Playlist::with_segments(&server, "demo", "360p30", 2).await;
-        playlist.segments().last().expect("a segment").0 + 1
-    };
-    for ahead in [0, 1, 0] {
-        // The one that is being filled, and the one after it, which has not begun.
-        next += ahead;
+        // One is being filled; this one has not begun.
+        next = playlist.segments().last().expect("a segment").0 + 2;
         let path = format!("{folder}/segment_{next}.m4s");
-        let growing = server.get(&path).await;
-        assert_eq!(growing.status.as_u16(), 200, "{path}");
+        let came = server.get(&path).await;
+        assert_eq!(came.status.as_u16(), 200, "{path}");
         let whole = server.get(&path).await;
-        assert_eq!(growing.body, whole.body, "{path}");
+        assert_eq!(came.body, whole.body, "{path}");
         assert_eq!(
             whole.header(header::CONTENT_LENGTH),
             whole.body.len().to_string()
         );
         assert!(whole.header(header::ETAG).starts_with('"'));
         // Nobody knows how long it becomes; a cache that it does not reach whole sees that.
-        assert_eq!(growing.header(header::CONTENT_LENGTH), "");
-        assert_eq!(growing.header(header::ETAG), "");
-        next += 1;
+        let is_growing = came.header(header::CONTENT_LENGTH).is_empty();
+        assert_eq!(is_growing, came.header(header::ETAG).is_empty());
+        grown += u32::from(is_growing);
+        if grown == 2 {
+            break;
+        }
     }
+    assert_eq!(grown, 2, "no segment came while it was filled");
     let far = format!("{folder}/segment_{}.m4s", next + 20);
     server.get(&far).await.problem(404);
-    // Its end comes before it: the body is not a whole one.
-    let path = format!("{folder}/segment_{}.m4s", next + 1);
-    let (_, ended) = tokio::join!(server.get(&path), async {
-        let admin = server.mint("admin");
-        server
-            .send_as(&admin, hyper::Method::DELETE, "/api/streams/demo", "")
-            .await
-    });
-    assert!(ended.status.is_success(), "{}", ended.text());
 }
 
 #[tokio::test]

@@ -52,12 +52,9 @@ pub(crate) async fn measure() -> anyhow::Result<Vec<Report>> {
     let segments = listed(&server, &path).await?;
     let newest = &segments[segments.len() - SEGMENTS..];
     // The encoder rests: what is measured is serving.
-    let worker = server.worker("demo").await?.to_string();
-    let signal =
-        async |name: &str| process::output(process::command("kill").args([name, &worker])).await;
-    signal("-STOP").await?;
+    rest(&server, true).await?;
     let against = against_nginx(&server, &path, newest).await;
-    signal("-CONT").await?;
+    rest(&server, false).await?;
     server.stop().await?;
     Ok(vec![against?, reload, playable, edge])
 }
@@ -226,9 +223,7 @@ async fn against_nginx(server: &Server, path: &str, segments: &[String]) -> anyh
         let bytes = fetch(server.address(), &format!("{path}/{name}")).await?;
         files.push((name.clone(), bytes));
     }
-    let part = "part.m4s".to_owned();
-    let small = files[0].1[..files[0].1.len() / 10].to_vec();
-    let nginx = Nginx::start(&[&files[..], &[(part.clone(), small.clone())]].concat()).await?;
+    let nginx = Nginx::start(&files).await?;
     let master = nginx.child.id().context("nginx has ended")?;
     let workers =
         process::output(process::command("pgrep").args(["-P", &master.to_string()])).await?;
@@ -250,14 +245,20 @@ async fn against_nginx(server: &Server, path: &str, segments: &[String]) -> anyh
     let (ours, theirs) = (of_segments(path), of_segments(""));
     let mut rows = Vec::new();
     let mut figures = serde_json::Map::new();
-    let number = segments[0]
-        .trim_start_matches("segment_")
-        .trim_end_matches(".m4s");
-    let our_part: Arc<[String]> = [format!("{path}/part_{number}_1.m4s")].into();
-    let their_part: Arc<[String]> = [format!("/{part}")].into();
-    for (what, ours, theirs) in [("segments", ours, theirs), ("parts", our_part, their_part)] {
+    for what in ["segments", "parts"] {
         let (mut own, mut other) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
+            let (ours, theirs) = if what == "segments" {
+                (Arc::clone(&ours), Arc::clone(&theirs))
+            } else {
+                // Parts go soon: the newest, as it is now.
+                let newest = newest_part(server, path).await?;
+                let bytes = fetch(server.address(), &newest).await?;
+                // nginx keeps what it knows of a file: another name for each.
+                let name = format!("part{round}.m4s");
+                fs::write(nginx.folder.join("www").join(&name), bytes)?;
+                ([newest].into(), [format!("/{name}")].into())
+            };
             own.push(load(server.address(), &ours).await?);
             other.push(load(&nginx.address, &theirs).await?);
         }
@@ -292,13 +293,45 @@ async fn against_nginx(server: &Server, path: &str, segments: &[String]) -> anyh
     Ok(Report {
         title: "HLS served, against nginx from tmpfs",
         notes: vec![
-            format!("{READERS} connections kept alive, {bytes} bytes a segment, {} a part; medians of {ROUNDS} rounds in turn", small.len()),
+            format!("{READERS} connections kept alive, {bytes} bytes a segment; medians of {ROUNDS} rounds in turn"),
             "the server on one core, the client on another; nginx 1 worker, sendfile; goal: a ratio of 1.0 or more".to_owned(),
         ],
         head: vec!["", "per s", "Gbit/s", "ratio"],
         rows,
         figures: json!({ "against_nginx": figures }),
     })
+}
+
+/// Lets the encoder go on until there is another part, and rest again.
+async fn newest_part(server: &Server, path: &str) -> anyhow::Result<String> {
+    let last = async || {
+        let list = get(server.address(), &format!("{path}/playlist.m3u8")).await?;
+        let uris = list.lines().filter(|line| line.starts_with("#EXT-X-PART:"));
+        let uri = uris.last().and_then(|line| line.split('"').nth(1));
+        anyhow::Ok(uri.map(|uri| format!("{path}/{uri}")))
+    };
+    let (before, end) = (last().await?, Instant::now() + Duration::from_secs(20));
+    rest(server, false).await?;
+    let newest = loop {
+        if let Some(newest) = last()
+            .await?
+            .filter(|newest| Some(newest) != before.as_ref())
+        {
+            break newest;
+        }
+        ensure!(Instant::now() < end, "{path}: no part came");
+        sleep(Duration::from_millis(50)).await;
+    };
+    rest(server, true).await?;
+    Ok(newest)
+}
+
+/// Stops the encoder, or lets it go on.
+async fn rest(server: &Server, rests: bool) -> anyhow::Result<()> {
+    let worker = server.worker("demo").await?.to_string();
+    let signal = if rests { "-STOP" } else { "-CONT" };
+    process::output(process::command("kill").args([signal, &worker])).await?;
+    Ok(())
 }
 
 async fn pin(pid: &str, core: usize) -> anyhow::Result<()> {
