@@ -39,6 +39,7 @@ mod ladder;
 mod meter;
 mod open;
 mod out;
+mod own;
 mod pace;
 mod passthrough;
 mod peer;

@@ -162,6 +162,7 @@ impl Offline {
         .await?;
         self.send(&ToWorker::Plan(Work {
             wanted: vec![true; plan.rungs.len()],
+            tracks: wire::numbers(plan),
             plan: plan.clone(),
             start_pts_90k: 0,
             not_before_90k: 0,
