@@ -137,7 +137,7 @@ impl Look {
             width,
             height,
             frame_rate: frame_rate(&self.video_pts),
-            bitrate_bps: None,
+            bitrate_bps: bitrate_bps(&self.units),
             b_frames: false,
             gop_max_s: None,
         })
@@ -248,7 +248,7 @@ impl Feed<'_> {
         }
         if let Some(apart_s) = step.apart_s {
             self.pipeline.out.problem(format!(
-                "the publisher sent no keyframe for {apart_s:.1} s, although it was asked: what HLS shows of it as it is, is encoded from here on"
+                "the publisher sent no keyframe for {apart_s:.1} s, although it was asked for some; its own pictures are passed through to HLS no longer, and encoded instead"
             ));
             if let Some(video) = &mut self.info.video {
                 video.gop_max_s = Some(apart_s);
@@ -353,6 +353,18 @@ fn size_of(codec: VideoCodec, unit: &Unit) -> Option<(u32, u32)> {
     (format.width > 0 && format.height > 0).then_some((format.width, format.height))
 }
 
+/// The bitrate that the first pictures show, of which one is a keyframe that others follow only every [`KEY_EVERY_S`].
+fn bitrate_bps(units: &[Unit]) -> Option<u64> {
+    let video = || units.iter().filter(|unit| unit.track == SOURCE);
+    let (first, last) = (video().next()?.pts_90k, video().next_back()?.pts_90k);
+    let span_s = (last - first) as f64 / 90_000.0;
+    let bits = |keyframe: bool| {
+        let units = video().filter(|unit| unit.keyframe == keyframe);
+        units.map(|unit| unit.data.len() as f64 * 8.0).sum::<f64>()
+    };
+    (span_s > 0.2).then(|| (bits(false) / span_s + bits(true) / KEY_EVERY_S) as u64)
+}
+
 /// The frame rate that a run of timestamps shows: the usual one that is near, else whole frames.
 fn frame_rate(pts_90k: &[i64]) -> Option<FrameRate> {
     let (first, last) = (pts_90k.first()?, pts_90k.last()?);
@@ -363,9 +375,10 @@ fn frame_rate(pts_90k: &[i64]) -> Option<FrameRate> {
     }
     let fps = f64::from(frames) / span_s;
     let usual = [15.0, 20.0, 24.0, 25.0, 30.0, 50.0, 60.0f64];
-    let rounded = usual
-        .into_iter()
-        .find(|usual| (fps / usual - 1.0).abs() < 0.06)
+    let off = |usual: &f64| (fps / usual - 1.0).abs();
+    let nearest = usual.into_iter().min_by(|a, b| off(a).total_cmp(&off(b)));
+    let rounded = nearest
+        .filter(|usual| off(usual) < 0.06)
         .unwrap_or(fps.round())
         .clamp(1.0, 240.0);
     FrameRate::new(rounded as u32, 1)
@@ -375,6 +388,8 @@ fn frame_rate(pts_90k: &[i64]) -> Option<FrameRate> {
 const LOOK_FRAMES: usize = 16;
 /// How long to look for the rate after the first keyframe.
 const LOOK_TIME: Duration = Duration::from_millis(500);
+/// How often keyframes are asked for, about, in s.
+const KEY_EVERY_S: f64 = 2.0;
 /// Units kept while the plan is made.
 const WAITING_MAX: usize = 400;
 
@@ -388,6 +403,8 @@ mod tests {
         let fps = |step| frame_rate(&run(step)).map(|rate| rate.num);
         assert_eq!(fps(3000), Some(30));
         assert_eq!(fps(1500), Some(60));
+        assert_eq!(fps(3600), Some(25));
+        assert_eq!(fps(3750), Some(24));
         assert_eq!(fps(9000), Some(10));
         assert_eq!(frame_rate(&[0, 1]), None);
     }

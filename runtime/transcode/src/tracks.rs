@@ -149,7 +149,15 @@ impl Tracks {
         let is_known = |entry: &&Entry| entry.id == self.own;
         self.rungs.iter().chain(&self.source).find(is_known)?;
         let fps = video.frame_rate.map_or(30.0, FrameRate::fps).ceil();
-        let kbps = video.bitrate_bps.unwrap_or(STAND_IN_BPS) / 1000;
+        // No worse than the rung of its size would be: what is known of a bitrate may be of a source's first moments.
+        let alike =
+            |rung: &&Rung| rung.size_for(video.width, video.height) == (video.width, video.height);
+        let rung_bps = plan
+            .rungs
+            .iter()
+            .find(alike)
+            .map_or(0, |rung| u64::from(rung.kbps) * 1000);
+        let kbps = video.bitrate_bps.unwrap_or(STAND_IN_BPS).max(rung_bps) / 1000;
         Some(Rung {
             name: self.own.clone(),
             width: video.width,
