@@ -69,6 +69,7 @@ pub fn measure(input: Input, settings: Settings, plan: Plan) -> Result<Cost, Str
         peer_video: None,
         peer_audio: false,
         paced: false,
+        offline: false,
         container: None,
     };
     let media = std::thread::spawn(move || {

@@ -58,7 +58,7 @@ pub(crate) fn run(
     };
     let mut player = Player {
         desk,
-        pipeline: Pipeline::start(desk, &work, &start.settings, &info, true, start.paced)?,
+        pipeline: Pipeline::start(desk, &work, start, &info, true)?,
         passthrough: (work.plan.passthrough && is_h264)
             .then(|| Passthrough::new(packing, Some(start.settings.gop_s), is_reordered)),
         timeline: Timeline::new(zero_90k, begin_90k),

@@ -19,7 +19,7 @@ use crate::{
     grid::{Grid, Thinner},
     out::Out,
     pipeline::Switchboard,
-    wire::{TrackNo, Work},
+    wire::{Start, TrackNo, Work},
 };
 
 /// What is asked of one rung, and what it did; shared with the thread that reads the socket.
@@ -49,6 +49,8 @@ pub(crate) struct Ladder {
     on_demand: bool,
     /// Paced sources drop frames that encoders are too slow for; others wait.
     drops: bool,
+    /// For later: encoders may take their time.
+    offline: bool,
     pixels: Pixel,
     source_shape: (u32, u32),
     /// No cut at or before this time: what stands in for the source's own coding starts after it, and all cut with it.
@@ -94,24 +96,24 @@ impl Ladder {
     /// Starts the encoder threads. `source` is the source's size with square pixels.
     pub(crate) fn start(
         work: &Work,
-        settings: &Settings,
+        start: &Start,
         source: (u32, u32),
         source_rate: Option<FrameRate>,
-        paced: bool,
         switchboard: Arc<Switchboard>,
         out: &Out,
     ) -> Result<Self, EncoderError> {
         let mut ladder = Self {
             rungs: Vec::new(),
-            grid: Grid::new(settings.gop_s),
+            grid: Grid::new(start.settings.gop_s),
             pending_cut_90k: None,
             follows_source: false,
-            on_demand: settings.on_demand,
-            drops: paced,
-            pixels: pixels_for(&settings.encoder)?,
+            on_demand: start.settings.on_demand,
+            drops: start.paced,
+            offline: start.offline,
+            pixels: pixels_for(&start.settings.encoder)?,
             source_shape: source,
             cuts_after_90k: i64::MIN,
-            settings: settings.clone(),
+            settings: start.settings.clone(),
             switchboard,
             out: out.clone(),
         };
@@ -173,6 +175,7 @@ impl Ladder {
             preset: self.settings.preset.clone(),
             bitrate_bps: u64::from(rung.kbps) * 1000,
             frame_rate: rung_rate(source_rate, rung.fps),
+            offline: self.offline,
         };
         // Opened here once, so that what cannot work is said at the start and not by a thread.
         let blank = Video::empty();

@@ -81,6 +81,7 @@ impl Ladders {
                 peer_audio: false,
                 container: None,
                 paced: false,
+                offline: true,
             }))
             .await?;
         loop {

@@ -44,7 +44,7 @@ pub(crate) fn run(desk: &Desk, start: &Start) -> Result<(), WorkError> {
     })?;
     let mut feed = Feed {
         desk,
-        pipeline: Pipeline::start(desk, &work, &start.settings, &info, false, start.paced)?,
+        pipeline: Pipeline::start(desk, &work, start, &info, false)?,
         own: (work.plan.passthrough && codec == Some(VideoCodec::H264))
             .then(|| Own::new(start.settings.gop_s)),
         info,

@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use ffmpeg_next::frame::{Audio, Video};
-use lockgate_ports::transcoder::{Settings, SourceInfo};
+use lockgate_ports::transcoder::SourceInfo;
 
 use crate::{
     encoder::EncoderError,
@@ -15,7 +15,7 @@ use crate::{
     out::Out,
     sound::{Sound, SoundError, SoundsWanted},
     stream::Pipe,
-    wire::{SOURCE, ToParent, ToWorker, TrackNo, Unit, Work},
+    wire::{SOURCE, Start, ToParent, ToWorker, TrackNo, Unit, Work},
 };
 
 /// The encoding half of the worker.
@@ -167,20 +167,18 @@ impl Pipeline {
     pub(crate) fn start(
         desk: &Desk,
         work: &Work,
-        settings: &Settings,
+        start: &Start,
         source: &SourceInfo,
         with_opus: bool,
-        is_paced: bool,
     ) -> Result<Self, WorkError> {
         // The reader of the socket has done this already; where there is none, it is done here.
         desk.switchboard.apply(&ToWorker::Plan(work.clone()));
         let ladder = match &source.video {
             Some(video) => Some(Ladder::start(
                 work,
-                settings,
+                start,
                 (video.width, video.height),
                 video.frame_rate,
-                is_paced,
                 Arc::clone(&desk.switchboard),
                 &desk.out,
             )?),
@@ -188,7 +186,7 @@ impl Pipeline {
         };
         let sound = match &source.audio {
             Some(_) => Some(Sound::start(
-                settings,
+                &start.settings,
                 with_opus,
                 &desk.switchboard.sounds,
                 &desk.out,

@@ -95,6 +95,7 @@ pub(crate) async fn run(mut worker: Worker, session: Session<'_>, fed: Fed<'_>) 
         peer_audio: peer.is_some_and(|sends| sends.audio),
         container,
         paced: true,
+        offline: false,
     }));
     match start {
         Ok(start) if to_worker.try_send(start.clone()).is_ok() => {}

@@ -53,8 +53,12 @@ pub(crate) struct Start {
     /// Byte streams: FFmpeg's name of the container.
     #[serde(default)]
     pub(crate) container: Option<String>,
-    /// Hold media back until its time has come. Off only where the cost of encoding is measured.
+    /// Hold media back until its time has come. Off where the cost of encoding is measured, and for what is encoded for
+    /// later.
     pub(crate) paced: bool,
+    /// It is encoded for later: encoders may keep pictures for a while, and use all processors.
+    #[serde(default)]
+    pub(crate) offline: bool,
 }
 
 /// What to encode.
