@@ -29,6 +29,7 @@ mod cascade;
 pub mod cost;
 mod decode;
 mod demo;
+mod drift;
 mod encoder;
 mod file;
 mod font;
@@ -47,6 +48,7 @@ mod pipeline;
 mod probe;
 mod sound;
 mod stream;
+mod stretch;
 mod timeline;
 pub mod worker;
 
