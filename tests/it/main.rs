@@ -56,6 +56,7 @@ mod load;
 mod metrics;
 mod network;
 mod package;
+mod passthrough;
 mod peer_rules;
 mod policies;
 mod publish;
