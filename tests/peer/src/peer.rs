@@ -193,6 +193,13 @@ impl Peer {
         Ok(())
     }
 
+    /// Waits until the other side has ended the connection; the state it is in then.
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<String> {
+        let over = |state: &RTCPeerConnectionState| *state != RTCPeerConnectionState::Connected;
+        let state = within(self.states.wait_for(over)).await??;
+        Ok(state.to_string())
+    }
+
     /// The track that the server sends, once its first packet is here.
     pub(crate) async fn track(&mut self) -> anyhow::Result<Arc<dyn TrackRemote>> {
         let track = within(self.tracks.recv()).await?;

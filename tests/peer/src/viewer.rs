@@ -116,6 +116,11 @@ impl Viewer {
         self.log.packets_lost.load(Relaxed)
     }
 
+    /// Waits until the server has ended the connection, and says how it is then called.
+    pub async fn ended(&mut self) -> anyhow::Result<String> {
+        self.peer.ended().await
+    }
+
     /// Is never heard of again: not a word goes out any more, and its socket is closed.
     pub async fn vanish(self) {
         self.peer.vanish().await;
