@@ -9,7 +9,7 @@ CARGO ?= cargo
 FIXTURES := target/fixtures
 BUILD_PACKAGES := clang libclang-dev pkg-config libseccomp-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libswresample-dev
 # GStreamer is the camera: no FFmpeg serves RTSP.
-TEST_PACKAGES := ffmpeg chromium curl coturn iproute2 nftables python3-venv pebble slowhttptest \
+TEST_PACKAGES := ffmpeg chromium curl coturn iproute2 nftables prometheus python3-venv pebble slowhttptest \
 	python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
 BENCH_PACKAGES := nginx-light procps util-linux
 WASM := wasm32-unknown-unknown

@@ -82,7 +82,10 @@ fn plain(open: &str) -> String {
     let mut out = String::with_capacity(open.len());
     let mut kinds: HashMap<&str, &str> = HashMap::new();
     for line in open.lines() {
-        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {
+        if let Some((name, kind)) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split_once(' '))
+        {
             kinds.insert(name, kind);
         }
     }
@@ -145,9 +148,21 @@ impl Collector for Scrape {
         let help = "WebRTC viewers of live broadcasts";
         gauge(out, "lockgate_viewers", help, None, self.viewers as u64)?;
         let help = "Publishers that are connected";
-        gauge(out, "lockgate_publishers", help, None, self.publishers as u64)?;
+        gauge(
+            out,
+            "lockgate_publishers",
+            help,
+            None,
+            self.publishers as u64,
+        )?;
         let help = "HLS and DASH sessions of the last minute";
-        gauge(out, "lockgate_hls_sessions", help, None, self.hls_sessions as u64)?;
+        gauge(
+            out,
+            "lockgate_hls_sessions",
+            help,
+            None,
+            self.hls_sessions as u64,
+        )?;
         let help = "1 while new sessions are taken in, as /readyz says";
         gauge(out, "lockgate_ready", help, None, u64::from(self.ready))?;
         self.requests(out)?;

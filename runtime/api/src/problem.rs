@@ -293,7 +293,8 @@ impl From<Refusal> for Problem {
             Refusal::TooMany(wait) => Self::too_many(&Spent {
                 name: "logins",
                 wait,
-            }),
+            })
+            .about(detail),
         }
     }
 }

@@ -11,9 +11,9 @@ use axum::{
 use lockgate_session::{Desk, Streams};
 
 use crate::{
-    Door, Headers, Limits, PolicyStore, Problem, decisions, drain, headers, health, hls, limits, listen, log,
-    metrics, pages, policies, recordings, revocations, streams, verify, webrtc, whep, whep_events,
-    whip,
+    Door, Headers, Limits, PolicyStore, Problem, decisions, drain, headers, health, hls, limits,
+    listen, log, metrics, pages, policies, recordings, revocations, streams, verify, webrtc, whep,
+    whep_events, whip,
 };
 
 /// What handlers work on. Cheap to clone: every layer of every request has one.

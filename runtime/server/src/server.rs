@@ -22,8 +22,8 @@ use lockgate_session::{
     Container, Desk, DvrConfig, HlsConfig, LadderConfig, SegmentConfig, Streams, sweep_dvr,
 };
 use lockgate_store::Store;
-use lockgate_transport::Transport;
 use lockgate_telemetry::Telemetry;
+use lockgate_transport::Transport;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
@@ -52,11 +52,7 @@ pub struct Server {
 
 impl Server {
     /// Puts the server together. Whatever fails, nothing is left behind.
-    pub async fn start(
-        config: Config,
-        demo: bool,
-        telemetry: &Telemetry,
-    ) -> anyhow::Result<Self> {
+    pub async fn start(config: Config, demo: bool, telemetry: &Telemetry) -> anyhow::Result<Self> {
         let keys = Keys::load(&config)?;
         let (rules, keeper) = door::port(&config)?;
         // Ports first: a second server must fail before it starts a single worker.
@@ -245,7 +241,9 @@ async fn on_hangup(reload: impl Fn() -> anyhow::Result<()>) -> anyhow::Error {
         match reload() {
             Ok(()) => tracing::info!("the configuration was read again"),
             Err(error) => {
-                tracing::error!("the configuration was not taken, and the old one stays: {error:#}");
+                tracing::error!(
+                    "the configuration was not taken, and the old one stays: {error:#}"
+                );
             }
         }
         supervisor::ready();

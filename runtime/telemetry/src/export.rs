@@ -90,16 +90,16 @@ pub(crate) fn provider(config: TracesConfig) -> Result<SdkTracerProvider, StartE
     }
     Ok(SdkTracerProvider::builder()
         .with_resource(resource.build())
-        .with_sampler(Sampler::ParentBased(Box::new(
-            Sampler::TraceIdRatioBased(config.sample),
-        )))
+        .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(
+            config.sample,
+        ))))
         .with_span_processor(processor)
         .build())
 }
 
 pub(crate) fn layer(provider: &SdkTracerProvider) -> Box<dyn Layer<Registry> + Send + Sync> {
-    let only_spans = filter_fn(|metadata| metadata.target() == SPANS)
-        .with_max_level_hint(LevelFilter::INFO);
+    let only_spans =
+        filter_fn(|metadata| metadata.target() == SPANS).with_max_level_hint(LevelFilter::INFO);
     Box::new(
         tracing_opentelemetry::layer()
             .with_tracer(provider.tracer("lockgate"))

@@ -25,13 +25,19 @@ async fn a_publisher_that_is_ended_is_gone_and_stays_out() {
         let ended = server.send_as(&admin, Method::DELETE, &path, "").await;
         assert_eq!(ended.status, 204, "{name}");
         // Its broadcast is gone with the answer, and the publisher is told.
-        server.get(&format!("/api/streams/{name}")).await.problem(404);
+        server
+            .get(&format!("/api/streams/{name}"))
+            .await
+            .problem(404);
         let (went_well, said) = sender.ended().await;
         assert!(!went_well, "{name} was not told: {said}");
         // It may not come back by the same token for a while, nor by WHIP.
         let again = Sender::publish(&server, over, name, &server.token);
         assert!(!again.ended().await.0, "{name} came back");
-        server.get(&format!("/api/streams/{name}")).await.problem(404);
+        server
+            .get(&format!("/api/streams/{name}"))
+            .await
+            .problem(404);
         // Somebody else may.
         let other = server.mint("publish:*");
         let _other = Sender::publish(&server, over, name, &other);
@@ -43,7 +49,10 @@ async fn a_publisher_that_is_ended_is_gone_and_stays_out() {
 async fn refused(server: &Server, over: Over, password: &str) {
     let output = match over {
         Over::Srt => {
-            let url = format!("{}?streamid=publish:x:ann:{password}", server.address("srt"));
+            let url = format!(
+                "{}?streamid=publish:x:ann:{password}",
+                server.address("srt")
+            );
             ["-f".to_owned(), "mpegts".to_owned(), url]
         }
         _ => {
@@ -69,10 +78,7 @@ async fn wrong_passwords_over_rtmp_and_srt_count() {
         }
         // Now not even the right one is looked at, over whatever protocol.
         refused(&server, over, "north").await;
-        let basic = base64::Engine::encode(
-            &base64::engine::general_purpose::STANDARD,
-            "ann:north",
-        );
+        let basic = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, "ann:north");
         let request = server
             .request(Method::POST, "/api/streams/x/verify")
             .header("authorization", format!("Basic {basic}"));
@@ -93,9 +99,11 @@ async fn an_address_connects_so_often_and_no_more() {
             let sender = Sender::start(ffmpeg_5(), &format!("{PICTURE} {H264_AAC}"), &output);
             assert!(!sender.ended().await.0);
         }
-        until("three refusals by the door", Duration::from_secs(20), || async {
-            (server.log().matches("publisher was refused").count() == 3).then_some(())
-        })
+        until(
+            "three refusals by the door",
+            Duration::from_secs(20),
+            || async { (server.log().matches("publisher was refused").count() == 3).then_some(()) },
+        )
         .await;
         // One more does not come as far, though its token is good.
         let sender = Sender::publish(&server, over, "x", &server.token);

@@ -67,7 +67,11 @@ impl Manager {
             if let Some(line) = new.into_iter().find(|line| line.starts_with(beginning)) {
                 return line;
             }
-            assert!(Instant::now() < deadline, "no {beginning}: {:?}", self.heard);
+            assert!(
+                Instant::now() < deadline,
+                "no {beginning}: {:?}",
+                self.heard
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -101,7 +105,10 @@ async fn the_manager_is_told_of_each_step() {
     // In the same message, as notify-reload wants it.
     let clock = manager.heard.get(at + 1).expect("a clock");
     let micros = clock.strip_prefix("MONOTONIC_USEC=").expect(clock);
-    assert!(micros.parse::<u64>().is_ok_and(|micros| micros > 0), "{clock}");
+    assert!(
+        micros.parse::<u64>().is_ok_and(|micros| micros > 0),
+        "{clock}"
+    );
     if !manager.heard[at..].contains(&"READY=1".to_owned()) {
         manager.hears("READY=1").await;
     }
@@ -142,10 +149,15 @@ async fn a_part_that_hangs_is_not_fed_for_and_shows() {
 
 #[test]
 fn the_unit_is_one_that_systemd_takes() {
-    let unit = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("../../examples/systemd/lockgate.service");
+    let unit =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/systemd/lockgate.service");
     let text = std::fs::read_to_string(&unit).expect("the unit is there");
-    for line in ["Type=notify\n", "WatchdogSec=", "DynamicUser=yes", "NoNewPrivileges=yes"] {
+    for line in [
+        "Type=notify\n",
+        "WatchdogSec=",
+        "DynamicUser=yes",
+        "NoNewPrivileges=yes",
+    ] {
         assert!(text.contains(line), "{line}");
     }
     // What it starts is to exist, which is looked at too.

@@ -10,8 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header, service::service_fn};
 use hyper_util::rt::TokioIo;
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value,
-    trace::v1::Span,
+    collector::trace::v1::ExportTraceServiceRequest, common::v1::any_value::Value, trace::v1::Span,
 };
 use prost::Message as _;
 use tokio::{net::TcpListener, task::JoinSet};
@@ -66,7 +65,11 @@ impl Collector {
 
     fn spans(&self, name: &str) -> Vec<Span> {
         let spans = self.taken.spans.lock().expect("no panic");
-        spans.iter().filter(|span| span.name == name).cloned().collect()
+        spans
+            .iter()
+            .filter(|span| span.name == name)
+            .cloned()
+            .collect()
     }
 
     async fn span(&self, name: &str) -> Span {
@@ -84,7 +87,9 @@ async fn take(
     assert_eq!(request.uri().path(), "/v1/traces");
     let text = |name: &str| {
         let value = request.headers().get(name);
-        value.map_or("", |value| value.to_str().expect("text")).to_owned()
+        value
+            .map_or("", |value| value.to_str().expect("text"))
+            .to_owned()
     };
     assert_eq!(text("content-type"), "application/x-protobuf");
     taken.keys.lock().expect("no panic").push(text("x-key"));
@@ -98,7 +103,12 @@ async fn take(
             (one.key, value.as_ref().map_or_else(String::new, shown))
         }));
         let mut spans = taken.spans.lock().expect("no panic");
-        spans.extend(of_resource.scope_spans.into_iter().flat_map(|scope| scope.spans));
+        spans.extend(
+            of_resource
+                .scope_spans
+                .into_iter()
+                .flat_map(|scope| scope.spans),
+        );
     }
     let mut response = Response::new(Full::default());
     *response.status_mut() = StatusCode::OK;
@@ -203,7 +213,10 @@ async fn requests_publishers_viewers_decisions_and_workers_are_spans() {
 #[tokio::test]
 async fn what_is_left_is_sent_at_the_end() {
     let collector = Collector::start().await;
-    let config = format!("[telemetry]\nendpoint = \"http://{}/\"\n", collector.address);
+    let config = format!(
+        "[telemetry]\nendpoint = \"http://{}/\"\n",
+        collector.address
+    );
     let mut server = Server::start(&config, &[]).await;
     server.get("/api/recordings").await.problem(401);
     assert_eq!(server.terminate().await, Some(0));
@@ -231,7 +244,10 @@ async fn a_collector_that_is_not_there_or_says_nothing_harms_nobody() {
             }
         }
         until("a word in the log", Duration::from_secs(30), || async {
-            server.log().contains("do not reach their collector").then_some(())
+            server
+                .log()
+                .contains("do not reach their collector")
+                .then_some(())
         })
         .await;
         let said = server.log().matches("do not reach their collector").count();

@@ -94,7 +94,8 @@ impl Server {
         self.child.kill().expect("the server runs");
         self.child.wait().expect("the server can be waited for");
         fs::remove_file(self.folder.path().join("ready.json")).expect("it was ready");
-        (self.child, self.http, self.ready) = Self::launch(self.folder.path(), arguments, &[]).await;
+        (self.child, self.http, self.ready) =
+            Self::launch(self.folder.path(), arguments, &[]).await;
     }
 
     async fn launch(

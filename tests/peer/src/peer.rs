@@ -19,6 +19,7 @@ use rtc::{
         },
         sdp::RTCSessionDescription,
         state::{RTCIceGatheringState, RTCPeerConnectionState},
+        transport::RTCDtlsTransportState,
     },
     rtp_transceiver::{
         RTCRtpTransceiverDirection, RTCRtpTransceiverInit,
@@ -193,11 +194,23 @@ impl Peer {
         Ok(())
     }
 
-    /// Waits until the other side has ended the connection; the state it is in then.
-    pub(crate) async fn ended(&mut self) -> anyhow::Result<String> {
-        let over = |state: &RTCPeerConnectionState| *state != RTCPeerConnectionState::Connected;
-        let state = within(self.states.wait_for(over)).await??;
-        Ok(state.to_string())
+    /// Waits for the other side's goodbye, DTLS close_notify (RFC 8446 §6.1), of which the library tells by the state of
+    /// DTLS alone. Whoever only falls silent says none.
+    pub(crate) async fn told_goodbye(&self) -> anyhow::Result<()> {
+        let mut transport = None;
+        for transceiver in self.library.get_transceivers().await {
+            if let Ok(Some(receiver)) = transceiver.receiver().await {
+                transport = receiver.transport().await?;
+            }
+        }
+        let transport = transport.context("there is no DTLS")?;
+        let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
+        let told = async {
+            while !matches!(transport.state().await, Ok(RTCDtlsTransportState::Closed)) {
+                look.tick().await;
+            }
+        };
+        within(told).await
     }
 
     /// The track that the server sends, once its first packet is here.

@@ -116,9 +116,9 @@ impl Viewer {
         self.log.packets_lost.load(Relaxed)
     }
 
-    /// Waits until the server has ended the connection, and says how it is then called.
-    pub async fn ended(&mut self) -> anyhow::Result<String> {
-        self.peer.ended().await
+    /// Waits until the server says goodbye.
+    pub async fn told_goodbye(&self) -> anyhow::Result<()> {
+        self.peer.told_goodbye().await
     }
 
     /// Is never heard of again: not a word goes out any more, and its socket is closed.

@@ -1,6 +1,10 @@
 //! One connection from its first byte to its last.
 
-use std::{net::{IpAddr, SocketAddr}, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, body::Body, http::Request};
 use hyper::body::Incoming;
@@ -21,8 +25,8 @@ use crate::caller::Peer;
 use super::{
     Rules,
     activity::{Activity, Cut},
-    penalty::Penalties,
     paced::{Cutter, Paced},
+    penalty::Penalties,
     proxy,
     tally::{Counted, Tally},
 };

@@ -44,10 +44,7 @@ pub struct Telemetry {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
     /// Headers sent to it, such as a key.
-    #[serde(
-        skip_serializing_if = "BTreeMap::is_empty",
-        serialize_with = "hidden"
-    )]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "hidden")]
     pub headers: BTreeMap<String, String>,
     /// What this server is called.
     #[serde(skip_serializing_if = "Option::is_none")]

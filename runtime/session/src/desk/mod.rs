@@ -187,7 +187,13 @@ impl Desk {
     }
 
     /// Asks whether a request is let in. Anything but a clear answer is an error, and an error means no.
-    #[tracing::instrument(target = "lockgate::span", name = "decide", skip_all, fields(kind = "auth"), err)]
+    #[tracing::instrument(
+        target = "lockgate::span",
+        name = "decide",
+        skip_all,
+        fields(kind = "auth"),
+        err
+    )]
     pub async fn authorize(&self, request: Request) -> Result<Verdict, DeskError> {
         let answer = self.call(|reply| Ask::Authorize { request, reply }).await?;
         answer.map_err(|fault| DeskError::Auth(fault.to_string()))
