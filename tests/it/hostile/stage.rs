@@ -180,7 +180,7 @@ impl Stage {
             Ok(()) => self.has_counted(&generation, &case.ends).await,
             wrong => wrong,
         };
-        until("frames", Duration::from_secs(10), || async {
+        until("frames", Duration::from_secs(60), || async {
             (self.viewer.frames() > frames).then_some(())
         })
         .await;
