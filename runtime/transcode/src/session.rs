@@ -59,6 +59,8 @@ pub(crate) struct Session<'a> {
     pub(crate) cpu_before_s: f64,
     /// What earlier workers found out about the source.
     pub(crate) flaws: &'a mut Flaws,
+    /// A trace's span of the start, which ends when the worker knows what its source is.
+    pub(crate) starting: Option<tracing::Span>,
 }
 
 /// What a job's worker is fed with, if it does not fetch its source itself.
@@ -355,6 +357,7 @@ impl Listener<'_> {
             describe(&source),
         );
         self.planned = Some((source.clone(), asked.clone()));
+        self.session.starting = None;
         self.session.status.send_modify(|status| {
             status.state = State::Running;
             status.source = Some(source);

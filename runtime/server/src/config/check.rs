@@ -123,6 +123,7 @@ impl Config {
                 ));
             }
         }
+        self.check_telemetry()?;
         self.auth.check()?;
         self.http.check()
     }
