@@ -3,13 +3,12 @@
 //! The watchdog is fed only while the runtime, the desk and each broadcast's control step move: the task runs on the
 //! runtime, asks the other two, and says nothing when one of them does not answer. systemd then starts the server again.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use lockgate_api::Health;
 use lockgate_session::{Desk, Streams};
 use sd_notify::NotifyState;
 use tokio::time::{MissedTickBehavior, interval};
-
-use lockgate_api::Health;
 
 /// Tells the service manager something; without one this does nothing.
 pub(crate) fn tell(states: &[NotifyState<'_>]) {
@@ -37,7 +36,7 @@ pub(crate) fn ready() {
 }
 
 /// Looks at the parts again and again, and feeds the watchdog while they are well.
-pub(crate) async fn watch(health: std::sync::Arc<Health>, desk: Desk, streams: Streams) {
+pub(crate) async fn watch(health: Arc<Health>, desk: Desk, streams: Streams) {
     let fed = sd_notify::watchdog_enabled();
     let every = fed.map_or(LOOK_EVERY, |within| {
         (within / 3).clamp(LOOK_EVERY_MIN, LOOK_EVERY)
@@ -48,9 +47,8 @@ pub(crate) async fn watch(health: std::sync::Arc<Health>, desk: Desk, streams: S
     loop {
         tick.tick().await;
         let sick = look(&desk, &streams).await;
-        match &sick {
-            None if fed.is_some() => tell(&[NotifyState::Watchdog]),
-            _ => {}
+        if sick.is_none() && fed.is_some() {
+            tell(&[NotifyState::Watchdog]);
         }
         let now = match &sick {
             Some(what) => what.clone(),
