@@ -51,7 +51,12 @@ pub(crate) fn listed<'a>(
                     (Some(_), false) => coming.filter(|_| track.id == lead.id),
                     (None, _) => coming.and_then(|coming| follow(track, &coming)),
                 };
-                own.map(|own| (own, own[1].duration_90k - part_90k))
+                // Frames of audio make it last a little less or more.
+                let steady = coming.filter(|_| track.video().is_none());
+                own.map(|own| {
+                    let lasts_90k = steady.unwrap_or(own)[1].duration_90k;
+                    (own, lasts_90k - part_90k)
+                })
             }
             _ => None,
         };
