@@ -31,6 +31,7 @@
 //! - `tutorial`  the page `sdk/README.md`, command by command
 //! - `hostile`   a corpus of policies that mean ill, each played while somebody watches
 //! - `door`      tokens, users, the operator's service, sessions that are ended, limits, HTTPS, slow clients
+//! - `ops`       going down, the service manager and its watchdog, the log, traces
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
 //!
 //! What a browser must see is in `tests/browser`.
@@ -55,7 +56,9 @@ mod ingest;
 mod load;
 mod metrics;
 mod network;
+mod ops;
 mod package;
+mod passthrough;
 mod peer_rules;
 mod policies;
 mod publish;

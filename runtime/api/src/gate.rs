@@ -1,24 +1,29 @@
 //! The gate for publishers that do not come by HTTP: the same door, the same use case.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use lockgate_media::BroadcastName;
 use lockgate_ports::{Admitted, BoxFuture, Gate, Refusal, Wish, ingest::Via};
 use lockgate_session::Streams;
 
-use crate::{Caller, Door, Login, Problem, Protocol, scope::Action};
+use crate::{Caller, Door, Limits, Login, Problem, Protocol, scope::Action};
 
 /// Lets publishers over RTMP and SRT in.
 #[derive(Clone)]
 pub struct StreamGate {
     streams: Streams,
     door: Arc<Door>,
+    limits: Arc<Limits>,
 }
 
 impl StreamGate {
     /// A gate in front of these streams.
-    pub fn new(streams: Streams, door: Arc<Door>) -> Self {
-        Self { streams, door }
+    pub fn new(streams: Streams, door: Arc<Door>, limits: Arc<Limits>) -> Self {
+        Self {
+            streams,
+            door,
+            limits,
+        }
     }
 
     async fn admit(&self, wish: Wish) -> Result<Admitted, Problem> {
@@ -43,6 +48,10 @@ impl StreamGate {
 }
 
 impl Gate for StreamGate {
+    fn knock(&self, peer: IpAddr) -> bool {
+        self.limits.admit(peer.to_canonical())
+    }
+
     fn enter(&self, wish: Wish) -> BoxFuture<'_, Result<Admitted, Refusal>> {
         Box::pin(async move {
             self.admit(wish).await.map_err(|problem| Refusal {

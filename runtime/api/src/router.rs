@@ -11,14 +11,17 @@ use axum::{
 use lockgate_session::{Desk, Streams};
 
 use crate::{
-    Door, Headers, Limits, PolicyStore, Problem, decisions, drain, headers, hls, limits, listen,
-    metrics, pages, policies, recordings, revocations, streams, verify, webrtc, whep, whep_events,
-    whip,
+    Door, Headers, Limits, PolicyStore, Problem, decisions, drain, headers, health, hls, limits,
+    listen, log, metrics, pages, policies, recordings, revocations, streams, verify, webrtc, whep,
+    whep_events, whip,
 };
 
-/// What handlers work on. Cheap to clone.
+/// What handlers work on. Cheap to clone: every layer of every request has one.
 #[derive(Clone)]
-pub struct App {
+pub struct App(std::sync::Arc<Parts>);
+
+/// What an [`App`] is made of.
+pub struct Parts {
     /// The core.
     pub streams: Streams,
     /// Where policies decide.
@@ -35,13 +38,32 @@ pub struct App {
     pub headers: std::sync::Arc<Headers>,
     /// STUN and TURN servers handed to peers.
     pub ice_servers: std::sync::Arc<[crate::IceServer]>,
+    /// Requests, counted and traced.
+    pub traffic: crate::Traffic,
+    /// How the server is.
+    pub health: std::sync::Arc<crate::Health>,
+    /// Which lines the log has.
+    pub log: Box<dyn crate::LogFilter>,
     /// Who may read `/metrics`.
     pub metrics: metrics::Access,
 }
 
+impl From<Parts> for App {
+    fn from(parts: Parts) -> Self {
+        Self(std::sync::Arc::new(parts))
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
 /// The whole HTTP surface.
 pub fn router(app: App) -> Router {
-    let rules = std::sync::Arc::clone(&app.headers);
     let page = |name: &'static str| get(move |headers: HeaderMap| pages::page(name, headers));
     Router::new()
         .route("/", page("index"))
@@ -87,6 +109,7 @@ pub fn router(app: App) -> Router {
             get(revocations::list).post(revocations::add),
         )
         .route("/api/revocations/{kind}/{id}", delete(revocations::remove))
+        .route("/api/log", get(log::get).put(log::put))
         .route("/api/recordings", get(recordings::list))
         .route("/api/recordings/{stream}/{file}", get(recordings::get))
         .route("/api/policies", get(policies::list))
@@ -98,8 +121,8 @@ pub fn router(app: App) -> Router {
         )
         .route("/api/policies/{kind}/decisions", get(decisions::get))
         .route("/metrics", get(metrics::scrape))
-        .route("/livez", get(|| async { "alive\n" }))
-        .route("/readyz", get(|| async { "ready\n" }))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
         .fallback(|request: Request| async move { Problem::no_route(request.uri().path()) })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(|_| {
@@ -111,6 +134,6 @@ pub fn router(app: App) -> Router {
             app.body_within,
             listen::paced_bodies,
         ))
-        .layer(middleware::from_fn_with_state(rules, headers::on_all))
+        .layer(middleware::from_fn_with_state(app.clone(), headers::on_all))
         .with_state(app)
 }

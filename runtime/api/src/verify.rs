@@ -6,7 +6,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::{App, Caller, Problem, Refusal, decisions::bad_query, extract::Name, scope::Action};
+use crate::{App, Caller, Problem, decisions::bad_query, extract::Name, scope::Action};
 
 /// 200 `{"authorized": true}` with the actions that the caller's own credentials allow, or 401: for `?action=publish`, `play`
 /// or `join` for that one, without it for any of them. What everybody may do without a token is no merit of the token.
@@ -36,20 +36,15 @@ pub(crate) async fn verify(
     if asked.is_empty() {
         return Err(bad_query("action is publish, play or join"));
     }
-    let mut allowed = Vec::new();
-    for action in asked {
-        match app.door.vouch(&caller, action).await {
-            Ok(()) => allowed.push(action.word()),
-            Err(refusal @ (Refusal::BadCredentials | Refusal::TooMany(_))) => {
-                return Err(Problem::from(refusal).with("authorized", false));
-            }
-            Err(_) => {}
-        }
-    }
+    let allowed = match app.door.vouch(&caller, &asked).await {
+        Ok(allowed) => allowed,
+        Err(refusal) => return Err(Problem::from(refusal).with("authorized", false)),
+    };
     if allowed.is_empty() {
         let detail = format!("the token is good, but allows nothing of {name}");
         let problem = Problem::token_refused().about(detail);
         return Err(problem.with("authorized", false));
     }
-    Ok(Json(json!({ "authorized": true, "actions": allowed })))
+    let words: Vec<&str> = allowed.iter().map(|action| action.word()).collect();
+    Ok(Json(json!({ "authorized": true, "actions": words })))
 }

@@ -10,12 +10,14 @@ pub mod cli;
 pub mod config;
 mod doctor;
 mod door;
+mod drain;
 mod ingest;
 mod package;
 mod policies;
 mod policy;
 mod secret;
 mod server;
+mod supervisor;
 mod tokens;
 
 pub use config::Config;

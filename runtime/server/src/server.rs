@@ -8,7 +8,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use lockgate_api::{Account, App, IceServer, Limits, Listener, Scope, Scopes, StreamGate, token};
+use lockgate_api::{
+    Account, Adopt, App, IceServer, Limits, Listener, LogFilter, Parts, Scope, Scopes, StreamGate,
+    Traffic, token,
+};
 use lockgate_media::BroadcastName;
 use lockgate_ports::{
     Gate, Records,
@@ -19,6 +22,7 @@ use lockgate_session::{
     Container, Desk, DvrConfig, HlsConfig, LadderConfig, SegmentConfig, Streams, sweep_dvr,
 };
 use lockgate_store::Store;
+use lockgate_telemetry::Telemetry;
 use lockgate_transport::Transport;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -28,8 +32,10 @@ use crate::{
     cli::unix_now,
     config,
     door::{self, Keys},
+    drain::{Down, Stops},
     ingest,
     policies::{self, Policies},
+    supervisor,
 };
 
 /// A server that has bound its ports and started its sources.
@@ -39,11 +45,14 @@ pub struct Server {
     _tasks: Vec<Task>,
     /// The ports for RTMP and SRT.
     publishers: Vec<Task>,
+    /// How long who is there may stay when it goes down.
+    stay: Duration,
+    segment: Duration,
 }
 
 impl Server {
     /// Puts the server together. Whatever fails, nothing is left behind.
-    pub async fn start(config: Config, demo: bool) -> anyhow::Result<Self> {
+    pub async fn start(config: Config, demo: bool, telemetry: &Telemetry) -> anyhow::Result<Self> {
         let keys = Keys::load(&config)?;
         let (rules, keeper) = door::port(&config)?;
         // Ports first: a second server must fail before it starts a single worker.
@@ -120,7 +129,15 @@ impl Server {
             .collect();
         let wish = door::wish(&config, Scopes::new(all), TOKEN_TTL);
         let token = token::mint(&keys.signer, &wish, unix_now())?;
-        let gate: Arc<dyn Gate> = Arc::new(StreamGate::new(streams.clone(), Arc::clone(&door)));
+        let limits = Arc::new(Limits::new(
+            config.rate_limit.settings(),
+            config.rate_limit.proxies(),
+        ));
+        let gate: Arc<dyn Gate> = Arc::new(StreamGate::new(
+            streams.clone(),
+            Arc::clone(&door),
+            Arc::clone(&limits),
+        ));
         let publishers = ports.serve(&gate);
         let announcement = Announcement {
             http: listener.local_addr()?,
@@ -146,51 +163,92 @@ impl Server {
         ];
         tasks.extend(keeper.map(own));
         tasks.extend(keys.published.map(|keys| own(keys.keep_fresh())));
+        let adopt = telemetry
+            .has_traces()
+            .then(|| Arc::new(lockgate_telemetry::adopt) as Adopt);
         let ice_servers = config.webrtc.ice_servers.iter().map(ice_server).collect();
         Ok(Self {
             listener,
-            app: App {
+            app: App::from(Parts {
                 streams,
                 desk,
                 policies: store,
                 door,
-                limits: Arc::new(Limits::new(
-                    config.rate_limit.settings(),
-                    config.rate_limit.proxies(),
-                )),
+                limits,
                 headers: Arc::new(door::headers(&config)),
                 body_within: config.http.timeouts.resolve().body,
                 ice_servers,
+                traffic: Traffic::new(adopt),
+                health: Arc::default(),
+                log: Box::new(Lines(telemetry.filter())),
                 metrics: config.http.metrics,
-            },
+            }),
             _tasks: tasks,
             publishers,
+            stay: Duration::from_secs(config.server.drain_s),
+            segment: Duration::from_secs(config.hls.segment_s.into()),
         })
     }
 
-    /// Serves until SIGINT or SIGTERM, then ends what is live and lets requests finish.
-    pub async fn run(self) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let (streams, desk) = (self.app.streams.clone(), self.app.desk.clone());
-        let publishers = self.publishers;
-        let stop = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            tracing::info!("going down: ending what is live");
-            desk.end_follows();
-            streams.shut_down();
-            drop(publishers);
+    /// Serves until SIGINT or SIGTERM, then takes nobody in any more, lets who is there go on for a while, ends what is live
+    /// and lets requests finish. The second signal ends it at once. `reload` is called at SIGHUP.
+    pub async fn run(self, reload: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let stops = Stops::listen()?;
+        let (streams, health) = (self.app.streams.clone(), Arc::clone(&self.app.health));
+        let _watch = own(supervisor::watch(
+            Arc::clone(&health),
+            self.app.desk.clone(),
+            streams.clone(),
+        ));
+        let down = Down {
+            streams: streams.clone(),
+            desk: self.app.desk.clone(),
+            door: Arc::clone(&self.app.door),
+            health,
+            publishers: self.publishers,
+            stay: self.stay,
+            segment: self.segment,
         };
-        let recorded = self.app.streams.clone();
-        self.listener
-            .serve(lockgate_api::router(self.app), stop)
-            .await;
-        recorded.recorded().await;
+        let (first, second) = (stops.wait(1), stops.wait(2));
+        let stop = async move {
+            first.await;
+            down.go().await;
+        };
+        supervisor::ready();
+        tokio::select! {
+            () = self.listener.serve(lockgate_api::router(self.app), stop) => streams.recorded().await,
+            () = second => {
+                tracing::info!("told to stop once more: ending at once");
+                streams.end_all();
+                // Recordings play however they end; what is in memory may still get to the disk.
+                tokio::time::timeout(AT_ONCE, streams.recorded()).await.ok();
+                streams.forget();
+            }
+            error = on_hangup(reload) => return Err(error),
+        }
         Ok(())
     }
+}
+
+/// Reads the configuration again whenever SIGHUP comes. Returns only if it cannot be waited for.
+async fn on_hangup(reload: impl Fn() -> anyhow::Result<()>) -> anyhow::Error {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return error.into(),
+    };
+    while let Some(()) = hangup.recv().await {
+        supervisor::reloading();
+        match reload() {
+            Ok(()) => tracing::info!("the configuration was read again"),
+            Err(error) => {
+                tracing::error!(
+                    "the configuration was not taken, and the old one stays: {error:#}"
+                );
+            }
+        }
+        supervisor::ready();
+    }
+    std::future::pending().await
 }
 
 /// How the transport listens and what it tells peers.
@@ -276,6 +334,22 @@ fn ice_server(server: &config::IceServer) -> IceServer {
         account,
     }
 }
+
+/// The log's filter, as the API changes it.
+struct Lines(lockgate_telemetry::Filter);
+
+impl LogFilter for Lines {
+    fn text(&self) -> String {
+        self.0.text()
+    }
+
+    fn set(&self, filter: &str) -> Result<(), String> {
+        self.0.set(filter).map_err(|error| error.to_string())
+    }
+}
+
+/// What a server that is told to end at once still waits for.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// How long a TURN name is good for where nothing is configured.
 const TURN_TTL: Duration = Duration::from_secs(86_400);

@@ -374,16 +374,43 @@ const BROKEN_MAX: u32 = 100_000;
 /// Demuxers that make pictures out of plain text.
 const NOT_MEDIA: [&str; 4] = ["tty", "bin", "idf", "xbin"];
 
-/// A URL as people may see it: without its user name and password.
+/// A URL as people may see it: without its user name and password, and without its query, where many services have their
+/// keys.
 pub(crate) fn shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
-    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (rest, query) = match rest.split_once('?') {
+        Some((rest, _)) => (rest, "?…"),
+        None => (rest, ""),
+    };
+    let authority = rest.find(['/', '#']).unwrap_or(rest.len());
     match rest[..authority].rfind('@') {
-        Some(at) => format!("{scheme}://…@{}", &rest[at + 1..]),
-        None => url.to_owned(),
+        Some(at) => format!("{scheme}://…@{}{query}", &rest[at + 1..]),
+        None => format!("{scheme}://{rest}{query}"),
     }
+}
+
+/// A line of FFmpeg's as people may see it: it names URLs as it was given them.
+pub(crate) fn shown_line(line: &str) -> String {
+    let ends = |character: char| character.is_whitespace() || "'\"<>)],;".contains(character);
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find("://") {
+        let scheme = rest[..at]
+            .rfind(|character: char| !character.is_ascii_alphanumeric() && character != '+')
+            .map_or(0, |before| {
+                before + rest[before..].chars().next().map_or(1, char::len_utf8)
+            });
+        let end = rest[at + 3..]
+            .find(ends)
+            .map_or(rest.len(), |length| at + 3 + length);
+        out.push_str(&rest[..scheme]);
+        out.push_str(&shown(&rest[scheme..end]));
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    out
 }
 
 #[cfg(test)]
@@ -393,8 +420,20 @@ mod tests {
     #[test]
     fn credentials_are_not_shown() {
         assert_eq!(shown("rtsp://user:pass@host/a@b"), "rtsp://…@host/a@b");
-        assert_eq!(shown("http://host/x?y=a@b"), "http://host/x?y=a@b");
+        assert_eq!(shown("http://host/x?y=a@b"), "http://host/x?…");
+        assert_eq!(shown("http://a:b@host?y"), "http://…@host?…");
         assert_eq!(shown("/srv/media/a@b.mp4"), "/srv/media/a@b.mp4");
+        for (line, wanted) in [
+            (
+                "[hls] Error when loading first segment 'https://u:p@h/a.ts?key=1', then http://x/y?z",
+                "[hls] Error when loading first segment 'https://…@h/a.ts?…', then http://x/y?…",
+            ),
+            ("ü→rtsp://u:p@h/x: 401", "ü→rtsp://…@h/x: 401"),
+            ("nothing :// here?", "nothing :// here?"),
+            ("", ""),
+        ] {
+            assert_eq!(shown_line(line), wanted);
+        }
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct Settings {
     pub signals: u32,
     /// Reports of HLS players a minute.
     pub reports: u32,
+    /// New connections over RTMP and SRT a minute.
+    pub connects: u32,
 }
 
 /// All budgets, and who may say where a request comes from.
@@ -50,6 +52,7 @@ pub struct Limits {
     joins: Option<Budget>,
     signals: Option<Budget>,
     reports: Option<Budget>,
+    connects: Option<Budget>,
 }
 
 impl Limits {
@@ -63,7 +66,14 @@ impl Limits {
             joins: Budget::new("joins", settings.joins, minute),
             signals: Budget::new("signals", settings.signals, minute),
             reports: Budget::new("reports", settings.reports, minute),
+            connects: Budget::new("connects", settings.connects, minute),
         }
+    }
+
+    /// Whether an address may connect once more by another protocol than HTTP.
+    pub(crate) fn admit(&self, peer: IpAddr) -> bool {
+        let budget = self.connects.as_ref();
+        budget.is_none_or(|budget| budget.spend(Key::address(peer)).is_ok())
     }
 
     fn of(&self, class: Class) -> Option<&Budget> {

@@ -6,6 +6,7 @@ mod http;
 mod limits;
 mod load;
 mod log;
+mod ops;
 mod record;
 mod webrtc;
 
@@ -21,6 +22,7 @@ pub use http::{AcmeOrders, Http, HttpTimeouts, RateLimit, TlsFiles, TlsMode};
 pub use limits::PolicyLimits;
 pub use load::{Error, Loader};
 pub use log::{PolicyLog, Record as LogRecord};
+pub use ops::{Log, LogFormat, Server, Telemetry};
 pub use record::Record;
 pub use webrtc::{IceServer, Listen, Webrtc};
 
@@ -48,6 +50,12 @@ pub struct Config {
     pub policies: Policies,
     /// Where the server keeps its own files.
     pub store: Store,
+    /// How it goes down.
+    pub server: Server,
+    /// The log.
+    pub log: Log,
+    /// Traces.
+    pub telemetry: Telemetry,
 }
 
 /// Where media comes from, besides publishers.
