@@ -3,17 +3,18 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::{
+    body::HttpBody as _,
     extract::{Path, State},
     http::{HeaderMap, Method, Uri, header},
     response::{IntoResponse, Response},
 };
+use lockgate_media::TrackId;
 use lockgate_session::{Awaited, ManifestAsk, Reload, Skip};
 
 use crate::{
     App, Caller, Problem,
     caller::carried,
     extract::{self, Name},
-    scope::Action,
     serve::Wishes,
 };
 
@@ -26,7 +27,7 @@ pub(crate) async fn multivariant(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    app.door.admit(&caller, Action::Play(&name)).await?;
+    let seat = app.door.seat(&caller, &name).await?;
     let dvr = param(&uri, "dvr").filter(|value| matches!(*value, "0" | "1"));
     let query = [carried(&uri), dvr.map(|dvr| format!("dvr={dvr}"))];
     let query = query.into_iter().flatten().collect::<Vec<_>>().join("&");
@@ -39,7 +40,9 @@ pub(crate) async fn multivariant(
         method: &method,
         headers: &headers,
     };
-    Ok(wishes.text(&text, M3U8, "no-cache"))
+    let answer = wishes.text(&text, M3U8, "no-cache");
+    seat.served(&app.streams, None, length(&answer));
+    Ok(answer)
 }
 
 /// `GET /hls/{stream}/{rung}/{file}`: a media playlist, a segment, a part or an init section.
@@ -52,7 +55,7 @@ pub(crate) async fn file(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    app.door.admit(&caller, Action::Play(&name)).await?;
+    let seat = app.door.seat(&caller, &name).await?;
     let hls = app.streams.hls(&name)?;
     let rung = extract::track(&rung, &name)?;
     let wishes = Wishes {
@@ -69,9 +72,15 @@ pub(crate) async fn file(
             || "no-cache".to_owned(),
             |lasts_s| format!("public, max-age={lasts_s}"),
         );
-        return Ok(wishes.text(&playlist.text, M3U8, &cache));
+        let answer = wishes.text(&playlist.text, M3U8, &cache);
+        seat.served(&app.streams, None, length(&answer));
+        return Ok(answer);
     }
-    Ok(wishes.media(hls.file(&rung, &file).await?))
+    let media = hls.file(&rung, &file).await?;
+    let answer = wishes.media(media);
+    let picture = (rung != TrackId::aac()).then_some(&rung);
+    seat.served(&app.streams, picture, length(&answer));
+    Ok(answer)
 }
 
 /// `GET /dash/{stream}/manifest.mpd`: the DASH manifest.
@@ -83,7 +92,7 @@ pub(crate) async fn manifest(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    app.door.admit(&caller, Action::Play(&name)).await?;
+    let seat = app.door.seat(&caller, &name).await?;
     let (now, query) = (now(), carried(&uri));
     let ask = ManifestAsk {
         now_unix_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
@@ -96,7 +105,9 @@ pub(crate) async fn manifest(
         method: &method,
         headers: &headers,
     };
-    Ok(wishes.text(&text, "application/dash+xml", "no-cache"))
+    let answer = wishes.text(&text, "application/dash+xml", "no-cache");
+    seat.served(&app.streams, None, length(&answer));
+    Ok(answer)
 }
 
 /// `GET /dash/time`: the server's clock, for players of the manifest.
@@ -107,6 +118,12 @@ pub(crate) async fn time() -> Response {
     ];
     let now_ms = i64::try_from(now().as_millis()).unwrap_or(i64::MAX);
     (headers, lockgate_session::date_time(now_ms)).into_response()
+}
+
+/// Bytes of an answer's body.
+fn length(answer: &Response) -> usize {
+    let exact = answer.body().size_hint().exact().unwrap_or(0);
+    usize::try_from(exact).unwrap_or(usize::MAX)
 }
 
 /// The Delivery Directives of a playlist's URL (rfc8216bis §6.2.5), and which window it asks for.

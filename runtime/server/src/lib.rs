@@ -16,6 +16,7 @@ mod policies;
 mod policy;
 mod secret;
 mod server;
+mod sessions;
 mod tokens;
 
 pub use config::Config;
