@@ -9,6 +9,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use lockgate_session::history::HistoryCounts;
 use lockgate_session::{BreakerState, Counters, Level, Measures, Total};
 use prometheus_client::{
     collector::Collector,
@@ -43,6 +44,9 @@ pub(crate) async fn scrape(State(app): State<App>, caller: Caller) -> Result<Res
         late: app.desk.late(),
         streams: live.clone().count(),
         viewers: live.map(|stream| stream.viewers).sum(),
+        history: (app.streams.history())
+            .map(|history| history.counts())
+            .unwrap_or_default(),
         tasks: tokio::runtime::Handle::current()
             .metrics()
             .num_alive_tasks(),
@@ -61,6 +65,7 @@ struct Scrape {
     late: u64,
     streams: usize,
     viewers: usize,
+    history: HistoryCounts,
     tasks: usize,
 }
 
@@ -88,6 +93,7 @@ impl Collector for Scrape {
             MetricType::Counter,
         )?
         .encode_counter::<NoLabelSet, _, f64>(&self.late, None)?;
+        self.history(out)?;
         self.totals(out)?;
         self.slots(out)?;
         self.custom(out)?;
@@ -96,6 +102,43 @@ impl Collector for Scrape {
 }
 
 impl Scrape {
+    /// The records of sessions.
+    fn history(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let counts = self.history;
+        let help = "Records of sessions on the disk";
+        gauge(
+            out,
+            "lockgate_session_records",
+            help,
+            None,
+            counts.kept.unwrap_or(0),
+        )?;
+        let help = "Sessions whose beginning or end is not on the disk yet";
+        gauge(
+            out,
+            "lockgate_session_records_waiting",
+            help,
+            None,
+            counts.waiting,
+        )?;
+        for (name, help, count) in [
+            (
+                "lockgate_session_records_written",
+                "Records of sessions written, each change counted",
+                counts.written,
+            ),
+            (
+                "lockgate_session_records_lost",
+                "Sessions not recorded, or whose end was not, because too many waited for the disk",
+                counts.lost,
+            ),
+        ] {
+            out.encode_descriptor(name, help, None, MetricType::Counter)?
+                .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
+        }
+        Ok(())
+    }
+
     /// What each policy has done: these never go back, whatever is swapped.
     fn totals(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let plain: [(&str, &str, Count<u64>); 2] = [

@@ -106,7 +106,9 @@ pub(crate) fn quality_of(broadcast: &Broadcast) -> Option<String> {
         Some((rank, video.frame_rate))
     });
     let ((_, lines), rate) = pictures.max_by_key(|(rank, _)| *rank)?;
-    let rate = rate.map(|rate| format!("{:.0}", rate.fps())).unwrap_or_default();
+    let rate = rate
+        .map(|rate| format!("{:.0}", rate.fps()))
+        .unwrap_or_default();
     (lines > 0).then(|| format!("{lines}p{rate}"))
 }
 

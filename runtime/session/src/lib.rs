@@ -33,7 +33,8 @@ pub use effect::Effect;
 pub use error::Error;
 pub use events::{Event, EventKind, Events, Layer};
 pub use history::{
-    EndReason, Entry, History, HistoryError, Keep, Numbers, Opening, SessionRecord, Sitting, Via, Visitor,
+    EndReason, Entry, History, HistoryError, Keep, Numbers, Opening, SessionRecord, Sitting, Via,
+    Visitor,
 };
 pub use hls::{DvrConfig, Hls, HlsConfig, MediaFile, Playlist, Reload, Text, sweep_dvr};
 pub use id::SessionId;

@@ -98,8 +98,7 @@ impl Streams {
                 publisher.current().close();
                 stream.feed(feed);
                 let entry = self.open(session, protocol, &name, who.visitor);
-                let connection =
-                    Connection::new(session, protocol, wire, &stream.broadcast, entry);
+                let connection = Connection::new(session, protocol, wire, &stream.broadcast, entry);
                 returning.take(connection);
                 stream.after_return(session)?;
             }

@@ -44,7 +44,8 @@ pub(crate) fn batch(changes: &[Change]) -> Result<sled::Batch, RecordError> {
     Ok(batch)
 }
 
-fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
+/// A value as it lies on disk.
+pub(crate) fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(HEAD_LEN + value.len());
     sealed.push(VERSION);
     sealed.extend_from_slice(&checksum(key, value).to_le_bytes());

@@ -163,4 +163,6 @@ impl std::fmt::Debug for Store {
 const WRITES_MAX: usize = 4096;
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

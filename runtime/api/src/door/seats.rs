@@ -226,25 +226,26 @@ impl Seats {
             return seat;
         }
         let now_ms = now_ms();
-        let seat = Arc::new(Seat {
-            id: SessionId::random(),
-            stream: name.clone(),
-            subject,
-            caller: Caller {
-                token: None,
-                login: None,
-                ..caller.clone()
-            },
-            started_at_ms: now_ms,
-            requests: AtomicU64::new(1),
-            bytes: AtomicU64::new(0),
-            asked_at_ms: AtomicU64::new(now_ms),
-            rung: Mutex::default(),
-            said: Mutex::new(said),
-            entry: OnceLock::new(),
-        });
-        self.taken.insert(seal, Arc::clone(&seat));
-        seat
+        // Of two first requests at once one makes the session.
+        self.taken.get_with(seal, || {
+            Arc::new(Seat {
+                id: SessionId::random(),
+                stream: name.clone(),
+                subject,
+                caller: Caller {
+                    token: None,
+                    login: None,
+                    ..caller.clone()
+                },
+                started_at_ms: now_ms,
+                requests: AtomicU64::new(1),
+                bytes: AtomicU64::new(0),
+                asked_at_ms: AtomicU64::new(now_ms),
+                rung: Mutex::default(),
+                said: Mutex::new(said),
+                entry: OnceLock::new(),
+            })
+        })
     }
 
     /// Forgets a session.

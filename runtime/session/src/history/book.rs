@@ -11,8 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     EndReason, Numbers, Opening, RecordState, Role, SessionRecord, SessionStats, SessionView,
-    Sitting, Via,
-    record::PARTICIPANTS_MAX,
+    Sitting, Via, record::PARTICIPANTS_MAX,
 };
 use crate::SessionId;
 
@@ -71,7 +70,8 @@ impl Sheet {
         let samples = self.record.stats.quality_samples;
         if samples > 0 && self.score_sum.is_finite() {
             let average = self.score_sum / samples as f64;
-            self.record.stats.average_quality = Some((average * 10.0).round().clamp(0.0, 1000.0) / 10.0);
+            self.record.stats.average_quality =
+                Some((average * 10.0).round().clamp(0.0, 1000.0) / 10.0);
         }
     }
 
@@ -112,8 +112,12 @@ impl Book {
         let host_id = self.hosts.get(stream).copied();
         let host = host_id.and_then(|id| self.sheets.get(&id));
         let subject = visitor.subject.map(short);
+        let address = visitor.address.map(short);
         let (host_name, title) = match (role, host) {
-            (Role::Publisher, _) => (subject.clone(), visitor_title.map(short)),
+            (Role::Publisher, _) => (
+                subject.clone().or_else(|| address.clone()),
+                visitor_title.map(short),
+            ),
             (Role::Viewer, host) => (
                 host.and_then(|host| host.record.host.clone()),
                 host.map(|host| host.record.title.clone()),
@@ -128,7 +132,7 @@ impl Book {
                 title: title.unwrap_or_else(|| stream.to_string()),
                 host: host_name,
                 subject,
-                address: visitor.address.map(short),
+                address,
                 agent: visitor.agent.filter(|agent| !agent.is_empty()).map(short),
                 quality: None,
                 state: RecordState::Live,
@@ -186,7 +190,10 @@ impl Book {
         }
         let record = &mut sheet.record;
         let is_viewer = record.role == Role::Viewer;
-        record.updated_at_ms = numbers.seen_at_ms.unwrap_or(now_ms).max(record.started_at_ms);
+        record.updated_at_ms = numbers
+            .seen_at_ms
+            .unwrap_or(now_ms)
+            .max(record.started_at_ms);
         record.stats.received_bytes = record.stats.received_bytes.max(numbers.received_bytes);
         if numbers.quality.is_some() && record.quality != numbers.quality {
             record.quality = numbers.quality;
@@ -199,7 +206,10 @@ impl Book {
         let stats = &sheet.record.stats;
         let sent = numbers.sent_bytes.saturating_sub(stats.sent_bytes);
         let (sum, count) = numbers.scores;
-        let scores = (sum - sheet.score_sum, count.saturating_sub(stats.quality_samples));
+        let scores = (
+            sum - sheet.score_sum,
+            count.saturating_sub(stats.quality_samples),
+        );
         sheet.send(sent);
         sheet.score(scores);
         let host = self.hosts.get(&sheet.record.stream).copied();
@@ -274,7 +284,10 @@ impl Book {
 
     /// All as they are shown.
     pub(super) fn views(&self, now_ms: u64) -> Vec<SessionView> {
-        self.sheets.values().map(|sheet| sheet.view(now_ms)).collect()
+        self.sheets
+            .values()
+            .map(|sheet| sheet.view(now_ms))
+            .collect()
     }
 
     /// Whom to ask for numbers: one, or all that have not been asked for so long.
@@ -296,7 +309,10 @@ impl Book {
         match id {
             Some(id) => {
                 let sheet = self.sheets.get_mut(&id);
-                sheet.and_then(|sheet| ask((&id, sheet))).into_iter().collect()
+                sheet
+                    .and_then(|sheet| ask((&id, sheet)))
+                    .into_iter()
+                    .collect()
             }
             None => self.sheets.iter_mut().filter_map(ask).collect(),
         }
@@ -321,11 +337,16 @@ impl Book {
                 let age = sheet.written_at.map(|at| now - at);
                 age.is_some_and(|age| age >= TOTALS_EVERY || (sheet.changed && age >= CHANGE_EVERY))
             };
-            let old = self.sheets.values().filter(|sheet| {
-                !sheet.is_urgent && sheet.record.is_live() && is_old(sheet)
-            });
+            let old = self
+                .sheets
+                .values()
+                .filter(|sheet| !sheet.is_urgent && sheet.record.is_live() && is_old(sheet));
             let room = max - ids.len();
-            ids.extend(old.take(room).map(|sheet| sheet.record.id).collect::<Vec<_>>());
+            ids.extend(
+                old.take(room)
+                    .map(|sheet| sheet.record.id)
+                    .collect::<Vec<_>>(),
+            );
         }
         let due = |id: &SessionId| {
             let sheet = self.sheets.get_mut(id)?;

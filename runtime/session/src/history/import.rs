@@ -61,7 +61,11 @@ pub fn read_lines(text: &[u8]) -> Result<Vec<SessionRecord>, Vec<LineError>> {
             Err(_) => break,
         }
     }
-    if bad.is_empty() { Ok(records) } else { Err(bad) }
+    if bad.is_empty() {
+        Ok(records)
+    } else {
+        Err(bad)
+    }
 }
 
 impl History {
@@ -79,9 +83,7 @@ impl History {
         let mut imported = Imported::default();
         for some in records.chunks(TOGETHER_MAX) {
             let some = some.to_vec();
-            let (changes, counts) = self
-                .blocking(move |history| history.compared(some))
-                .await?;
+            let (changes, counts) = self.blocking(move |history| history.compared(some)).await?;
             if !changes.is_empty() {
                 self.records.write(changes).await?;
             }

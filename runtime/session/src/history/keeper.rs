@@ -169,13 +169,18 @@ impl History {
     pub(super) async fn let_go(self: &Arc<Self>) -> Result<u64, HistoryError> {
         if self.kept.load(Ordering::Relaxed) == UNCOUNTED {
             // What begins while it is counted is counted twice at most: the next count is at the next start.
-            let count = self.blocking(|history| Rows::stored(history).count()).await?;
+            let count = self
+                .blocking(|history| Rows::stored(history).count())
+                .await?;
             self.kept.store(count, Ordering::Relaxed);
         }
         let mut gone = 0;
         loop {
             let kept = self.kept.load(Ordering::Relaxed);
-            let over = self.keep.count.map_or(0, |count| kept.saturating_sub(count));
+            let over = self
+                .keep
+                .count
+                .map_or(0, |count| kept.saturating_sub(count));
             let age = self.keep.age;
             let old = self
                 .blocking(move |history| Ok(Rows::stored(history).old(over, age, LET_GO_MAX)?))

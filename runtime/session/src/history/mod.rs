@@ -245,13 +245,15 @@ impl History {
 
     /// Ends every session that is still open, and waits until all is on the disk, at most so long.
     pub async fn close(&self, within: Duration) {
+        self.refresh(None);
         let open = self.book().open_ids();
         for id in open {
             self.end(id, EndReason::ServerStopped, None);
         }
         let all = async {
             loop {
-                let done = self.done.notified();
+                let mut done = std::pin::pin!(self.done.notified());
+                done.as_mut().enable();
                 if self.book().counts().0 == 0 {
                     return;
                 }
@@ -261,7 +263,10 @@ impl History {
         };
         if tokio::time::timeout(within, all).await.is_err() {
             let waiting = self.book().counts().0;
-            tracing::error!(waiting, "the ends of sessions could not be recorded in time");
+            tracing::error!(
+                waiting,
+                "the ends of sessions could not be recorded in time"
+            );
         }
     }
 
@@ -345,7 +350,9 @@ impl std::fmt::Debug for Entry {
 
 fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    now.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    now.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
 }
 
 const UNCOUNTED: u64 = u64::MAX;

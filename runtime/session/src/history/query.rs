@@ -97,15 +97,19 @@ impl Query {
     fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
         let text = || {
             if value.is_empty() || value.len() > WORD_MAX {
-                Err(format!("{name} has {} bytes; it has 1 to {WORD_MAX}", value.len()))
+                Err(format!(
+                    "{name} has {} bytes; it has 1 to {WORD_MAX}",
+                    value.len()
+                ))
             } else {
                 Ok(Some(value.to_owned()))
             }
         };
         let time = || {
             let time = value.parse::<u64>();
-            time.map(Some)
-                .map_err(|_| format!("{name} is {value:?}; it is a time in ms since 1970-01-01 UTC"))
+            time.map(Some).map_err(|_| {
+                format!("{name} is {value:?}; it is a time in ms since 1970-01-01 UTC")
+            })
         };
         match name {
             "stream" => self.stream = text()?,
@@ -115,11 +119,12 @@ impl Query {
             "protocol" => self.protocol = Some(word(name, value)?),
             "state" => self.state = Some(word(name, value)?),
             "reason" => {
-                let reason = EndReason::ALL.into_iter().find(|one| {
-                    serde_json::to_value(one).is_ok_and(|written| written == value)
-                });
+                let reason = EndReason::ALL
+                    .into_iter()
+                    .find(|one| serde_json::to_value(one).is_ok_and(|written| written == value));
                 self.reason = Some(reason.ok_or_else(|| {
-                    let known = EndReason::ALL.map(|one| serde_json::to_value(one).unwrap_or_default());
+                    let known =
+                        EndReason::ALL.map(|one| serde_json::to_value(one).unwrap_or_default());
                     let known = known.map(|one| one.as_str().unwrap_or_default().to_owned());
                     format!("reason is {value:?}; it is one of {}", known.join(", "))
                 })?);
@@ -135,9 +140,12 @@ impl Query {
                 self.sort = name.parse()?;
             }
             "limit" => {
-                let limit = value.parse().ok().filter(|limit| (1..=LIMIT_MAX).contains(limit));
-                self.limit = limit
-                    .ok_or_else(|| format!("limit is {value:?}; it is 1 to {LIMIT_MAX}"))?;
+                let limit = value
+                    .parse()
+                    .ok()
+                    .filter(|limit| (1..=LIMIT_MAX).contains(limit));
+                self.limit =
+                    limit.ok_or_else(|| format!("limit is {value:?}; it is 1 to {LIMIT_MAX}"))?;
             }
             "cursor" => {
                 let bad = |()| format!("cursor is {value:?}; it is \"next\" of the page before");
@@ -185,11 +193,19 @@ impl Query {
             && is(&self.host, record.host.as_deref())
             && is(&self.subject, record.subject.as_deref())
             && self.role.is_none_or(|role| role == record.role)
-            && self.protocol.is_none_or(|protocol| protocol == record.protocol)
+            && self
+                .protocol
+                .is_none_or(|protocol| protocol == record.protocol)
             && self.state.is_none_or(|state| state == record.state)
-            && self.reason.is_none_or(|reason| record.end_reason == Some(reason))
-            && self.started_after_ms.is_none_or(|after| record.started_at_ms >= after)
-            && self.started_before_ms.is_none_or(|before| record.started_at_ms < before)
+            && self
+                .reason
+                .is_none_or(|reason| record.end_reason == Some(reason))
+            && self
+                .started_after_ms
+                .is_none_or(|after| record.started_at_ms >= after)
+            && self
+                .started_before_ms
+                .is_none_or(|before| record.started_at_ms < before)
     }
 
     fn place(&self, view: &SessionView, now_ms: u64) -> (u64, SessionId) {
@@ -205,7 +221,11 @@ impl Query {
 
     fn order(&self, one: &(u64, SessionId), other: &(u64, SessionId)) -> Ordering {
         let order = one.cmp(other);
-        if self.descending { order.reverse() } else { order }
+        if self.descending {
+            order.reverse()
+        } else {
+            order
+        }
     }
 
     /// Whether a place is on this page or a later one.
@@ -252,7 +272,9 @@ pub(super) fn find(history: &History, query: &Query) -> Result<Found, HistoryErr
 /// In the order in which they lie: no more is read than is wanted.
 fn by_start(history: &History, query: &Query, now_ms: u64) -> Result<Found, HistoryError> {
     let reverse = query.descending;
-    let cursor = query.cursor.map(|cursor| keys::of(cursor.place.0, cursor.place.1));
+    let cursor = query
+        .cursor
+        .map(|cursor| keys::of(cursor.place.0, cursor.place.1));
     let bound = if reverse {
         query.started_before_ms.map(keys::at)
     } else {
@@ -270,7 +292,9 @@ fn by_start(history: &History, query: &Query, now_ms: u64) -> Result<Found, Hist
         let is_past = if reverse {
             query.started_after_ms.is_some_and(|after| started < after)
         } else {
-            query.started_before_ms.is_some_and(|before| started >= before)
+            query
+                .started_before_ms
+                .is_some_and(|before| started >= before)
         };
         if is_past || views.len() > query.limit {
             break;
@@ -329,7 +353,11 @@ impl<'a> Best<'a> {
 impl Ord for Placed {
     fn cmp(&self, other: &Self) -> Ordering {
         let order = self.place.cmp(&other.place);
-        if self.descending { order.reverse() } else { order }
+        if self.descending {
+            order.reverse()
+        } else {
+            order
+        }
     }
 }
 
@@ -352,7 +380,12 @@ fn word<T: DeserializeOwned>(name: &str, value: &str) -> Result<T, String> {
 }
 
 impl Sort {
-    const ALL: [Self; 4] = [Self::StartedAt, Self::EndedAt, Self::Duration, Self::DataUsed];
+    const ALL: [Self; 4] = [
+        Self::StartedAt,
+        Self::EndedAt,
+        Self::Duration,
+        Self::DataUsed,
+    ];
 
     fn name(self) -> &'static str {
         match self {

@@ -20,7 +20,8 @@ pub struct SessionRecord {
     pub stream: BroadcastName,
     /// What the broadcast is called: `?title=` of the WHIP request, else its name. At most 200 characters.
     pub title: String,
-    /// Who publishes the broadcast, where that is known: the subject of the token, or the user.
+    /// Who publishes the broadcast: the subject of the token, or the user; where neither is known, the address. Absent where
+    /// the server itself fetches the media.
     #[serde(default)]
     pub host: Option<String>,
     /// Whose session this is, where that is known.
@@ -64,7 +65,7 @@ pub struct SessionStats {
     /// Network quality as the `score` policy sees it, 0 to 100, averaged over the seconds that somebody watched by
     /// WebRTC; absent where nobody did.
     pub average_quality: Option<f64>,
-    /// Seconds that the average is made of.
+    /// Scores that the average is made of, about one a second and viewer.
     pub quality_samples: u64,
     /// Bytes received and sent together.
     pub data_used_bytes: u64,
@@ -174,7 +175,9 @@ impl EndReason {
 #[non_exhaustive]
 pub enum FormatError {
     /// It is of a format that this version does not know.
-    #[error("it is of format {0}; this version reads format {FORMAT}: use the version of Lockgate that wrote it")]
+    #[error(
+        "it is of format {0}; this version reads format {FORMAT}: use the version of Lockgate that wrote it"
+    )]
     Format(u8),
     /// It cannot be read.
     #[error("{0}")]
@@ -227,7 +230,11 @@ impl SessionRecord {
         if self.participants.len() > PARTICIPANTS_MAX {
             return wrong(&format!("participants are at most {PARTICIPANTS_MAX}"));
         }
-        let times = [Some(self.started_at_ms), Some(self.updated_at_ms), self.ended_at_ms];
+        let times = [
+            Some(self.started_at_ms),
+            Some(self.updated_at_ms),
+            self.ended_at_ms,
+        ];
         if times.into_iter().flatten().any(|time| time > TIME_MAX_MS) {
             return wrong("a time is after the year 2286; times are in ms since 1970-01-01 UTC");
         }
@@ -268,7 +275,14 @@ impl SessionRecord {
 
 #[expect(clippy::needless_pass_by_value, reason = "it is what map_err gives")]
 fn broken(error: serde_json::Error) -> FormatError {
-    FormatError::Broken(error.to_string())
+    let text = error.to_string();
+    // A record is one line: the column is enough.
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let what = text.strip_suffix(&place).unwrap_or(&text);
+    FormatError::Broken(match error.column() {
+        0 => what.to_owned(),
+        column => format!("column {column}: {what}"),
+    })
 }
 
 impl fmt::Display for Role {

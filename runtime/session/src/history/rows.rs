@@ -32,13 +32,17 @@ impl<'a> Rows<'a> {
             (key, view)
         });
         let is_beyond = |key: &String| {
-            beyond.as_ref().is_none_or(|beyond| {
-                if reverse { key < beyond } else { key > beyond }
-            })
+            beyond
+                .as_ref()
+                .is_none_or(|beyond| if reverse { key < beyond } else { key > beyond })
         };
         let mut open: Vec<_> = keyed.filter(|(key, _)| is_beyond(key)).collect();
         open.sort_by(|(one, _), (other, _)| {
-            if reverse { other.cmp(one) } else { one.cmp(other) }
+            if reverse {
+                other.cmp(one)
+            } else {
+                one.cmp(other)
+            }
         });
         Self {
             open: open.into(),
@@ -92,11 +96,19 @@ impl<'a> Rows<'a> {
                 (Some(_), None) => (true, false),
                 (None, Some(_)) => (false, true),
                 (Some(open), Some(stored)) => {
-                    let first = if self.reverse { open > stored } else { open < stored };
+                    let first = if self.reverse {
+                        open > stored
+                    } else {
+                        open < stored
+                    };
                     (first || open == stored, !first || open == stored)
                 }
             };
-            let stored = if from_stored { self.chunk.pop_front() } else { None };
+            let stored = if from_stored {
+                self.chunk.pop_front()
+            } else {
+                None
+            };
             if from_open {
                 // The newer of the two, where there are two.
                 return Ok(self.open.pop_front().map(|(_, view)| view));
