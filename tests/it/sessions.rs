@@ -15,6 +15,9 @@ fn bunny() -> String {
     )
 }
 
+/// Not in a file of a disk that others do not see.
+const SECRET: &str = "[auth]\nsecret = \"a secret for all who look at this disk\"\n";
+
 struct Admin<'a> {
     server: &'a Server,
     token: String,
@@ -283,7 +286,7 @@ async fn sessions_are_filtered_sorted_and_paged() {
     admin
         .ask(Method::GET, "/api/sessions/import", "")
         .await
-        .problem(404);
+        .problem(405);
 }
 
 #[tokio::test]
@@ -364,7 +367,7 @@ fn fill(path: &std::path::Path) {
 
 #[tokio::test]
 async fn a_full_disk_costs_nothing_that_is_live_and_nothing_that_was_acknowledged() {
-    let server = Server::start_on_small_disk(16, &bunny()).await;
+    let server = Server::start_on_small_disk(16, &format!("{SECRET}{}", bunny())).await;
     let admin = Admin::of(&server);
     let mut acknowledged: Vec<u64> = Vec::new();
     for number in 1..=5 {

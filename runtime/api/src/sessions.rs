@@ -102,6 +102,7 @@ pub(crate) async fn import(
 ) -> Result<Json<Imported>, Problem> {
     app.door.admit(&caller, Action::Admin).await?;
     let history = history(&app)?;
+    let _turn = history.turn().await;
     let body = bounded(request.into_body(), IMPORT_LEN_MAX).await?;
     let read = tokio::task::spawn_blocking(move || read_lines(&body)).await;
     let records = read
@@ -159,13 +160,10 @@ impl From<HistoryError> for Problem {
                 detail,
             ),
             HistoryError::Records(error) => not_recorded(&error),
-            _ => Self::new(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "/problems/importing",
-                "Another import is running",
-                detail,
-            )
-            .with_header(header::RETRY_AFTER, "5"),
+            _ => {
+                tracing::error!(error = %detail, "the history failed");
+                Self::internal()
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use std::{
 
 use lockgate_ports::Change;
 use serde::Serialize;
+use tokio::sync::SemaphorePermit;
 
 use super::{EndReason, History, HistoryError, SessionRecord, keys};
 use crate::SessionId;
@@ -69,6 +70,12 @@ pub fn read_lines(text: &[u8]) -> Result<Vec<SessionRecord>, Vec<LineError>> {
 }
 
 impl History {
+    /// Waits until another import may be read into memory; it is this one's turn as long as what is returned lives.
+    pub async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        // Nobody closes the semaphore.
+        self.turns.acquire().await.ok()
+    }
+
     /// Takes records in. Done means that they are on the disk; of an import that fails, a part may be there, and it can be
     /// sent again. A record that is there and as new or newer stays; a session that is live here is left alone, and one
     /// that was live there is over, as `exported`.
@@ -76,13 +83,10 @@ impl History {
         self: &Arc<Self>,
         records: Vec<SessionRecord>,
     ) -> Result<Imported, HistoryError> {
-        let _alone = self
-            .imports
-            .try_acquire()
-            .map_err(|_| HistoryError::Importing)?;
         let mut imported = Imported::default();
         for some in records.chunks(TOGETHER_MAX) {
             let some = some.to_vec();
+            let _alone = self.importing.lock().await;
             let (changes, counts) = self.blocking(move |history| history.compared(some)).await?;
             if !changes.is_empty() {
                 self.records.write(changes).await?;

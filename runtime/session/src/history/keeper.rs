@@ -8,7 +8,7 @@ use std::{
 use lockgate_ports::{Change, Table, records::Range};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{EndReason, History, HistoryError, UNCOUNTED, keys, now_ms, rows::Rows};
+use super::{EndReason, History, HistoryError, keys, now_ms, rows::Rows};
 use crate::SessionId;
 
 impl History {
@@ -167,12 +167,15 @@ impl History {
 
     /// Takes away what is older, or more, than is kept. Returns how many records that were.
     pub(super) async fn let_go(self: &Arc<Self>) -> Result<u64, HistoryError> {
-        if self.kept.load(Ordering::Relaxed) == UNCOUNTED {
-            // What begins while it is counted is counted twice at most: the next count is at the next start.
+        if !self.is_counted.load(Ordering::Relaxed) {
+            let before = self.changes.load(Ordering::SeqCst);
             let count = self
                 .blocking(|history| Rows::stored(history).count())
                 .await?;
-            self.kept.store(count, Ordering::Relaxed);
+            self.kept.store(count, Ordering::SeqCst);
+            // What came or went meanwhile may be in it or not: then it is counted again the next time.
+            let is_right = self.changes.load(Ordering::SeqCst) == before;
+            self.is_counted.store(is_right, Ordering::Relaxed);
         }
         let mut gone = 0;
         loop {
@@ -198,13 +201,14 @@ impl History {
 
     /// Keeps count of the records on the disk.
     pub(super) fn count(&self, more: u64, fewer: u64) {
-        let next = |kept: u64| {
-            (kept != UNCOUNTED).then(|| kept.saturating_add(more).saturating_sub(fewer))
-        };
-        // Not counted yet is no error.
+        if more == 0 && fewer == 0 {
+            return;
+        }
+        self.changes.fetch_add(1, Ordering::SeqCst);
+        let next = |kept: u64| Some(kept.saturating_add(more).saturating_sub(fewer));
         let _before = self
             .kept
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, next);
     }
 }
 

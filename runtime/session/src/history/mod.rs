@@ -125,9 +125,6 @@ pub enum HistoryError {
     /// There is no session of that id.
     #[error("there is no session {0}; its record may have been too old to be kept")]
     NoSession(SessionId),
-    /// Another import is running.
-    #[error("another import is running; send this one when it is done")]
-    Importing,
     /// The store does not give or take them.
     #[error(transparent)]
     Records(#[from] RecordError),
@@ -144,12 +141,19 @@ pub struct History {
     done: Notify,
     /// What a crash left live has been closed.
     settled: AtomicBool,
-    /// Records on the disk, once counted; [`UNCOUNTED`] before.
+    /// Records on the disk.
     kept: AtomicU64,
+    /// That number is right, and kept so.
+    is_counted: AtomicBool,
+    /// How often that number changed.
+    changes: AtomicU64,
     written: AtomicU64,
     /// Readers of the whole table at a time.
     scans: Semaphore,
-    imports: Semaphore,
+    /// Importers at a time.
+    turns: Semaphore,
+    /// Held while imported records are compared with those that are there, and written.
+    importing: tokio::sync::Mutex<()>,
 }
 
 impl History {
@@ -163,10 +167,13 @@ impl History {
             wake: Notify::new(),
             done: Notify::new(),
             settled: AtomicBool::new(false),
-            kept: AtomicU64::new(UNCOUNTED),
+            kept: AtomicU64::new(0),
+            is_counted: AtomicBool::new(false),
+            changes: AtomicU64::new(0),
             written: AtomicU64::new(0),
             scans: Semaphore::new(SCANS_MAX),
-            imports: Semaphore::new(1),
+            turns: Semaphore::new(IMPORTS_MAX),
+            importing: tokio::sync::Mutex::default(),
         });
         if let Err(error) = history.settle().await {
             tracing::error!(%error, "sessions that were live when the server ended cannot be closed yet");
@@ -234,9 +241,9 @@ impl History {
     /// What it has come to.
     pub fn counts(&self) -> HistoryCounts {
         let (waiting, lost) = self.book().counts();
-        let kept = self.kept.load(Ordering::Relaxed);
+        let is_counted = self.is_counted.load(Ordering::Relaxed);
         HistoryCounts {
-            kept: (kept != UNCOUNTED).then_some(kept),
+            kept: is_counted.then(|| self.kept.load(Ordering::Relaxed)),
             waiting,
             written: self.written.load(Ordering::Relaxed),
             lost,
@@ -355,8 +362,9 @@ fn now_ms() -> u64 {
     })
 }
 
-const UNCOUNTED: u64 = u64::MAX;
 /// Numbers that are shown are no older.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
 /// Lists made at a time; further ones wait.
 const SCANS_MAX: usize = 2;
+/// Imports whose lines are in memory at a time; further ones wait.
+const IMPORTS_MAX: usize = 2;
