@@ -435,3 +435,44 @@ async fn a_full_disk_costs_nothing_that_is_live_and_nothing_that_was_acknowledge
     let wanted: Vec<String> = acknowledged.iter().map(|n| format!("{n:032x}")).collect();
     assert_eq!(ids, wanted);
 }
+
+#[tokio::test]
+async fn what_cannot_be_read_is_put_aside_and_said() {
+    let mut server = Server::start("", &[]).await;
+    let import = |server: &Server, number: u64| {
+        let token = server.mint("admin");
+        let (path, body) = ("/api/sessions/import", line(number, "old", "left"));
+        let http = server.anew();
+        async move {
+            let answer = http.send_as(&token, Method::POST, path, body).await;
+            assert_eq!(answer.status, 200, "{}", answer.text());
+        }
+    };
+    import(&server, 1).await;
+    let records = server.folder().join("data/records");
+    // What a crash within a start leaves: nothing is lost.
+    let torn = records.join("snap.00000000000FFFFF.generating");
+    fs::write(torn, "torn").expect("a file is written");
+    server.crash_and_start_again(&[]).await;
+    assert!(server.log().contains("half-written"), "{}", server.log());
+    let admin = Admin::of(&server);
+    assert_eq!(admin.find("stream=old").await.len(), 1);
+    // Somebody else's file in the place of the database, then in that of its folder.
+    fs::write(records.join("db"), "no database").expect("a file is written");
+    server.crash_and_start_again(&[]).await;
+    import(&server, 2).await;
+    fs::rename(&records, server.folder().join("elsewhere")).expect("it is moved");
+    fs::write(&records, "no folder").expect("a file is written");
+    server.crash_and_start_again(&[]).await;
+    assert!(server.log().contains("put aside"), "{}", server.log());
+    import(&server, 3).await;
+    let admin = Admin::of(&server);
+    let found = admin.find("stream=old").await;
+    assert_eq!(found.len(), 1, "{found:?}");
+    let aside = fs::read_dir(server.folder().join("data")).expect("the store is there");
+    let aside = aside.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    assert_eq!(
+        aside.filter(|name| name.starts_with("quarantine")).count(),
+        2
+    );
+}

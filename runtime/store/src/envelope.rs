@@ -25,9 +25,12 @@ pub(crate) fn range(table: Table, prefix: &str) -> (Vec<u8>, Vec<u8>) {
     (from, to)
 }
 
-/// Changes as one batch of sled: all are made, or none.
-pub(crate) fn batch(changes: &[Change]) -> Result<sled::Batch, RecordError> {
-    let mut batch = sled::Batch::default();
+/// A change as it goes to sled: a key, and its sealed value if it is not taken away.
+pub(crate) type Row = (Vec<u8>, Option<Vec<u8>>);
+
+/// Changes as rows.
+pub(crate) fn rows(changes: &[Change]) -> Result<Vec<Row>, RecordError> {
+    let mut rows = Vec::with_capacity(changes.len());
     for change in changes {
         match change {
             Change::Put { table, key, value } => {
@@ -36,12 +39,12 @@ pub(crate) fn batch(changes: &[Change]) -> Result<sled::Batch, RecordError> {
                 }
                 let key = self::key(*table, key);
                 let value = seal(&key, value);
-                batch.insert(key, value);
+                rows.push((key, Some(value)));
             }
-            Change::Remove { table, key } => batch.remove(self::key(*table, key)),
+            Change::Remove { table, key } => rows.push((self::key(*table, key), None)),
         }
     }
-    Ok(batch)
+    Ok(rows)
 }
 
 /// A value as it lies on disk.

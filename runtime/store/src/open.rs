@@ -117,6 +117,9 @@ impl Place {
 
     fn try_open(&self) -> Result<Opened, OpenError> {
         let path = self.sled();
+        if path.exists() && !path.is_dir() {
+            return Ok(Opened::Unreadable("it is no folder".to_owned()));
+        }
         sweep(&path);
         if self.room() < disk::ROOM_TO_OPEN {
             disk::give_back(&self.ballast());

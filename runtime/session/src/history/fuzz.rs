@@ -31,7 +31,7 @@ fn queries() {
         let pairs = text
             .split('&')
             .map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        let _ = Query::of(pairs);
+        drop(Query::of(pairs));
         if let Ok(cursor) = text.parse::<Cursor>() {
             assert_eq!(cursor.to_string().parse(), Ok(cursor));
         }

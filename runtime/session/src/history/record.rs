@@ -1,7 +1,5 @@
 //! What is kept of a session, and how it lies in the store.
 
-use std::fmt;
-
 use lockgate_media::BroadcastName;
 use serde::{Deserialize, Serialize};
 
@@ -283,15 +281,6 @@ fn broken(error: serde_json::Error) -> FormatError {
         0 => what.to_owned(),
         column => format!("column {column}: {what}"),
     })
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Publisher => "publisher",
-            Self::Viewer => "viewer",
-        })
-    }
 }
 
 /// The format that is written.
