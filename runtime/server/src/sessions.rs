@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use lockgate_ports::Records;
 use lockgate_session::{
-    History, Keep,
+    History,
     history::{Query, read_lines},
 };
 use lockgate_store::Store;
@@ -50,18 +50,18 @@ pub(crate) fn execute(command: SessionsCommand) -> anyhow::Result<ExitCode> {
 }
 
 async fn open(config: &ConfigArgs) -> anyhow::Result<Arc<History>> {
-    let folder = config.load()?.store.path;
+    let config = config.load()?.store;
+    let folder = &config.path;
     anyhow::ensure!(
         folder.is_dir(),
         "{}: there is no such folder; store.path names it",
         folder.display()
     );
-    let store = Store::open(&folder).context(
+    let store = Store::open(folder).context(
         "a running server gives and takes records itself: /api/sessions/export and …/import",
     )?;
     let records: Arc<dyn Records> = Arc::new(store);
-    // Nothing is let go here: that is the server's.
-    Ok(History::open(records, Keep::default()).await)
+    Ok(History::open(records, config.keep()).await)
 }
 
 async fn export(config: &ConfigArgs, file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
@@ -112,10 +112,11 @@ async fn import(config: &ConfigArgs, file: PathBuf) -> anyhow::Result<ExitCode> 
     let imported = open(config).await?.import(records).await?;
     writeln!(
         std::io::stdout(),
-        "{} added, {} replaced, {} unchanged",
+        "{} added, {} replaced, {} unchanged, {} older than store.keep_days and not taken",
         imported.added,
         imported.replaced,
-        imported.unchanged
+        imported.unchanged,
+        imported.too_old
     )?;
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use lockgate_ports::Change;
 use serde::Serialize;
 use tokio::sync::SemaphorePermit;
 
-use super::{EndReason, History, HistoryError, SessionRecord, keys};
+use super::{EndReason, History, HistoryError, SessionRecord, keys, now_ms};
 use crate::SessionId;
 
 /// A line that is no record.
@@ -30,6 +30,8 @@ pub struct Imported {
     pub replaced: u64,
     /// Records that were there already, as they are or newer.
     pub unchanged: u64,
+    /// Sessions that ended longer ago than records are kept: not taken.
+    pub too_old: u64,
 }
 
 /// Reads lines of an export; empty ones are passed over. Of two with one id the newer counts. Where some are bad, the
@@ -95,6 +97,7 @@ impl History {
             imported.added += counts.added;
             imported.replaced += counts.replaced;
             imported.unchanged += counts.unchanged;
+            imported.too_old += counts.too_old;
         }
         Ok(imported)
     }
@@ -109,11 +112,16 @@ impl History {
             let ids = records.iter().map(|record| record.id);
             ids.filter(|id| book.has(*id)).collect()
         };
+        let before = self.keep.before(now_ms());
         let (mut changes, mut counts) = (Vec::new(), Imported::default());
         for mut record in records {
             if record.is_live() {
                 let at_ms = record.updated_at_ms;
                 record.end(at_ms, EndReason::Exported);
+            }
+            if record.ended_at_ms.is_some_and(|ended| ended < before) {
+                counts.too_old += 1;
+                continue;
             }
             let stored = self.stored(record.id)?;
             let is_known = stored

@@ -184,9 +184,9 @@ impl History {
                 .keep
                 .count
                 .map_or(0, |count| kept.saturating_sub(count));
-            let age = self.keep.age;
+            let before = self.keep.before(now_ms());
             let old = self
-                .blocking(move |history| Ok(Rows::stored(history).old(over, age, LET_GO_MAX)?))
+                .blocking(move |history| Ok(Rows::stored(history).old(over, before, LET_GO_MAX)?))
                 .await?;
             if old.is_empty() {
                 return Ok(gone);

@@ -46,6 +46,16 @@ pub struct Keep {
     pub count: Option<u64>,
 }
 
+impl Keep {
+    /// What ended before this time, in ms since 1970-01-01 UTC, is not kept.
+    fn before(&self, now_ms: u64) -> u64 {
+        let age_ms = self
+            .age
+            .map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+        age_ms.map_or(0, |age| now_ms.saturating_sub(age))
+    }
+}
+
 /// Who comes, as far as it is written down.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Visitor {

@@ -1,6 +1,6 @@
 //! The records in the order of their beginnings: those of the disk, and over them those of the book.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use lockgate_ports::{RecordError, Table, records::Range};
 
@@ -141,15 +141,13 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// The oldest ones that need not be kept: `over` of them, and those that ended so long ago; at most `max`.
+    /// The oldest ones that need not be kept: `over` of them, and those that ended before a time; at most `max`.
     pub(super) fn old(
         mut self,
         over: u64,
-        age: Option<Duration>,
+        before: u64,
         max: usize,
     ) -> Result<Vec<(u64, SessionId)>, RecordError> {
-        let age_ms = age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-        let before = age_ms.map_or(0, |age| self.now_ms.saturating_sub(age));
         let mut old = Vec::new();
         while let Some(SessionView { record, .. }) = self.next()? {
             let is_over = (old.len() as u64) < over;
