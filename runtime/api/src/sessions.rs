@@ -69,7 +69,7 @@ pub(crate) async fn export(
                 return Ok::<_, HistoryError>(None);
             };
             let next = match page.next {
-                Some(cursor) => Some(history.list(query.from(cursor)).await?),
+                Some(cursor) => Some(history.list(query.after(cursor)).await?),
                 None => None,
             };
             Ok(Some((lines(&page.sessions), next)))

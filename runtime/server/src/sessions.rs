@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io::{BufWriter, Read, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
@@ -44,8 +44,10 @@ pub(crate) fn execute(command: SessionsCommand) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()?;
     match command {
-        SessionsCommand::Export { config, file } => runtime.block_on(export(&config, file)),
-        SessionsCommand::Import { config, file } => runtime.block_on(import(&config, file)),
+        SessionsCommand::Export { config, file } => {
+            runtime.block_on(export(&config, file.as_deref()))
+        }
+        SessionsCommand::Import { config, file } => runtime.block_on(import(&config, &file)),
     }
 }
 
@@ -64,9 +66,9 @@ async fn open(config: &ConfigArgs) -> anyhow::Result<Arc<History>> {
     Ok(History::open(records, config.keep()).await)
 }
 
-async fn export(config: &ConfigArgs, file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+async fn export(config: &ConfigArgs, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     let history = open(config).await?;
-    let mut out: Box<dyn Write> = match &file {
+    let mut out: Box<dyn Write> = match file {
         Some(path) => Box::new(
             File::create(path).with_context(|| format!("{} cannot be written", path.display()))?,
         ),
@@ -81,18 +83,18 @@ async fn export(config: &ConfigArgs, file: Option<PathBuf>) -> anyhow::Result<Ex
             writeln!(out)?;
         }
         let Some(cursor) = page.next else { break };
-        page = history.list(query.clone().from(cursor)).await?;
+        page = history.list(query.clone().after(cursor)).await?;
     }
     out.flush().context("the records cannot be written")?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn import(config: &ConfigArgs, file: PathBuf) -> anyhow::Result<ExitCode> {
+async fn import(config: &ConfigArgs, file: &Path) -> anyhow::Result<ExitCode> {
     let mut text = Vec::new();
     if file.as_os_str() == "-" {
         std::io::stdin().read_to_end(&mut text)?;
     } else {
-        File::open(&file)
+        File::open(file)
             .and_then(|mut file| file.read_to_end(&mut text))
             .with_context(|| format!("{} cannot be read", file.display()))?;
     }

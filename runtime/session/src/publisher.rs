@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -18,7 +18,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::{
     SessionId,
-    history::{EndReason, Entry, Numbers, Sitting, Via, Visitor},
+    history::{EndReason, Entry, Numbers, Sitting, Via, Visitor, now_ms},
     info::quality_of,
 };
 
@@ -93,6 +93,8 @@ pub(crate) struct Connection {
     since: Instant,
     broadcast: Broadcast,
     entry: Entry,
+    /// When it was found to be cut, in ms since 1970-01-01 UTC.
+    cut_at_ms: OnceLock<u64>,
 }
 
 /// What it is over.
@@ -134,6 +136,7 @@ impl Connection {
             since: Instant::now(),
             broadcast: broadcast.clone(),
             entry,
+            cut_at_ms: OnceLock::new(),
         });
         let sitting: Weak<Self> = Arc::downgrade(&connection);
         connection.entry.watch(sitting);
@@ -208,9 +211,12 @@ impl Sitting for Connection {
             Wire::Peer(peer) => peer.ingest().bytes_received,
             Wire::Line(line) => line.bytes(),
         };
+        // Once it is cut, what is left of its broadcast says nothing of it.
+        let cut_at_ms = self.cut_at_ms.get().copied();
         Numbers {
             received_bytes,
-            quality: quality_of(&self.broadcast),
+            quality: quality_of(&self.broadcast).filter(|_| cut_at_ms.is_none()),
+            seen_at_ms: cut_at_ms,
             ..Numbers::default()
         }
     }
@@ -278,6 +284,7 @@ impl Publisher {
             } else if gone == Gone::NeverCame {
                 return ("the publisher never connected", EndReason::NeverConnected);
             }
+            connection.cut_at_ms.get_or_init(now_ms);
             let cut_at = *self.cut_at().get_or_insert_with(|| {
                 tracing::info!(session = %connection.id, keeps_s = self.resume.as_secs(), "the publisher was cut");
                 Instant::now()

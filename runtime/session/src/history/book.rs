@@ -291,7 +291,7 @@ impl Book {
     }
 
     /// Whom to ask for numbers: one, or all that have not been asked for so long.
-    pub(super) fn to_be_asked(
+    pub(super) fn whom_to_ask(
         &mut self,
         id: Option<SessionId>,
         since: Duration,

@@ -28,7 +28,7 @@ impl History {
             };
             loop {
                 if is_tick {
-                    self.refresh_some();
+                    self.refresh(None, NUMBERS_EVERY);
                 }
                 let due = self.book().due(TOGETHER_MAX, is_tick);
                 let is_more = due.len() == TOGETHER_MAX;
@@ -75,17 +75,6 @@ impl History {
                 if !is_more {
                     break;
                 }
-            }
-        }
-    }
-
-    /// Asks for the numbers of those that are about to be written for them.
-    fn refresh_some(&self) {
-        let sitting = self.book().to_be_asked(None, NUMBERS_EVERY);
-        for (id, sitting) in sitting {
-            if let Some(sitting) = sitting.upgrade() {
-                let numbers = sitting.numbers();
-                self.book().apply(id, numbers, now_ms());
             }
         }
     }

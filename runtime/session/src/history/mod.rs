@@ -210,7 +210,7 @@ impl History {
 
     /// A session, live or past.
     pub async fn get(self: &Arc<Self>, id: SessionId) -> Result<SessionView, HistoryError> {
-        self.refresh(Some(id));
+        self.refresh(Some(id), REFRESH_EVERY);
         let now_ms = now_ms();
         if let Some(sheet) = self.book().get(id) {
             return Ok(sheet.view(now_ms));
@@ -242,7 +242,7 @@ impl History {
 
     /// Sessions that match, in order, a page of them.
     pub async fn list(self: &Arc<Self>, query: Query) -> Result<Found, HistoryError> {
-        self.refresh(None);
+        self.refresh(None, REFRESH_EVERY);
         let _one_of_few = self.scans.acquire().await;
         self.blocking(move |history| query::find(history, &query))
             .await
@@ -262,7 +262,7 @@ impl History {
 
     /// Ends every session that is still open, and waits until all is on the disk, at most so long.
     pub async fn close(&self, within: Duration) {
-        self.refresh(None);
+        self.refresh(None, REFRESH_EVERY);
         let open = self.book().open_ids();
         for id in open {
             self.end(id, EndReason::ServerStopped, None);
@@ -287,10 +287,10 @@ impl History {
         }
     }
 
-    /// Asks sessions for their numbers: one, or all that have not been asked for a second.
-    fn refresh(&self, id: Option<SessionId>) {
+    /// Asks sessions for their numbers: one, or all, if they have not been asked for so long.
+    fn refresh(&self, id: Option<SessionId>, since: Duration) {
         // Nothing is locked while they are asked.
-        let sitting = self.book().to_be_asked(id, REFRESH_EVERY);
+        let sitting = self.book().whom_to_ask(id, since);
         for (id, sitting) in sitting {
             if let Some(sitting) = sitting.upgrade() {
                 let numbers = sitting.numbers();
@@ -365,7 +365,7 @@ impl std::fmt::Debug for Entry {
     }
 }
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |since| {
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

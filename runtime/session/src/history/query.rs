@@ -172,9 +172,9 @@ impl Query {
         self
     }
 
-    /// The same for the page that begins here.
+    /// The same for the page after this place.
     #[must_use]
-    pub fn from(mut self, cursor: Cursor) -> Self {
+    pub fn after(mut self, cursor: Cursor) -> Self {
         self.cursor = Some(cursor);
         self
     }
