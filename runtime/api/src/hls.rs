@@ -3,7 +3,6 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::{
-    body::HttpBody as _,
     extract::{Path, State},
     http::{HeaderMap, Method, Uri, header},
     response::{IntoResponse, Response},
@@ -41,8 +40,7 @@ pub(crate) async fn multivariant(
         headers: &headers,
     };
     let answer = wishes.text(&text, M3U8, "no-cache");
-    seat.served(&app.streams, None, length(&answer));
-    Ok(answer)
+    Ok(seat.served(&app.streams, None, answer))
 }
 
 /// `GET /hls/{stream}/{rung}/{file}`: a media playlist, a segment, a part or an init section.
@@ -73,14 +71,12 @@ pub(crate) async fn file(
             |lasts_s| format!("public, max-age={lasts_s}"),
         );
         let answer = wishes.text(&playlist.text, M3U8, &cache);
-        seat.served(&app.streams, None, length(&answer));
-        return Ok(answer);
+        return Ok(seat.served(&app.streams, None, answer));
     }
     let media = hls.file(&rung, &file).await?;
     let answer = wishes.media(media);
     let picture = (rung != TrackId::aac()).then_some(&rung);
-    seat.served(&app.streams, picture, length(&answer));
-    Ok(answer)
+    Ok(seat.served(&app.streams, picture, answer))
 }
 
 /// `GET /dash/{stream}/manifest.mpd`: the DASH manifest.
@@ -106,8 +102,7 @@ pub(crate) async fn manifest(
         headers: &headers,
     };
     let answer = wishes.text(&text, "application/dash+xml", "no-cache");
-    seat.served(&app.streams, None, length(&answer));
-    Ok(answer)
+    Ok(seat.served(&app.streams, None, answer))
 }
 
 /// `GET /dash/time`: the server's clock, for players of the manifest.
@@ -118,12 +113,6 @@ pub(crate) async fn time() -> Response {
     ];
     let now_ms = i64::try_from(now().as_millis()).unwrap_or(i64::MAX);
     (headers, lockgate_session::date_time(now_ms)).into_response()
-}
-
-/// Bytes of an answer's body.
-fn length(answer: &Response) -> usize {
-    let exact = answer.body().size_hint().exact().unwrap_or(0);
-    usize::try_from(exact).unwrap_or(usize::MAX)
 }
 
 /// The Delivery Directives of a playlist's URL (rfc8216bis §6.2.5), and which window it asks for.

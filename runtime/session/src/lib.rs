@@ -36,7 +36,10 @@ pub use history::{
     EndReason, Entry, History, HistoryError, Keep, Numbers, Opening, SessionRecord, Sitting, Via,
     Visitor,
 };
-pub use hls::{DvrConfig, Hls, HlsConfig, MediaFile, Playlist, Reload, Text, sweep_dvr};
+pub use hls::{
+    CutShort, DvrConfig, Growing, Hls, HlsConfig, MediaBody, MediaFile, Playlist, Reload, Text,
+    sweep_dvr,
+};
 pub use id::SessionId;
 pub use info::{StreamInfo, TrackInfo, ViewerInfo};
 pub use ladder::{LadderConfig, Load, Planned, Planning};

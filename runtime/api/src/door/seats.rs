@@ -13,6 +13,11 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use axum::{
+    body::{Body, HttpBody as _},
+    response::Response,
+};
+use http_body_util::BodyExt as _;
 use lockgate_media::{BroadcastName, TrackId};
 use lockgate_session::{EndReason, Entry, Numbers, Opening, SessionId, Sitting, Streams, Via};
 use moka::{notification::RemovalCause, sync::Cache};
@@ -89,11 +94,15 @@ impl Seated {
         Self(seat)
     }
 
-    /// It is given so many bytes of a body, of a rung or of what is about all of them. Its session is written down from the
-    /// first on: who only asks for what is not there leaves nothing behind.
-    pub fn served(&self, streams: &Streams, rung: Option<&TrackId>, bytes: usize) {
+    /// It is given this answer, about a rung or about all of them; its bytes are counted. Its session is written down from
+    /// the first on: who only asks for what is not there leaves nothing behind.
+    pub(crate) fn served(
+        self,
+        streams: &Streams,
+        rung: Option<&TrackId>,
+        answer: Response,
+    ) -> Response {
         let seat = &self.0;
-        seat.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         if let Some(rung) = rung {
             let mut last = seat.rung.lock().unwrap_or_else(PoisonError::into_inner);
             if last.as_ref() != Some(rung) {
@@ -114,6 +123,19 @@ impl Seated {
             entry.watch(sitting);
             entry
         });
+        if let Some(length) = answer.body().size_hint().exact() {
+            seat.bytes.fetch_add(length, Ordering::Relaxed);
+            return answer;
+        }
+        // What is still growing is counted as it goes.
+        let seat = Arc::clone(seat);
+        answer.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                seat.bytes.fetch_add(length, Ordering::Relaxed);
+                frame
+            }))
+        })
     }
 }
 

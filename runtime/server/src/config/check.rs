@@ -198,7 +198,7 @@ impl Config {
             if !names.insert(name) {
                 return Err(format!("ladder.rungs: two rungs are named {name}"));
             }
-            if ["source", "opus", "aac"].contains(&name.as_str()) {
+            if ["source", "passthrough", "opus", "aac"].contains(&name.as_str()) {
                 return Err(format!(
                     "ladder.rungs: the name {name} is kept for a track of the source"
                 ));
