@@ -19,7 +19,7 @@ NAMELESS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --rema
 PLUGINS := abr-reference optimize-reference score-reference ladder-reference auth-reference two-kinds
 say = printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help run test check bench hostile churn fuzz interop interop-setup plugins plugins-check guests setup test-setup pages fixtures shots clean
+.PHONY: help run test check bench hostile churn crash fuzz interop interop-setup plugins plugins-check guests setup test-setup pages fixtures shots clean
 
 help:
 	@echo "make run    install what is missing, build release, serve the demo"
@@ -29,6 +29,7 @@ help:
 	@echo "make interop  everyone who publishes to everyone who watches, as a matrix"
 	@echo "make hostile  every hostile policy, each while somebody watches"
 	@echo "make churn    ten thousand peers that vanish, at each stage"
+	@echo "make crash    three hundred kills of a server that records sessions"
 	@echo "make fuzz SECONDS=60  new hostile input for each parser, for so long"
 	@echo "make plugins  the reference plugins as Wasm components"
 	@echo "make guests   build, test and check first policies in Rust, JavaScript and Python"
@@ -84,9 +85,15 @@ churn: test-setup pages fixtures
 	@$(call say,$(CYCLES) peers that vanish, at each stage)
 	@LOCKGATE_CHURN=$(CYCLES) LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" $(CARGO) test --workspace --test it -- --nocapture --test-threads 1 churn
 
+# `make test` does thirty.
+KILLS ?= 300
+crash: test-setup pages fixtures
+	@$(call say,$(KILLS) kills under load and while it starts)
+	@LOCKGATE_KILLS=$(KILLS) LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" $(CARGO) nextest run --workspace -E 'test(lost_to_kills)' --no-capture
+
 # What breaks a target is kept in target/fuzz/; mended, it belongs into tests/fuzz/corpus/. `make test` does a few thousand inputs, always the same.
 SECONDS ?= 60
-FUZZED := lockgate-transport lockgate-media lockgate-rtmp lockgate-srt
+FUZZED := lockgate-transport lockgate-media lockgate-rtmp lockgate-srt lockgate-session lockgate-store
 fuzz: setup
 	@$(call say,$(SECONDS) s for each target)
 	@LOCKGATE_FUZZ_SECONDS=$(SECONDS) $(CARGO) test --quiet $(addprefix -p ,$(FUZZED)) --lib -- --nocapture --test-threads 2 fuzz::

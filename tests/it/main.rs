@@ -10,6 +10,8 @@
 //! - `worker`    a worker that is killed
 //! - `load`      a ladder that is too much for its machine, and one that nobody watches
 //! - `record`    recordings: a crash, a full disk, the list
+//! - `sessions` who published and watched: listed, paged, exported, imported, closed after a crash; the disk full
+//! - `crash`     the server killed again and again, under load and while it starts: nothing acknowledged is lost
 //! - `package`   `lockgate package` and `lockgate doctor`
 //! - `policies`  scripts that decide: swapped by file and by API, broken, hostile, rolled back
 //! - `author`    case files: held, failed, wrong
@@ -42,6 +44,7 @@ mod bench;
 mod check;
 mod churn;
 mod continuity;
+mod crash;
 mod dash;
 mod decisions;
 mod demo;
@@ -66,6 +69,7 @@ mod pull;
 mod record;
 mod refused;
 mod rules;
+mod sessions;
 mod sins;
 mod source;
 mod support;

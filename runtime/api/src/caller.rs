@@ -10,6 +10,7 @@ use axum::{
     http::{HeaderMap, Uri, header, request::Parts},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use lockgate_session::Visitor;
 use serde::Serialize;
 
 use crate::Problem;
@@ -90,6 +91,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
             protocol: Protocol::of(parts.uri.path()),
             agent: agent.chars().take(AGENT_LEN_MAX).collect(),
         })
+    }
+}
+
+impl Caller {
+    /// What is written down of it. `subject` is who it was found to be.
+    pub(crate) fn visitor(&self, subject: Option<String>) -> Visitor {
+        Visitor {
+            subject: subject.or_else(|| self.login.as_ref().map(|login| login.user.clone())),
+            address: self.peer.map(|peer| peer.to_string()),
+            agent: Some(self.agent.clone()),
+            title: None,
+        }
     }
 }
 

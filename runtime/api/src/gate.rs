@@ -40,7 +40,7 @@ impl StreamGate {
             agent: String::new(),
         };
         let entered = self.door.enter(&caller, Action::Publish(&name)).await?;
-        let who = entered.principal();
+        let who = entered.principal().visiting(entered.visitor());
         let (session, admitted) = self.streams.publish_stream(name, wish.via, who).await?;
         self.door.stay(session, entered);
         Ok(admitted)

@@ -7,13 +7,13 @@ use axum::{
     http::{HeaderMap, Method, Uri, header},
     response::{IntoResponse, Response},
 };
+use lockgate_media::TrackId;
 use lockgate_session::{Awaited, ManifestAsk, Reload, Skip};
 
 use crate::{
     App, Caller, Problem,
     caller::carried,
     extract::{self, Name},
-    scope::Action,
     serve::Wishes,
 };
 
@@ -26,7 +26,7 @@ pub(crate) async fn multivariant(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    app.door.admit(&caller, Action::Play(&name)).await?;
+    let seat = app.door.seat(&caller, &name).await?;
     let dvr = param(&uri, "dvr").filter(|value| matches!(*value, "0" | "1"));
     let query = [carried(&uri), dvr.map(|dvr| format!("dvr={dvr}"))];
     let query = query.into_iter().flatten().collect::<Vec<_>>().join("&");
@@ -39,7 +39,8 @@ pub(crate) async fn multivariant(
         method: &method,
         headers: &headers,
     };
-    Ok(wishes.text(&text, M3U8, "no-cache"))
+    let answer = wishes.text(&text, M3U8, "no-cache");
+    Ok(seat.served(&app.streams, None, answer))
 }
 
 /// `GET /hls/{stream}/{rung}/{file}`: a media playlist, a segment, a part or an init section.
@@ -52,7 +53,7 @@ pub(crate) async fn file(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    app.door.admit(&caller, Action::Play(&name)).await?;
+    let seat = app.door.seat(&caller, &name).await?;
     let hls = app.streams.hls(&name)?;
     let rung = extract::track(&rung, &name)?;
     let wishes = Wishes {
@@ -69,9 +70,13 @@ pub(crate) async fn file(
             || "no-cache".to_owned(),
             |lasts_s| format!("public, max-age={lasts_s}"),
         );
-        return Ok(wishes.text(&playlist.text, M3U8, &cache));
+        let answer = wishes.text(&playlist.text, M3U8, &cache);
+        return Ok(seat.served(&app.streams, None, answer));
     }
-    Ok(wishes.media(hls.file(&rung, &file).await?))
+    let media = hls.file(&rung, &file).await?;
+    let answer = wishes.media(media);
+    let picture = (rung != TrackId::aac()).then_some(&rung);
+    Ok(seat.served(&app.streams, picture, answer))
 }
 
 /// `GET /dash/{stream}/manifest.mpd`: the DASH manifest.
@@ -83,7 +88,7 @@ pub(crate) async fn manifest(
     headers: HeaderMap,
     uri: Uri,
 ) -> Result<Response, Problem> {
-    app.door.admit(&caller, Action::Play(&name)).await?;
+    let seat = app.door.seat(&caller, &name).await?;
     let (now, query) = (now(), carried(&uri));
     let ask = ManifestAsk {
         now_unix_ms: i64::try_from(now.as_millis()).unwrap_or(i64::MAX),
@@ -96,7 +101,8 @@ pub(crate) async fn manifest(
         method: &method,
         headers: &headers,
     };
-    Ok(wishes.text(&text, "application/dash+xml", "no-cache"))
+    let answer = wishes.text(&text, "application/dash+xml", "no-cache");
+    Ok(seat.served(&app.streams, None, answer))
 }
 
 /// `GET /dash/time`: the server's clock, for players of the manifest.

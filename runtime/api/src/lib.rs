@@ -28,6 +28,7 @@ mod revocations;
 mod router;
 pub mod scope;
 mod serve;
+mod sessions;
 mod streams;
 pub mod tls;
 pub mod token;

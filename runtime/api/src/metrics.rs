@@ -11,6 +11,7 @@ use axum::{
     http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
+use lockgate_session::history::HistoryCounts;
 use lockgate_session::{BreakerState, Counters, Level, Measures, Total};
 use prometheus_client::{
     collector::Collector,
@@ -56,6 +57,9 @@ pub(crate) async fn scrape(
         requests: app.traffic.seen(),
         ready: app.health.is_ready(),
         process: Process::look(),
+        history: (app.streams.history())
+            .map(|history| history.counts())
+            .unwrap_or_default(),
         tasks: tokio::runtime::Handle::current()
             .metrics()
             .num_alive_tasks(),
@@ -129,6 +133,7 @@ struct Scrape {
     requests: Vec<(&'static str, Arc<str>, &'static str, u64)>,
     ready: bool,
     process: Option<Process>,
+    history: HistoryCounts,
     tasks: usize,
 }
 
@@ -178,6 +183,7 @@ impl Collector for Scrape {
             MetricType::Counter,
         )?
         .encode_counter::<NoLabelSet, _, f64>(&self.late, None)?;
+        self.history(out)?;
         self.totals(out)?;
         self.slots(out)?;
         self.custom(out)?;
@@ -199,6 +205,43 @@ impl Scrape {
             family
                 .encode_family(&labels)?
                 .encode_counter::<NoLabelSet, _, f64>(count, None)?;
+        }
+        Ok(())
+    }
+
+    /// The records of sessions.
+    fn history(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let counts = self.history;
+        let help = "Records of sessions on the disk";
+        gauge(
+            out,
+            "lockgate_session_records",
+            help,
+            None,
+            counts.kept.unwrap_or(0),
+        )?;
+        let help = "Sessions whose beginning or end is not on the disk yet";
+        gauge(
+            out,
+            "lockgate_session_records_waiting",
+            help,
+            None,
+            counts.waiting,
+        )?;
+        for (name, help, count) in [
+            (
+                "lockgate_session_records_written",
+                "Records of sessions written, each change counted",
+                counts.written,
+            ),
+            (
+                "lockgate_session_records_lost",
+                "Sessions not recorded, or whose end was not, because too many waited for the disk",
+                counts.lost,
+            ),
+        ] {
+            out.encode_descriptor(name, help, None, MetricType::Counter)?
+                .encode_counter::<NoLabelSet, _, f64>(&count, None)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use axum::{
     http::{HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use lockgate_ports::SignalError;
+use lockgate_ports::{RecordError, SignalError};
 use lockgate_session::Error;
 use serde::Serialize;
 
@@ -272,6 +272,19 @@ impl Problem {
             detail,
         )
     }
+}
+
+/// Records cannot be read or written now (RFC 4918 §11.5 for a full disk).
+pub(crate) fn not_recorded(error: &RecordError) -> Problem {
+    let (status, title) = match error {
+        RecordError::Full => (StatusCode::INSUFFICIENT_STORAGE, "The disk is full"),
+        RecordError::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "The record is too large"),
+        _ => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The records cannot be reached",
+        ),
+    };
+    Problem::new(status, "/problems/not-recorded", title, error.to_string()).retry_after(5)
 }
 
 impl From<Refusal> for Problem {

@@ -12,8 +12,8 @@ use lockgate_session::{Desk, Streams};
 
 use crate::{
     Door, Headers, Limits, PolicyStore, Problem, decisions, drain, headers, health, hls, limits,
-    listen, log, metrics, pages, policies, recordings, revocations, streams, verify, webrtc, whep,
-    whep_events, whip,
+    listen, log, metrics, pages, policies, recordings, revocations, sessions, streams, verify,
+    webrtc, whep, whep_events, whip,
 };
 
 /// What handlers work on. Cheap to clone: every layer of every request has one.
@@ -103,7 +103,13 @@ pub fn router(app: App) -> Router {
         )
         .route("/api/streams/{stream}/verify", post(verify::verify))
         .route("/api/stream/{stream}/verify", post(verify::verify))
-        .route("/api/sessions/{session}", delete(streams::kick))
+        .route("/api/sessions", get(sessions::list))
+        .route("/api/sessions/export", get(sessions::export))
+        .route("/api/sessions/import", post(sessions::import))
+        .route(
+            "/api/sessions/{session}",
+            get(sessions::one).delete(streams::kick),
+        )
         .route(
             "/api/revocations",
             get(revocations::list).post(revocations::add),

@@ -12,7 +12,7 @@ use axum::{
 };
 use futures_util::Stream;
 use lockgate_media::TrackId;
-use lockgate_session::{Error, Verdict};
+use lockgate_session::{Error, Verdict, Watcher};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -34,9 +34,13 @@ pub(crate) async fn subscribe(
 ) -> Result<Response, Problem> {
     let entered = app.door.enter(&caller, Action::Play(&name)).await?;
     let saves_data = data_saver(query.as_deref())?;
+    let watcher = Watcher {
+        cap_kbps: entered.grant.cap_kbps,
+        visitor: entered.visitor(),
+    };
     let joined = app
         .streams
-        .subscribe(&name, offer, entered.grant.cap_kbps)
+        .subscribe(&name, offer, watcher)
         .await
         .map_err(not_live_is_a_conflict)?;
     app.door.stay(joined.session, entered);

@@ -18,6 +18,7 @@ use crate::{
     doctor::{self, DoctorArgs},
     package::{self, PackageArgs},
     policy::{self, PolicyCommand},
+    sessions::{self, SessionsCommand},
     tokens::{self, TokenCommand},
 };
 
@@ -60,6 +61,9 @@ enum Command {
     /// Checks, measures and plays policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Gives and takes the records of sessions, of a server that does not run.
+    #[command(subcommand)]
+    Sessions(SessionsCommand),
     /// Encodes for a server; started by it, not by hand.
     #[command(hide = true)]
     TranscodeWorker,
@@ -107,6 +111,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             config.auth.redact();
             write!(out, "{}", toml::to_string_pretty(&config)?)?;
         }
+        Command::Sessions(command) => return sessions::execute(command),
         Command::Token(command) => return tokens::execute(command),
     }
     Ok(ExitCode::SUCCESS)

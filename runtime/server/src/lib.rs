@@ -17,6 +17,7 @@ mod policies;
 mod policy;
 mod secret;
 mod server;
+mod sessions;
 mod supervisor;
 mod tokens;
 

@@ -19,7 +19,7 @@ use lockgate_ports::{
     transcoder::Input,
 };
 use lockgate_session::{
-    Container, Desk, DvrConfig, HlsConfig, LadderConfig, SegmentConfig, Streams, sweep_dvr,
+    Container, Desk, DvrConfig, History, HlsConfig, LadderConfig, SegmentConfig, Streams, sweep_dvr,
 };
 use lockgate_store::Store;
 use lockgate_telemetry::Telemetry;
@@ -97,6 +97,8 @@ impl Server {
             transport,
             Arc::new(transcoder),
         );
+        let history = History::open(Arc::clone(&records), config.store.keep()).await;
+        streams.write_down_in(Arc::clone(&history));
         streams.remember_in(records);
 
         let mut broadcasts = Vec::new();
@@ -160,6 +162,7 @@ impl Server {
         let mut tasks = vec![
             policies.watch(),
             own(Arc::clone(&door).watch(streams.clone())),
+            own(history.keep()),
         ];
         tasks.extend(keeper.map(own));
         tasks.extend(keys.published.map(|keys| own(keys.keep_fresh())));

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr};
 
 use rand::Rng as _;
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// 128 random bits from the operating system's generator (RFC 9725 §5: session URLs must not be guessable).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,6 +46,14 @@ impl FromStr for SessionId {
             return Err(());
         }
         u128::from_str_radix(text, 16).map(Self).map_err(|_| ())
+    }
+}
+
+impl<'de> Deserialize<'de> for SessionId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let wrong = |()| D::Error::custom("a session's id is 32 hexadecimal digits");
+        text.parse().map_err(wrong)
     }
 }
 

@@ -1,6 +1,9 @@
 //! What the outside may know of a stream, ready to be serialised.
 
-use lockgate_broadcast::track::{Role, Track};
+use lockgate_broadcast::{
+    Broadcast,
+    track::{Role, Track},
+};
 use lockgate_media::{
     BroadcastName, Format, TrackId,
     stats::{IngestStats, LinkStats},
@@ -91,6 +94,22 @@ pub struct ViewerInfo {
     pub in_effect: Effect,
     /// Its link.
     pub link: LinkStats,
+}
+
+/// The quality of what is published, such as `720p30`: that of its greatest picture.
+pub(crate) fn quality_of(broadcast: &Broadcast) -> Option<String> {
+    let tracks = broadcast.tracks();
+    let pictures = tracks.iter().filter_map(|track| {
+        let video = track.format().video().cloned()?;
+        // Rungs say something of the source only where it has no track of its own.
+        let rank = (track.role() != Role::Rung, video.width.min(video.height));
+        Some((rank, video.frame_rate))
+    });
+    let ((_, lines), rate) = pictures.max_by_key(|(rank, _)| *rank)?;
+    let rate = rate
+        .map(|rate| format!("{:.0}", rate.fps()))
+        .unwrap_or_default();
+    (lines > 0).then(|| format!("{lines}p{rate}"))
 }
 
 impl TrackInfo {

@@ -10,6 +10,7 @@ pub mod desk;
 mod effect;
 mod error;
 mod events;
+pub mod history;
 mod hls;
 mod id;
 mod info;
@@ -31,6 +32,10 @@ pub use desk::{Desk, DeskError, Durations, Measures};
 pub use effect::Effect;
 pub use error::Error;
 pub use events::{Event, EventKind, Events, Layer};
+pub use history::{
+    EndReason, Entry, History, HistoryError, Keep, Numbers, Opening, SessionRecord, Sitting, Via,
+    Visitor,
+};
 pub use hls::{
     CutShort, DvrConfig, Growing, Hls, HlsConfig, MediaBody, MediaFile, Playlist, Reload, Text,
     sweep_dvr,
@@ -48,4 +53,4 @@ pub use lockgate_policy::{
 pub use publisher::Principal;
 pub use record::{RecordConfig, RecordInfo, RecordState, Recording};
 pub use streams::{Config, HlsOf, Joined, Streams};
-pub use viewer::{Judged, Verdict};
+pub use viewer::{Judged, Verdict, Watcher};

@@ -4,10 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use lockgate_broadcast::{Broadcast, Limits, Origin as Timeline};
 use lockgate_media::BroadcastName;
-use lockgate_ports::{Admitted, Peer, ingest::Via, task::own, transcoder::Input};
+use lockgate_ports::{Admitted, Peer, ingest, task::own, transcoder::Input};
 
 use crate::{
     Error, SessionId,
+    history::{EndReason, Via},
     publisher::{Connection, Origin, Principal, Publisher, Wire},
     stream::{Ended, Stream},
     streams::{Joined, Slot, Streams},
@@ -39,7 +40,9 @@ impl Streams {
                 let ladder = self.start_ladder(Input::Peer, &broadcast)?;
                 let joined = joined(session, accepted.answer, &accepted.peer);
                 tracing::info!(broadcast = %broadcast.name(), %session, "a publisher was taken in");
-                let connection = Connection::new(session, "whip", Wire::Peer(accepted.peer));
+                let entry = self.open(session, Via::Whip, broadcast.name(), who.visitor.clone());
+                let wire = Wire::Peer(accepted.peer);
+                let connection = Connection::new(session, Via::Whip, wire, &broadcast, entry);
                 let origin = Publisher::new(who, connection, self.inner.config.resume);
                 reserved.fill(self.stream(broadcast, Origin::Publisher(origin), ladder))?;
                 Ok(joined)
@@ -52,7 +55,10 @@ impl Streams {
                 returning.make_room(&stream.broadcast).await;
                 let accepted = signaller.publish(offer, stream.broadcast.clone()).await?;
                 let joined = joined(session, accepted.answer, &accepted.peer);
-                let connection = Connection::new(session, "whip", Wire::Peer(accepted.peer));
+                let entry = self.open(session, Via::Whip, &name, who.visitor);
+                let wire = Wire::Peer(accepted.peer);
+                let connection =
+                    Connection::new(session, Via::Whip, wire, &stream.broadcast, entry);
                 returning.take(connection);
                 stream.after_return(session)?;
                 Ok(joined)
@@ -65,19 +71,24 @@ impl Streams {
     pub async fn publish_stream(
         &self,
         name: BroadcastName,
-        via: Via,
+        via: ingest::Via,
         who: Principal,
     ) -> Result<(SessionId, Admitted), Error> {
         let session = SessionId::random();
         let (admitted, feed) = Admitted::pair(via);
-        let connection =
-            Connection::new(session, via.name(), Wire::Line(Arc::clone(&admitted.line)));
+        let wire = Wire::Line(Arc::clone(&admitted.line));
+        let protocol = match via {
+            ingest::Via::Rtmp => Via::Rtmp,
+            ingest::Via::Srt => Via::Srt,
+        };
         match self.claim(&name, &who, &Input::Stream)? {
             Claim::New(reserved) => {
                 let broadcast = Broadcast::new(name, Timeline::now(), Limits::default());
                 let ladder = self.start_ladder(Input::Stream, &broadcast)?;
                 ladder.feed(feed);
                 tracing::info!(broadcast = %broadcast.name(), %session, via = via.name(), "a publisher was taken in");
+                let entry = self.open(session, protocol, broadcast.name(), who.visitor.clone());
+                let connection = Connection::new(session, protocol, wire, &broadcast, entry);
                 let origin = Publisher::new(who, connection, self.inner.config.resume);
                 reserved.fill(self.stream(broadcast, Origin::Publisher(origin), ladder))?;
             }
@@ -88,6 +99,8 @@ impl Streams {
                     .ok_or_else(|| Error::NameTaken(name.clone()))?;
                 publisher.current().close();
                 stream.feed(feed);
+                let entry = self.open(session, protocol, &name, who.visitor);
+                let connection = Connection::new(session, protocol, wire, &stream.broadcast, entry);
                 returning.take(connection);
                 stream.after_return(session)?;
             }
@@ -112,7 +125,7 @@ impl Streams {
     pub fn unpublish(&self, name: &BroadcastName, session: SessionId) -> Result<(), Error> {
         let stream = self.live(name)?;
         stream.connection(session)?;
-        stream.end(Ended::Over);
+        stream.end(Ended::Over, EndReason::Left);
         Ok(())
     }
 
@@ -184,7 +197,7 @@ impl Stream {
     /// The stream may have ended while its publisher was being taken back in.
     fn after_return(&self, session: SessionId) -> Result<(), Error> {
         if self.is_ended() {
-            self.close_publisher();
+            self.close_publisher(EndReason::Stopped);
             return Err(Error::NameTaken(self.name().clone()));
         }
         tracing::info!(broadcast = %self.name(), %session, "the publisher is back");
@@ -211,7 +224,7 @@ impl Reserved {
     pub(crate) fn fill(mut self, stream: Arc<Stream>) -> Result<(), Error> {
         let mut live = self.streams.lock();
         if live.is_closed() {
-            stream.end(Ended::ServerStops);
+            stream.end(Ended::ServerStops, EndReason::ServerStopped);
             return Err(Error::ShuttingDown);
         }
         let tender = own(self.streams.clone().tend(Arc::clone(&stream)));

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -16,18 +16,43 @@ use lockgate_ports::{
 };
 use tokio::{sync::watch, time::Instant};
 
-use crate::SessionId;
+use crate::{
+    SessionId,
+    history::{EndReason, Entry, Numbers, Sitting, Via, Visitor, now_ms},
+    info::quality_of,
+};
 
 /// Who somebody is, as far as it matters: two requests of the same principal are of the same publisher.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal(String);
+#[derive(Debug, Clone)]
+pub struct Principal {
+    name: String,
+    /// What is written down of this request of theirs.
+    pub(crate) visitor: Visitor,
+}
 
 impl Principal {
     /// By whatever names it, such as the subject of a token, or the token.
     pub fn new(name: impl Into<String>) -> Self {
-        Self(name.into())
+        Self {
+            name: name.into(),
+            visitor: Visitor::default(),
+        }
+    }
+
+    /// The same with what is to be written down.
+    #[must_use]
+    pub fn visiting(self, visitor: Visitor) -> Self {
+        Self { visitor, ..self }
     }
 }
+
+impl PartialEq for Principal {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Principal {}
 
 /// Where a stream's media comes from.
 pub(crate) enum Origin {
@@ -66,6 +91,10 @@ pub(crate) struct Connection {
     pub(crate) via: &'static str,
     pub(crate) wire: Wire,
     since: Instant,
+    broadcast: Broadcast,
+    entry: Entry,
+    /// When it was found to be cut, in ms since 1970-01-01 UTC.
+    cut_at_ms: OnceLock<u64>,
 }
 
 /// What it is over.
@@ -88,13 +117,35 @@ enum Gone {
 }
 
 impl Connection {
-    pub(crate) fn new(id: SessionId, via: &'static str, wire: Wire) -> Self {
-        Self {
+    /// A connection, which is written down from now on.
+    pub(crate) fn new(
+        id: SessionId,
+        protocol: Via,
+        wire: Wire,
+        broadcast: &Broadcast,
+        entry: Entry,
+    ) -> Arc<Self> {
+        let connection = Arc::new(Self {
             id,
-            via,
+            via: match protocol {
+                Via::Rtmp => "rtmp",
+                Via::Srt => "srt",
+                _ => "whip",
+            },
             wire,
             since: Instant::now(),
-        }
+            broadcast: broadcast.clone(),
+            entry,
+            cut_at_ms: OnceLock::new(),
+        });
+        let sitting: Weak<Self> = Arc::downgrade(&connection);
+        connection.entry.watch(sitting);
+        connection
+    }
+
+    /// Its session is over, for this reason if it is the first.
+    pub(crate) fn leave(&self, reason: EndReason) {
+        self.entry.end(reason, self.numbers());
     }
 
     pub(crate) fn close(&self) {
@@ -154,11 +205,28 @@ impl Connection {
     }
 }
 
+impl Sitting for Connection {
+    fn numbers(&self) -> Numbers {
+        let received_bytes = match &self.wire {
+            Wire::Peer(peer) => peer.ingest().bytes_received,
+            Wire::Line(line) => line.bytes(),
+        };
+        // Once it is cut, what is left of its broadcast says nothing of it.
+        let cut_at_ms = self.cut_at_ms.get().copied();
+        Numbers {
+            received_bytes,
+            quality: quality_of(&self.broadcast).filter(|_| cut_at_ms.is_none()),
+            seen_at_ms: cut_at_ms,
+            ..Numbers::default()
+        }
+    }
+}
+
 impl Publisher {
-    pub(crate) fn new(who: Principal, connection: Connection, resume: Duration) -> Self {
+    pub(crate) fn new(who: Principal, connection: Arc<Connection>, resume: Duration) -> Self {
         Self {
             who,
-            current: watch::Sender::new(Arc::new(connection)),
+            current: watch::Sender::new(connection),
             resume,
             cut_at: Mutex::default(),
             is_returning: AtomicBool::new(false),
@@ -201,7 +269,7 @@ impl Publisher {
     }
 
     /// Waits until the publisher is gone for good, and says why. May be dropped and called again.
-    pub(crate) async fn over(&self) -> &'static str {
+    pub(crate) async fn over(&self) -> (&'static str, EndReason) {
         let mut current = self.current.subscribe();
         loop {
             let connection = Arc::clone(&current.borrow_and_update());
@@ -212,17 +280,18 @@ impl Publisher {
             if self.is_returning.load(Ordering::Acquire) {
                 // It was closed to make room, or its publisher is at the door.
             } else if gone == Gone::Left {
-                return "the publisher left";
+                return ("the publisher left", EndReason::Left);
             } else if gone == Gone::NeverCame {
-                return "the publisher never connected";
+                return ("the publisher never connected", EndReason::NeverConnected);
             }
+            connection.cut_at_ms.get_or_init(now_ms);
             let cut_at = *self.cut_at().get_or_insert_with(|| {
                 tracing::info!(session = %connection.id, keeps_s = self.resume.as_secs(), "the publisher was cut");
                 Instant::now()
             });
             tokio::select! {
                 () = tokio::time::sleep_until(cut_at + self.resume) => {
-                    return "the publisher was cut and did not come back";
+                    return ("the publisher was cut and did not come back", EndReason::Gone);
                 }
                 _ = current.changed() => {}
             }
@@ -261,9 +330,10 @@ impl Returning<'_> {
     }
 
     /// Goes on with a new connection.
-    pub(crate) fn take(self, connection: Connection) {
+    pub(crate) fn take(self, connection: Arc<Connection>) {
         *self.0.cut_at() = None;
-        self.0.current.send_replace(Arc::new(connection));
+        let old = self.0.current.send_replace(connection);
+        old.leave(EndReason::Replaced);
     }
 }
 

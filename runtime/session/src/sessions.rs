@@ -4,6 +4,7 @@ use lockgate_media::BroadcastName;
 
 use crate::{
     Error, SessionId, Streams,
+    history::EndReason,
     publisher::Origin,
     stream::{Ended, Stream},
 };
@@ -27,9 +28,11 @@ impl Streams {
     pub fn end_session(&self, session: SessionId) -> Option<BroadcastName> {
         let stream = self.all().into_iter().find(|stream| stream.has(session))?;
         if stream.connection(session).is_ok() {
-            stream.end(Ended::Over);
-        } else if let Some(viewer) = stream.viewers().remove(&session) {
-            viewer.peer.close();
+            stream.end(Ended::Over, EndReason::Kicked);
+        } else if stream.source_entry().is_some_and(|(id, _)| *id == session) {
+            stream.end(Ended::Over, EndReason::Kicked);
+        } else {
+            stream.let_go(session, EndReason::Kicked);
         }
         Some(stream.name().clone())
     }
@@ -38,6 +41,8 @@ impl Streams {
 impl Stream {
     fn has(&self, session: SessionId) -> bool {
         !self.is_ended()
-            && (self.connection(session).is_ok() || self.viewers().contains_key(&session))
+            && (self.connection(session).is_ok()
+                || self.source_entry().is_some_and(|(id, _)| *id == session)
+                || self.viewers().contains_key(&session))
     }
 }

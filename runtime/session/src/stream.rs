@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use lockgate_policy::{
 };
 use lockgate_ports::{
     Feed, Transcode,
-    signaller::PeerState,
+    signaller::{CloseReason, PeerState},
     transcoder::{State, Status},
 };
 use tokio::{
@@ -29,6 +29,8 @@ use crate::{
     desk::{About, Desk, DeskError, named},
     effect,
     events::Outlook,
+    history::{EndReason, Entry, Numbers, Sitting},
+    info::quality_of,
     ladder::Planning,
     load::Keeper,
     publisher::{Origin, Wire},
@@ -59,6 +61,8 @@ pub(crate) struct Stream {
     pub(crate) congested: Arc<Notify>,
     /// When the control step was last begun.
     stepped: Mutex<Instant>,
+    /// The session of a source that is nobody's connection: a URL, or the demo.
+    source_entry: OnceLock<(SessionId, Entry)>,
 }
 
 /// Why a stream ended.
@@ -95,7 +99,30 @@ impl Stream {
             outlook: watch::Sender::default(),
             congested: Arc::default(),
             stepped: Mutex::new(Instant::now()),
+            source_entry: OnceLock::new(),
         }
+    }
+
+    /// Its session, where its source is nobody's connection.
+    pub(crate) fn source_entry(&self) -> Option<&(SessionId, Entry)> {
+        self.source_entry.get()
+    }
+
+    pub(crate) fn set_source_entry(self: &Arc<Self>, id: SessionId, entry: Entry) {
+        let sitting: Weak<Self> = Arc::downgrade(self);
+        entry.watch(sitting);
+        // Said once, before anybody sees the stream.
+        drop(self.source_entry.set((id, entry)));
+    }
+
+    /// Ends a viewing session; whether there was one.
+    pub(crate) fn let_go(&self, session: SessionId, reason: EndReason) -> bool {
+        let viewer = self.viewers().remove(&session);
+        if let Some(viewer) = &viewer {
+            viewer.leave(reason);
+            viewer.peer.close();
+        }
+        viewer.is_some()
     }
 
     pub(crate) fn name(&self) -> &BroadcastName {
@@ -133,6 +160,7 @@ impl Stream {
         let mut policies = self.desk.changes();
         let mut ended = self.ended.subscribe();
         let mut cause = Cause::Tick;
+        let mut why = EndReason::Stopped;
         loop {
             *self.stepped.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             self.bear_load().await;
@@ -144,7 +172,8 @@ impl Stream {
                 _ = changes.changed() => {}
                 Ok(()) = policies.changed() => {}
                 () = self.congested.notified() => cause = Cause::Congestion,
-                reason = self.source_over() => {
+                (reason, end) = self.source_over() => {
+                    why = end;
                     tracing::info!(broadcast = %self.name(), reason, "the broadcast is over");
                     break;
                 }
@@ -155,7 +184,7 @@ impl Stream {
                 tokio::time::sleep_until(stepped + control::STEP_INTERVAL_MIN).await;
             }
         }
-        self.end(Ended::Over);
+        self.end(Ended::Over, why);
     }
 
     /// How long ago the control step was begun. A worker that plans or a policy that thinks takes well under a second.
@@ -175,8 +204,9 @@ impl Stream {
             .await;
     }
 
-    /// Ends everything at once: viewers, publisher, playlists. Idempotent.
-    pub(crate) fn end(&self, why: Ended) {
+    /// Ends everything at once: viewers, publisher, playlists. Idempotent; `reason` is what is written down of the
+    /// publisher's session.
+    pub(crate) fn end(&self, why: Ended, reason: EndReason) {
         let first = |ended: &mut Option<Ended>| {
             let first = ended.is_none();
             ended.get_or_insert(why);
@@ -185,17 +215,26 @@ impl Stream {
         if !self.ended.send_if_modified(first) {
             return;
         }
-        self.close_publisher();
-        for (_, viewer) in self.viewers().drain() {
+        let viewers: Vec<Arc<Viewer>> = self.viewers().drain().map(|(_, viewer)| viewer).collect();
+        for viewer in viewers {
+            viewer.leave(match why {
+                Ended::Over => EndReason::BroadcastEnded,
+                Ended::ServerStops => EndReason::ServerStopped,
+            });
             viewer.peer.close();
         }
+        self.close_publisher(reason);
         self.hls.finish();
         drop(self.ladder().take());
     }
 
-    pub(crate) fn close_publisher(&self) {
+    pub(crate) fn close_publisher(&self, reason: EndReason) {
         if let Origin::Publisher(publisher) = &self.origin {
-            publisher.current().close();
+            let connection = publisher.current();
+            connection.leave(reason);
+            connection.close();
+        } else if let Some((_, entry)) = self.source_entry() {
+            entry.end(reason, self.numbers());
         }
     }
 
@@ -225,12 +264,19 @@ impl Stream {
             .unwrap_or_else(PoisonError::into_inner)
             .measure(&tracks, Instant::now());
         let renditions = self.keeper.offered(renditions);
+        let mut gone_viewers: Vec<(Arc<Viewer>, EndReason)> = Vec::new();
         let viewers: Vec<Arc<Viewer>> = {
             let mut viewers = self.viewers();
-            viewers
-                .retain(|_, viewer| !matches!(*viewer.peer.state().borrow(), PeerState::Closed(_)));
+            viewers.retain(|_, viewer| {
+                let reason = gone(viewer);
+                gone_viewers.extend(reason.map(|reason| (Arc::clone(viewer), reason)));
+                reason.is_none()
+            });
             viewers.values().cloned().collect()
         };
+        for (viewer, reason) in gone_viewers {
+            viewer.leave(reason);
+        }
         let outlook = Outlook::new(&renditions, viewers.len());
         self.outlook.send_if_modified(|current| {
             let news = !current.is_like(&outlook);
@@ -322,7 +368,12 @@ impl Stream {
             for (viewer, row) in members.iter().zip(decided.rows.chunks_exact(width)) {
                 let said = Some(named(&decided, kind, row));
                 match kind {
-                    Kind::Score => viewer.judged().score = said,
+                    Kind::Score => {
+                        if let Some(score) = row.first() {
+                            viewer.score(*score);
+                        }
+                        viewer.judged().score = said;
+                    }
                     _ => {
                         let saves = viewer.saves_data();
                         viewer.set_effect(Effect::of(row, saves, self.playout_delay_max));
@@ -333,7 +384,7 @@ impl Stream {
         }
     }
 
-    async fn source_over(&self) -> &'static str {
+    async fn source_over(&self) -> (&'static str, EndReason) {
         let status = self.ladder().as_ref().map(|ladder| ladder.status());
         match (&self.origin, status) {
             (Origin::Publisher(publisher), status) => {
@@ -349,14 +400,16 @@ impl Stream {
                 tokio::select! {
                     why = publisher.over() => why,
                     // WebRTC goes on without a ladder.
-                    true = failed, if publisher.is_a_stream() => "the ladder failed",
+                    true = failed, if publisher.is_a_stream() => ("the ladder failed", EndReason::Failed),
                 }
             }
             (_, Some(mut status)) => {
                 let over = |status: &Status| matches!(status.state, State::Ended | State::Failed);
                 match status.wait_for(over).await {
-                    Ok(status) if status.state == State::Failed => "the ladder failed",
-                    _ => "the source ended",
+                    Ok(status) if status.state == State::Failed => {
+                        ("the ladder failed", EndReason::Failed)
+                    }
+                    _ => ("the source ended", EndReason::SourceEnded),
                 }
             }
             (_, None) => std::future::pending().await,
@@ -405,6 +458,28 @@ impl Stream {
             .values()
             .map(|viewer| viewer.info())
             .collect()
+    }
+}
+
+/// The session of a source that is nobody's connection.
+impl Sitting for Stream {
+    fn numbers(&self) -> Numbers {
+        Numbers {
+            quality: quality_of(&self.broadcast),
+            ..Numbers::default()
+        }
+    }
+}
+
+/// Why a viewer is gone, if it is.
+fn gone(viewer: &Viewer) -> Option<EndReason> {
+    match *viewer.peer.state().borrow() {
+        PeerState::Closed(reason) => Some(match reason {
+            CloseReason::Asked | CloseReason::Left => EndReason::Left,
+            CloseReason::NeverConnected => EndReason::NeverConnected,
+            CloseReason::Gone => EndReason::Gone,
+        }),
+        PeerState::Connecting | PeerState::Connected => None,
     }
 }
 

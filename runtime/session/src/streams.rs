@@ -19,12 +19,13 @@ use tokio::sync::watch;
 use crate::{
     Error, Hls, HlsConfig, SessionId, StreamInfo, ViewerInfo,
     desk::Desk,
+    history::{EndReason, Entry, History, Opening, Via, Visitor},
     ladder::{LadderConfig, Planning},
     publish::Reserved,
     publisher::Origin,
     record::{self, RecordConfig, Recording, Recordings},
     stream::{Ended, Stream},
-    viewer::{Verdict, Viewer},
+    viewer::{Verdict, Viewer, Watcher},
 };
 
 /// Everything that is live. Cheap to clone; all clones are the same.
@@ -76,6 +77,7 @@ pub(crate) struct Inner {
     _keep: Option<Task>,
     /// Where numbers are kept over a restart.
     records: OnceLock<Arc<dyn Records>>,
+    history: OnceLock<Arc<History>>,
 }
 
 #[derive(Default)]
@@ -130,6 +132,7 @@ impl Streams {
                 transcoder,
                 live: Mutex::default(),
                 records: OnceLock::new(),
+                history: OnceLock::new(),
             }),
         }
     }
@@ -139,25 +142,34 @@ impl Streams {
         self.inner.records.set(records).ok();
     }
 
+    /// Writes sessions down in this history. To be called before any starts.
+    pub fn write_down_in(&self, history: Arc<History>) {
+        self.inner.history.set(history).ok();
+    }
+
     /// Starts a broadcast from the demo generator or a URL.
     pub fn add_source(&self, name: BroadcastName, input: Input) -> Result<(), Error> {
         let reserved: Reserved = self.reserve(name.clone())?;
         let broadcast = Broadcast::new(name, Timeline::now(), Limits::default());
-        let origin = match &input {
-            Input::Demo { .. } => Origin::Demo,
-            Input::Url { .. } | Input::Peer | Input::Stream => Origin::Url,
+        let (origin, protocol) = match &input {
+            Input::Demo { .. } => (Origin::Demo, Via::Demo),
+            Input::Url { .. } | Input::Peer | Input::Stream => (Origin::Url, Via::Url),
         };
         let ladder = self.start_ladder(input, &broadcast)?;
-        reserved.fill(self.stream(broadcast, origin, ladder))
+        let stream = self.stream(broadcast, origin, ladder);
+        let session = SessionId::random();
+        let entry = self.open(session, protocol, stream.name(), Visitor::default());
+        stream.set_source_entry(session, entry);
+        reserved.fill(stream)
     }
 
-    /// Takes in a WebRTC viewer (WHEP), to be sent at most `cap_kbps` of video, if that is given.
+    /// Takes in a WebRTC viewer (WHEP).
     #[tracing::instrument(target = "lockgate::span", name = "watch", skip_all, fields(broadcast = %name, via = "whep"), err)]
     pub async fn subscribe(
         &self,
         name: &BroadcastName,
         offer: String,
-        cap_kbps: Option<u32>,
+        watcher: Watcher,
     ) -> Result<Joined, Error> {
         if self.lock().is_closed() {
             return Err(Error::ShuttingDown);
@@ -185,16 +197,19 @@ impl Streams {
             answer: accepted.answer.clone(),
             ice_tag: accepted.peer.ice_tag(),
         };
-        let viewer = Arc::new(Viewer::new(session, accepted, cap_kbps, selection));
+        let entry = self.open(session, Via::Whep, name, watcher.visitor);
+        let viewer = Viewer::new(session, accepted, watcher.cap_kbps, selection, entry);
         {
             let mut viewers = stream.viewers();
             if viewers.len() >= max {
+                drop(viewers);
+                viewer.leave(EndReason::NeverConnected);
                 return Err(full());
             }
             viewers.insert(session, viewer);
         }
         if stream.is_ended() {
-            stream.viewers().remove(&session);
+            stream.let_go(session, EndReason::BroadcastEnded);
             return Err(Error::NotLive(name.clone()));
         }
         stream.step(Cause::Tick).await;
@@ -209,10 +224,11 @@ impl Streams {
     /// Ends a viewing session.
     pub fn unsubscribe(&self, name: &BroadcastName, session: SessionId) -> Result<(), Error> {
         let stream = self.live(name)?;
-        let viewer = stream.viewer(session)?;
-        stream.viewers().remove(&session);
-        viewer.peer.close();
-        Ok(())
+        if stream.let_go(session, EndReason::Left) {
+            Ok(())
+        } else {
+            Err(stream.no_session(session))
+        }
     }
 
     /// A viewer picks a rendition itself, or leaves the choice to the policy again (`None`).
@@ -300,7 +316,7 @@ impl Streams {
 
     /// Ends a broadcast, whatever its source.
     pub fn stop(&self, name: &BroadcastName) -> Result<(), Error> {
-        self.live(name)?.end(Ended::Over);
+        self.live(name)?.end(Ended::Over, EndReason::Stopped);
         Ok(())
     }
 
@@ -331,7 +347,7 @@ impl Streams {
     pub fn end_all(&self) {
         self.lock().phase = Phase::Ended;
         for stream in self.all() {
-            stream.end(Ended::ServerStops);
+            stream.end(Ended::ServerStops, EndReason::ServerStopped);
             if let Some(recordings) = stream.recordings().take() {
                 self.closing().push(recordings);
             }
@@ -359,12 +375,40 @@ impl Streams {
         Some(stream.name().clone())
     }
 
-    /// Waits until what was recorded of the broadcasts that were shut down is whole on the disk.
+    /// Waits until what was recorded of the broadcasts that were shut down is whole on the disk, and what is known of
+    /// their sessions.
     pub async fn recorded(&self) {
         let closing = std::mem::take(&mut *self.closing());
         for mut recordings in closing {
             recordings.closed().await;
         }
+        if let Some(history) = self.history() {
+            history.close(HISTORY_WITHIN).await;
+        }
+    }
+
+    /// The sessions there are and were, where that is written down.
+    pub fn history(&self) -> Option<&Arc<History>> {
+        self.inner.history.get()
+    }
+
+    /// Writes a session down, where that is done.
+    pub(crate) fn open(
+        &self,
+        id: SessionId,
+        protocol: Via,
+        stream: &BroadcastName,
+        visitor: Visitor,
+    ) -> Entry {
+        let open = |history: &Arc<History>| {
+            history.begin(Opening {
+                id,
+                protocol,
+                stream,
+                visitor,
+            })
+        };
+        self.history().map(open).unwrap_or_default()
     }
 
     /// The files of recordings, oldest first.
@@ -499,5 +543,7 @@ async fn wait_for_tracks(broadcast: &Broadcast) -> Result<(), Error> {
         .map_err(|_| Error::NotReady(broadcast.name().clone()))
 }
 
+/// How long the ends of sessions may take to come to the disk when the server goes down.
+const HISTORY_WITHIN: Duration = Duration::from_secs(5);
 /// How long a viewer waits for a broadcast that has just started to have media.
 const TRACKS_WITHIN: Duration = Duration::from_secs(5);

@@ -27,7 +27,7 @@ use lockgate_ports::{
 use tokio::sync::watch;
 
 use crate::{
-    Config, Desk, Error, HlsConfig, LadderConfig, Principal, SegmentConfig, Streams,
+    Config, Desk, Error, HlsConfig, LadderConfig, Principal, SegmentConfig, Streams, Watcher,
     desk::LogConfig,
 };
 
@@ -289,7 +289,7 @@ async fn viewers_of_nothing_and_viewers_too_many_are_refused() {
     assert_eq!(
         house
             .streams
-            .subscribe(&name("cam"), offer(), None)
+            .subscribe(&name("cam"), offer(), Watcher::default())
             .await
             .unwrap_err(),
         Error::NotLive(name("cam"))
@@ -307,17 +307,17 @@ async fn viewers_of_nothing_and_viewers_too_many_are_refused() {
         .unwrap();
     let first = house
         .streams
-        .subscribe(&name("cam"), offer(), None)
+        .subscribe(&name("cam"), offer(), Watcher::default())
         .await
         .unwrap();
     house
         .streams
-        .subscribe(&name("cam"), offer(), None)
+        .subscribe(&name("cam"), offer(), Watcher::default())
         .await
         .unwrap();
     let full = house
         .streams
-        .subscribe(&name("cam"), offer(), None)
+        .subscribe(&name("cam"), offer(), Watcher::default())
         .await
         .unwrap_err();
     assert_eq!(
@@ -334,7 +334,7 @@ async fn viewers_of_nothing_and_viewers_too_many_are_refused() {
     assert!(
         house
             .streams
-            .subscribe(&name("cam"), offer(), None)
+            .subscribe(&name("cam"), offer(), Watcher::default())
             .await
             .is_ok()
     );
@@ -356,7 +356,7 @@ async fn each_viewer_gets_what_its_link_carries_and_may_choose_itself() {
         .unwrap();
     let joined = house
         .streams
-        .subscribe(&name("cam"), offer(), None)
+        .subscribe(&name("cam"), offer(), Watcher::default())
         .await
         .unwrap();
     let peer = house.signaller.peer(0);
@@ -421,7 +421,7 @@ async fn what_optimize_decides_is_carried_out_and_shown() {
     house.streams.add_source(name("cam"), demo).unwrap();
     let joined = house
         .streams
-        .subscribe(&name("cam"), offer(), None)
+        .subscribe(&name("cam"), offer(), Watcher::default())
         .await
         .unwrap();
     let peer = house.signaller.peer(0);

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
@@ -20,6 +20,7 @@ use crate::{
     Effect, SessionId, ViewerInfo,
     control::{Bounds, Known},
     events::EventStream,
+    history::{EndReason, Entry, Numbers, Sitting, Visitor},
 };
 
 /// What was last decided about a viewer.
@@ -31,6 +32,15 @@ pub struct Verdict {
     pub automatic: bool,
     /// Why.
     pub reason: String,
+}
+
+/// Who wants to watch.
+#[derive(Debug, Clone, Default)]
+pub struct Watcher {
+    /// Most video to be sent, in kbit/s, if that is limited.
+    pub cap_kbps: Option<u32>,
+    /// What is written down.
+    pub visitor: Visitor,
 }
 
 pub(crate) struct Viewer {
@@ -51,6 +61,9 @@ pub(crate) struct Viewer {
     data_saver: AtomicBool,
     /// Until when audio is sent twice although that is not asked for any more.
     fec_until: Mutex<Option<Instant>>,
+    /// The sum of network qualities and how many there were.
+    scores: Mutex<(f64, u64)>,
+    entry: Entry,
 }
 
 /// What the other kinds last said of a viewer.
@@ -68,8 +81,9 @@ impl Viewer {
         accepted: Accepted,
         cap_kbps: Option<u32>,
         selection: watch::Sender<Selection>,
-    ) -> Self {
-        Self {
+        entry: Entry,
+    ) -> Arc<Self> {
+        let viewer = Arc::new(Self {
             id,
             peer: accepted.peer,
             video_codecs: accepted.video_codecs,
@@ -83,6 +97,25 @@ impl Viewer {
             effect: Mutex::default(),
             data_saver: AtomicBool::new(false),
             fec_until: Mutex::default(),
+            scores: Mutex::default(),
+            entry,
+        });
+        let sitting: Weak<Self> = Arc::downgrade(&viewer);
+        viewer.entry.watch(sitting);
+        viewer
+    }
+
+    /// Its session is over, for this reason if it is the first.
+    pub(crate) fn leave(&self, reason: EndReason) {
+        self.entry.end(reason, self.numbers());
+    }
+
+    /// Its network was judged, 0 to 100.
+    pub(crate) fn score(&self, score: f64) {
+        if (0.0..=100.0).contains(&score) {
+            let mut scores = self.scores.lock().unwrap_or_else(PoisonError::into_inner);
+            scores.0 += score;
+            scores.1 += 1;
         }
     }
 
@@ -199,6 +232,17 @@ impl Viewer {
             judged: self.judged().clone(),
             in_effect: self.effect(),
             link: self.peer.link(),
+        }
+    }
+}
+
+impl Sitting for Viewer {
+    fn numbers(&self) -> Numbers {
+        Numbers {
+            sent_bytes: self.peer.link().bytes_sent,
+            quality: (self.peer.playing().borrow().as_ref()).map(ToString::to_string),
+            scores: *self.scores.lock().unwrap_or_else(PoisonError::into_inner),
+            ..Numbers::default()
         }
     }
 }

@@ -25,9 +25,12 @@ pub(crate) fn range(table: Table, prefix: &str) -> (Vec<u8>, Vec<u8>) {
     (from, to)
 }
 
-/// Changes as one batch of sled: all are made, or none.
-pub(crate) fn batch(changes: &[Change]) -> Result<sled::Batch, RecordError> {
-    let mut batch = sled::Batch::default();
+/// A change as it goes to sled: a key, and its sealed value if it is not taken away.
+pub(crate) type Row = (Vec<u8>, Option<Vec<u8>>);
+
+/// Changes as rows.
+pub(crate) fn rows(changes: &[Change]) -> Result<Vec<Row>, RecordError> {
+    let mut rows = Vec::with_capacity(changes.len());
     for change in changes {
         match change {
             Change::Put { table, key, value } => {
@@ -36,15 +39,16 @@ pub(crate) fn batch(changes: &[Change]) -> Result<sled::Batch, RecordError> {
                 }
                 let key = self::key(*table, key);
                 let value = seal(&key, value);
-                batch.insert(key, value);
+                rows.push((key, Some(value)));
             }
-            Change::Remove { table, key } => batch.remove(self::key(*table, key)),
+            Change::Remove { table, key } => rows.push((self::key(*table, key), None)),
         }
     }
-    Ok(batch)
+    Ok(rows)
 }
 
-fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
+/// A value as it lies on disk.
+pub(crate) fn seal(key: &[u8], value: &[u8]) -> Vec<u8> {
     let mut sealed = Vec::with_capacity(HEAD_LEN + value.len());
     sealed.push(VERSION);
     sealed.extend_from_slice(&checksum(key, value).to_le_bytes());

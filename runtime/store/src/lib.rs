@@ -62,11 +62,11 @@ impl Store {
     }
 
     fn post(&self, changes: &[Change]) -> Result<oneshot::Receiver<Acknowledged>, RecordError> {
-        let batch = envelope::batch(changes)?;
+        let rows = envelope::rows(changes)?;
         let (ack, acknowledged) = oneshot::channel();
         let writes = self.writes.as_ref().ok_or_else(writer::gone)?;
         writes
-            .try_send(Write { batch, ack })
+            .try_send(Write { rows, ack })
             .map_err(|error| match error {
                 TrySendError::Full(_) => RecordError::Busy,
                 TrySendError::Disconnected(_) => writer::gone(),
@@ -162,5 +162,7 @@ impl std::fmt::Debug for Store {
 /// Writes waiting; beyond them [`RecordError::Busy`].
 const WRITES_MAX: usize = 4096;
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

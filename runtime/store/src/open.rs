@@ -28,6 +28,16 @@ pub enum OpenError {
     /// Another process has it open.
     #[error("{} is in use by another server; end it, or set store.path", .0.display())]
     InUse(PathBuf),
+    /// It was written by a later version.
+    #[error(
+        "the records in {} are of format {found}, this version reads up to format {FORMAT}: run the version of Lockgate that wrote them, or set store.path to another folder", folder.display()
+    )]
+    Newer {
+        /// Which.
+        folder: PathBuf,
+        /// Their format.
+        found: String,
+    },
     /// Opening took too long.
     #[error("{} did not open within {} s: the disk may be failing", .0.display(), OPEN_WITHIN.as_secs())]
     Late(PathBuf),
@@ -86,6 +96,7 @@ impl Place {
         for _ in 0..2 {
             match self.try_open()? {
                 Opened::Db(db) => {
+                    self.check_format(&db)?;
                     self.put_damaged_aside(&db);
                     return Ok(Ok(db));
                 }
@@ -106,6 +117,9 @@ impl Place {
 
     fn try_open(&self) -> Result<Opened, OpenError> {
         let path = self.sled();
+        if path.exists() && !path.is_dir() {
+            return Ok(Opened::Unreadable("it is no folder".to_owned()));
+        }
         sweep(&path);
         if self.room() < disk::ROOM_TO_OPEN {
             disk::give_back(&self.ballast());
@@ -138,6 +152,24 @@ impl Place {
         }
     }
 
+    /// A database of a later format is left as it is; one of ours says so from now on.
+    fn check_format(&self, db: &sled::Db) -> Result<(), OpenError> {
+        let failed = |error: sled::Error| self.unusable(&io::Error::other(error.to_string()));
+        let Some(found) = db.get(FORMAT_KEY).map_err(failed)? else {
+            // Format 1 did not say so at first. It is on the disk with the first record.
+            let marked = db.insert(FORMAT_KEY, FORMAT.to_string().as_bytes());
+            return marked.map(drop).map_err(failed);
+        };
+        let found = String::from_utf8_lossy(&found).into_owned();
+        match found.parse::<u32>() {
+            Ok(found) if found <= FORMAT => Ok(()),
+            _ => Err(OpenError::Newer {
+                folder: self.folder.clone(),
+                found: found.chars().take(16).collect(),
+            }),
+        }
+    }
+
     /// Puts a database that cannot be read aside.
     fn quarantine(&self, why: &str) -> Result<(), OpenError> {
         let now_s = SystemTime::now()
@@ -160,6 +192,7 @@ impl Place {
         let damaged: Vec<(sled::IVec, sled::IVec)> = db
             .iter()
             .filter_map(Result::ok)
+            .filter(|(key, _)| key != FORMAT_KEY)
             .filter(|(key, value)| envelope::open(key, value).is_none())
             .take(DAMAGED_MAX)
             .collect();
@@ -271,6 +304,10 @@ fn sweep(path: &Path) {
     }
 }
 
+/// The format of the whole database: which tables there are, and how a value is sealed.
+const FORMAT: u32 = 1;
+/// Where it stands; no table's letter begins so.
+const FORMAT_KEY: &[u8] = b"\0format";
 /// A healthy database of a million records opens in seconds.
 const OPEN_WITHIN: Duration = Duration::from_secs(60);
 /// How often, and after which pause, opening is tried again.

@@ -114,6 +114,39 @@ fn a_folder_has_one_server() {
 }
 
 #[tokio::test]
+async fn records_of_a_later_format_are_left_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    store
+        .write(vec![put(Table::Sessions, "a", "1")])
+        .await
+        .unwrap();
+    drop(store);
+    let mark = |format: &str| {
+        let db = sled::open(folder.path().join("records")).unwrap();
+        let before = db.insert(b"\0format", format).unwrap();
+        db.flush().unwrap();
+        before
+    };
+    let ours = mark("2").expect("a new database says its format");
+    let refused = Store::open(folder.path()).unwrap_err();
+    assert!(
+        matches!(&refused, OpenError::Newer { found, .. } if found == "2"),
+        "{refused}"
+    );
+    assert!(refused.to_string().contains("store.path"), "{refused}");
+    mark(std::str::from_utf8(&ours).unwrap());
+    let store = Store::open(folder.path()).unwrap();
+    assert_eq!(store.get(Table::Sessions, "a"), Ok(Some(b"1".to_vec())));
+    let quarantined = fs::read_dir(folder.path()).unwrap().any(|entry| {
+        let name = entry.unwrap().file_name();
+        let name = name.to_string_lossy().into_owned();
+        name.starts_with("quarantine") || name.starts_with("damaged")
+    });
+    assert!(!quarantined);
+}
+
+#[tokio::test]
 async fn a_snapshot_torn_at_start_up_is_taken_away() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();

@@ -9,11 +9,11 @@ use std::{
 use lockgate_ports::records::RecordError;
 use tokio::sync::oneshot;
 
-use crate::{Acknowledged, Shared, disk, open::Place};
+use crate::{Acknowledged, Shared, disk, envelope::Row, open::Place};
 
 /// Changes that are made together, and who waits for them.
 pub(crate) struct Write {
-    pub(crate) batch: sled::Batch,
+    pub(crate) rows: Vec<Row>,
     pub(crate) ack: oneshot::Sender<Acknowledged>,
 }
 
@@ -75,10 +75,15 @@ fn write(place: &Place, shared: &Shared, writes: &mut [Write]) -> Result<(), Rec
 }
 
 fn commit(db: &sled::Db, file: &Path, writes: &mut [Write]) -> Result<(), String> {
-    for write in writes {
-        db.apply_batch(std::mem::take(&mut write.batch))
-            .map_err(|error| error.to_string())?;
+    // One batch for all: whoever waits for one of them waits for all, and of two changes of a key the later counts.
+    let mut batch = sled::Batch::default();
+    for (key, value) in writes.iter_mut().flat_map(|write| write.rows.drain(..)) {
+        match value {
+            Some(value) => batch.insert(key, value),
+            None => batch.remove(key),
+        }
     }
+    db.apply_batch(batch).map_err(|error| error.to_string())?;
     db.flush().map_err(|error| error.to_string())?;
     disk::sync(file).map_err(|error| error.to_string())
 }

@@ -25,6 +25,7 @@ mod ladder;
 mod memory;
 mod policies;
 mod process;
+mod records;
 mod server;
 mod table;
 mod whep;
@@ -36,8 +37,8 @@ use serde_json::{Map, Value};
 
 use table::Report;
 
-const TABLES: [&str; 9] = [
-    "ladder", "idle", "delay", "memory", "fanout", "hls", "policies", "whep", "door",
+const TABLES: [&str; 10] = [
+    "ladder", "idle", "delay", "memory", "fanout", "hls", "policies", "whep", "door", "records",
 ];
 /// A table that takes longer is given up: what it waits for does not come.
 const TABLE_WITHIN: Duration = Duration::from_secs(360);
@@ -73,6 +74,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 "whep" => whep::measure().await.map(|report| vec![report]),
                 "memory" => memory::measure().await.map(|report| vec![report]),
                 "door" => door::measure().await.map(|report| vec![report]),
+                "records" => records::measure().await.map(|report| vec![report]),
                 "fanout" => fanout::measure().await.map(|report| vec![report]),
                 "hls" => hls::measure().await,
                 _ => policies::measure().await,

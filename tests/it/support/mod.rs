@@ -18,7 +18,7 @@ pub(crate) use hls::{Playlist, variants};
 pub(crate) use http::Lines;
 pub(crate) use http::{Answer, Http};
 pub(crate) use sender::{H264_AAC, Over, PICTURE, Sender, ffmpeg_5, ffmpeg_9};
-pub(crate) use server::{Server, lockgate};
+pub(crate) use server::{Server, UNLIMITED, lockgate};
 pub(crate) use stun::{Ice, IcePeer, candidates, check};
 
 /// Asks again and again until there is an answer; panics with `what` when there is none in time.

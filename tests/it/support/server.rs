@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     ops::Deref,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -13,7 +13,21 @@ use super::{http::Http, until};
 
 /// The binary with arguments, in a folder of its own and without our environment's configuration.
 pub(crate) fn lockgate(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lockgate"));
+    in_folder(Command::new(env!("CARGO_BIN_EXE_lockgate")), folder)
+}
+
+/// The binary with a disk of so many MiB as `data` in its folder, in a mount namespace of its own, which ends with it.
+fn on_small_disk(folder: &Path, mib: u32) -> Command {
+    fs::create_dir_all(folder.join("data")).expect("a folder is made");
+    let mut command = in_folder(Command::new("unshare"), folder);
+    let mount = format!("mount -t tmpfs -o size={mib}m tmpfs data && exec \"$0\" \"$@\"");
+    command
+        .args(["--mount", "--propagation", "private", "sh", "-c", &mount])
+        .arg(env!("CARGO_BIN_EXE_lockgate"));
+    command
+}
+
+fn in_folder(mut command: Command, folder: &Path) -> Command {
     command.current_dir(folder).stdin(Stdio::null());
     for (name, _) in std::env::vars() {
         if name.starts_with("LOCKGATE_")
@@ -80,7 +94,8 @@ impl Server {
         for (name, text) in [("lockgate.toml", config)].iter().chain(files) {
             fs::write(folder.path().join(name), text).expect("a file is written");
         }
-        let (child, http, ready) = Self::launch(folder.path(), arguments, variables).await;
+        let command = lockgate(folder.path());
+        let (child, http, ready) = Self::launch(command, &folder, arguments, variables).await;
         Self {
             http,
             child,
@@ -89,23 +104,47 @@ impl Server {
         }
     }
 
+    /// Starts one whose own files are on a disk of so many MiB.
+    pub(crate) async fn start_on_small_disk(mib: u32, config: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let config = format!("{HTTP}{WEBRTC}{config}");
+        fs::write(folder.path().join("lockgate.toml"), config).expect("a file is written");
+        let command = on_small_disk(folder.path(), mib);
+        let (child, http, ready) = Self::launch(command, &folder, &[], &[]).await;
+        Self {
+            http,
+            child,
+            folder,
+            ready,
+        }
+    }
+
+    /// Its own files, as it sees them itself.
+    pub(crate) fn data(&self) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.pid()));
+        let folder = self.folder.path().join("data");
+        let folder = folder.strip_prefix("/").expect("it is absolute");
+        root.join(folder)
+    }
+
     /// Kills it as a crash would, and starts another in the same folder.
     pub(crate) async fn crash_and_start_again(&mut self, arguments: &[&str]) {
         self.child.kill().expect("the server runs");
         self.child.wait().expect("the server can be waited for");
         fs::remove_file(self.folder.path().join("ready.json")).expect("it was ready");
         (self.child, self.http, self.ready) =
-            Self::launch(self.folder.path(), arguments, &[]).await;
+            Self::launch(lockgate(self.folder.path()), &self.folder, arguments, &[]).await;
     }
 
     async fn launch(
-        folder: &Path,
+        mut command: Command,
+        folder: &tempfile::TempDir,
         arguments: &[&str],
         variables: &[(&str, &str)],
     ) -> (Child, Http, serde_json::Value) {
-        let at = |name: &str| folder.join(name);
+        let at = |name: &str| folder.path().join(name);
         let file = |name: &str| fs::File::create(at(name)).expect("a file for the output");
-        let mut child = lockgate(folder)
+        let mut child = command
             .args(["serve", "--config", "lockgate.toml"])
             .args(UNLIMITED.iter().flat_map(|key| ["--set", key]))
             .args(arguments)
@@ -312,7 +351,7 @@ const HTTP: &str = "[http]\nlisten = \"127.0.0.1:0\"\n";
 const WEBRTC: &str = "[webrtc]\nudp_listen = \"127.0.0.1:0\"\n";
 
 /// Tests ask more often than anybody, and wait for nobody to leave. Those of the limits and of going down set their own.
-const UNLIMITED: [&str; 7] = [
+pub(crate) const UNLIMITED: [&str; 7] = [
     "server.drain_s=0",
     "rate_limit.connects=0",
     "rate_limit.requests=0",

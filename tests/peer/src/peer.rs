@@ -204,7 +204,7 @@ impl Peer {
             }
         }
         let transport = transport.context("there is no DTLS")?;
-        let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
+        let mut look = tokio::time::interval(Duration::from_millis(20));
         let told = async {
             while !matches!(transport.state().await, Ok(RTCDtlsTransportState::Closed)) {
                 look.tick().await;

@@ -39,7 +39,7 @@ use crate::{
 
 pub use hook::Hook;
 pub use refusal::Refusal;
-pub use seats::HlsSession;
+pub use seats::{HlsSession, Seated};
 pub use users::{BadHash, User, Users, hash_password};
 pub use watch::Entered;
 
@@ -155,11 +155,17 @@ impl Door {
         Ok(self.decide(caller, action).await?)
     }
 
+    /// Lets a request of an HLS or DASH player through; it is to say what it was given.
+    pub async fn seat(&self, caller: &Caller, name: &BroadcastName) -> Result<Seated, Problem> {
+        let (_, seat) = self.seated(caller, name).await?;
+        Ok(seat)
+    }
+
     /// Decides about somebody who asks, by whatever protocol.
     pub async fn decide(&self, caller: &Caller, action: Action<'_>) -> Result<Grant, Refusal> {
         match action {
             Action::Play(name) if caller.protocol == Protocol::Hls => {
-                self.seated(caller, name).await
+                Ok(self.seated(caller, name).await?.0)
             }
             _ => {
                 if let Some(name) = action.name() {
@@ -198,13 +204,17 @@ impl Door {
     }
 
     /// A request of an HLS or DASH player. The first one of a session, and one every `auth.recheck_s`, is decided about.
-    async fn seated(&self, caller: &Caller, name: &BroadcastName) -> Result<Grant, Refusal> {
+    async fn seated(
+        &self,
+        caller: &Caller,
+        name: &BroadcastName,
+    ) -> Result<(Grant, Seated), Refusal> {
         let seal = Seal::of(caller, name);
         self.seats.let_in(seal)?;
         if self.closing.load(Ordering::Acquire) && !self.seats.has(seal) {
             return Err(Refusal::Closing);
         }
-        let granted = self.seat(caller, name, seal).await;
+        let granted = self.sit(caller, name, seal).await;
         if granted.is_ok() {
             let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.hls_at_ms.store(now_ms.max(1), Ordering::Relaxed);
@@ -212,15 +222,16 @@ impl Door {
         granted
     }
 
-    async fn seat(
+    async fn sit(
         &self,
         caller: &Caller,
         name: &BroadcastName,
         seal: Seal,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<(Grant, Seated), Refusal> {
+        let seated = |(grant, seat)| (grant, Seated::at(seat));
         let epoch = self.epoch();
-        if let Some(grant) = self.seats.take(seal, epoch) {
-            return Ok(grant);
+        if let Some(taken) = self.seats.take(seal, epoch) {
+            return Ok(seated(taken));
         }
         let judged = match self.who(caller).await {
             Ok(who) => {
@@ -232,11 +243,14 @@ impl Door {
         match judged {
             Ok((who, verdict)) => {
                 let grant = verdict.grant.clone();
-                self.seats
-                    .give(seal, caller, name, who.subject(), verdict, epoch);
-                Ok(grant)
+                let subject = who.subject();
+                let seat = (self.seats).give(seal, caller, name, subject, verdict, epoch);
+                Ok(seated((grant, seat)))
             }
-            Err(Refusal::Silent) => self.seats.bear(seal, epoch).ok_or(Refusal::Silent),
+            Err(Refusal::Silent) => {
+                let borne = self.seats.bear(seal, epoch).map(seated);
+                borne.ok_or(Refusal::Silent)
+            }
             Err(refusal) => {
                 self.seats.clear(seal);
                 Err(refusal)

@@ -7,15 +7,20 @@
 use std::{
     hash::{BuildHasher as _, Hash, RandomState},
     sync::{
-        Arc, LazyLock, Mutex, PoisonError,
+        Arc, LazyLock, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use lockgate_media::BroadcastName;
-use lockgate_session::SessionId;
-use moka::sync::Cache;
+use axum::{
+    body::{Body, HttpBody as _},
+    response::Response,
+};
+use http_body_util::BodyExt as _;
+use lockgate_media::{BroadcastName, TrackId};
+use lockgate_session::{EndReason, Entry, Numbers, Opening, SessionId, Sitting, Streams, Via};
+use moka::{notification::RemovalCause, sync::Cache};
 use serde::Serialize;
 
 use crate::{Caller, caller::Protocol};
@@ -64,14 +69,86 @@ pub(super) struct Seats {
 }
 
 /// A session.
-struct Seat {
+pub(super) struct Seat {
     id: SessionId,
     stream: BroadcastName,
     subject: Option<String>,
     caller: Caller,
     started_at_ms: u64,
     requests: AtomicU64,
+    bytes: AtomicU64,
+    /// When it last asked for something, in ms since 1970-01-01 UTC.
+    asked_at_ms: AtomicU64,
+    /// What it last had a segment of.
+    rung: Mutex<Option<TrackId>>,
     said: Mutex<Said>,
+    /// Its place in the history, once it was given something.
+    entry: OnceLock<Entry>,
+}
+
+/// A request of a session that was let in.
+pub struct Seated(Arc<Seat>);
+
+impl Seated {
+    pub(super) fn at(seat: Arc<Seat>) -> Self {
+        Self(seat)
+    }
+
+    /// It is given this answer, about a rung or about all of them; its bytes are counted. Its session is written down from
+    /// the first on: who only asks for what is not there leaves nothing behind.
+    pub(crate) fn served(
+        self,
+        streams: &Streams,
+        rung: Option<&TrackId>,
+        answer: Response,
+    ) -> Response {
+        let seat = &self.0;
+        if let Some(rung) = rung {
+            let mut last = seat.rung.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.as_ref() != Some(rung) {
+                *last = Some(rung.clone());
+            }
+        }
+        seat.entry.get_or_init(|| {
+            let Some(history) = streams.history() else {
+                return Entry::default();
+            };
+            let entry = history.begin(Opening {
+                id: seat.id,
+                protocol: Via::Hls,
+                stream: &seat.stream,
+                visitor: seat.caller.visitor(seat.subject.clone()),
+            });
+            let sitting: Weak<Seat> = Arc::downgrade(seat);
+            entry.watch(sitting);
+            entry
+        });
+        if let Some(length) = answer.body().size_hint().exact() {
+            seat.bytes.fetch_add(length, Ordering::Relaxed);
+            return answer;
+        }
+        // What is still growing is counted as it goes.
+        let seat = Arc::clone(seat);
+        answer.map(|body| {
+            Body::new(body.map_frame(move |frame| {
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                seat.bytes.fetch_add(length, Ordering::Relaxed);
+                frame
+            }))
+        })
+    }
+}
+
+impl Sitting for Seat {
+    fn numbers(&self) -> Numbers {
+        let rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        Numbers {
+            sent_bytes: self.bytes.load(Ordering::Relaxed),
+            quality: rung.as_ref().map(ToString::to_string),
+            seen_at_ms: Some(self.asked_at_ms.load(Ordering::Relaxed)),
+            ..Numbers::default()
+        }
+    }
 }
 
 #[derive(Clone)]
@@ -108,6 +185,12 @@ impl Seats {
             taken: Cache::builder()
                 .max_capacity(SEATS_MAX)
                 .time_to_idle(IDLE)
+                .eviction_listener(|_, seat: Arc<Seat>, cause| {
+                    seat.leave(match cause {
+                        RemovalCause::Explicit => EndReason::Kicked,
+                        _ => EndReason::Idle,
+                    });
+                })
                 .build(),
             out: Cache::builder()
                 .max_capacity(SEATS_MAX)
@@ -126,12 +209,18 @@ impl Seats {
     }
 
     /// What was granted, while that holds.
-    pub(super) fn take(&self, seal: Seal, epoch: (u64, u64)) -> Option<Grant> {
+    pub(super) fn take(&self, seal: Seal, epoch: (u64, u64)) -> Option<(Grant, Arc<Seat>)> {
         let seat = self.taken.get(&seal)?;
         seat.requests.fetch_add(1, Ordering::Relaxed);
+        seat.asked_at_ms.store(now_ms(), Ordering::Relaxed);
         let said = seat.said();
         let holds = said.epoch == epoch && said.at.elapsed() < said.verdict.holds;
-        holds.then_some(said.verdict.grant)
+        holds.then_some((said.verdict.grant, seat))
+    }
+
+    /// Ends the sessions of players that are gone: the cache itself looks only when it is asked something.
+    pub(super) fn tidy(&self) {
+        self.taken.run_pending_tasks();
     }
 
     /// Whether there is such a session, whatever it was granted.
@@ -140,10 +229,11 @@ impl Seats {
     }
 
     /// The same as [`take`](Self::take) where nobody could be asked now: for a little longer.
-    pub(super) fn bear(&self, seal: Seal, epoch: (u64, u64)) -> Option<Grant> {
-        let said = self.taken.get(&seal)?.said();
+    pub(super) fn bear(&self, seal: Seal, epoch: (u64, u64)) -> Option<(Grant, Arc<Seat>)> {
+        let seat = self.taken.get(&seal)?;
+        let said = seat.said();
         let holds = said.verdict.holds.saturating_mul(GRACE);
-        (said.epoch == epoch && said.at.elapsed() < holds).then_some(said.verdict.grant)
+        (said.epoch == epoch && said.at.elapsed() < holds).then_some((said.verdict.grant, seat))
     }
 
     /// Remembers a verdict, in the session that there is or in a new one.
@@ -155,29 +245,34 @@ impl Seats {
         subject: Option<String>,
         verdict: Verdict,
         epoch: (u64, u64),
-    ) {
+    ) -> Arc<Seat> {
         let at = Instant::now();
         let said = Said { verdict, at, epoch };
         if let Some(seat) = self.taken.get(&seal) {
             *seat.said.lock().unwrap_or_else(PoisonError::into_inner) = said;
-            return;
+            return seat;
         }
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let now = now.map_or(0, |since| since.as_millis());
-        let seat = Seat {
-            id: SessionId::random(),
-            stream: name.clone(),
-            subject,
-            caller: Caller {
-                token: None,
-                login: None,
-                ..caller.clone()
-            },
-            started_at_ms: u64::try_from(now).unwrap_or(u64::MAX),
-            requests: AtomicU64::new(1),
-            said: Mutex::new(said),
-        };
-        self.taken.insert(seal, Arc::new(seat));
+        let now_ms = now_ms();
+        // Of two first requests at once one makes the session.
+        self.taken.get_with(seal, || {
+            Arc::new(Seat {
+                id: SessionId::random(),
+                stream: name.clone(),
+                subject,
+                caller: Caller {
+                    token: None,
+                    login: None,
+                    ..caller.clone()
+                },
+                started_at_ms: now_ms,
+                requests: AtomicU64::new(1),
+                bytes: AtomicU64::new(0),
+                asked_at_ms: AtomicU64::new(now_ms),
+                rung: Mutex::default(),
+                said: Mutex::new(said),
+                entry: OnceLock::new(),
+            })
+        })
     }
 
     /// Forgets a session.
@@ -217,7 +312,21 @@ impl Seats {
     }
 }
 
+fn now_ms() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}
+
 impl Seat {
+    /// Its session is over.
+    fn leave(&self, reason: EndReason) {
+        if let Some(entry) = self.entry.get() {
+            entry.end(reason, self.numbers());
+        }
+    }
+
     fn said(&self) -> Said {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.clone()

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use lockgate_media::BroadcastName;
-use lockgate_session::{Principal, SessionId, Streams};
+use lockgate_session::{Principal, SessionId, Streams, Visitor};
 
 use crate::{Caller, scope::Action};
 
@@ -64,6 +64,11 @@ impl Entered {
             (None, None) => Principal::new("anonymous"),
         }
     }
+
+    /// What is written down of them.
+    pub fn visitor(&self) -> Visitor {
+        self.caller.visitor(self.who.subject())
+    }
 }
 
 impl Door {
@@ -107,6 +112,7 @@ impl Door {
         let mut tick = tokio::time::interval(LOOK_EVERY);
         loop {
             tick.tick().await;
+            self.seats.tidy();
             let due = self.guests.due(self.epoch(), &streams);
             stream::iter(due)
                 .for_each_concurrent(AT_ONCE, |(session, entered)| {

@@ -69,6 +69,13 @@ impl Config {
             ("http.timeouts.idle_s", timeouts.idle_s, 1, 86_400),
             ("http.hsts_s", self.http.hsts_s, 0, 2_000_000_000),
             ("rate_limit.window_s", limits.window_s, 1, 86_400),
+            ("store.keep_days", self.store.keep_days, 0, 36_500),
+            (
+                "store.keep_sessions",
+                self.store.keep_sessions,
+                0,
+                1_000_000_000,
+            ),
             ("auth.leeway_s", auth.leeway_s, 0, 600),
             ("auth.jwks_refresh_s", auth.jwks_refresh_s, 1, 86_400),
             ("auth.jwks_cooldown_s", auth.jwks_cooldown_s, 1, 3600),

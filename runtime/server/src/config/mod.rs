@@ -10,11 +10,12 @@ mod ops;
 mod record;
 mod webrtc;
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use lockgate_media::{BroadcastName, Rung, ladder::default_rungs};
 use lockgate_policy::{Kind, host::Grants};
 use lockgate_ports::transcoder::Settings;
+use lockgate_session::Keep;
 use serde::{Deserialize, Serialize};
 
 pub use auth::{Auth, AuthHttp, AuthKey, AuthUser};
@@ -268,6 +269,21 @@ impl Default for Policies {
 pub struct Store {
     /// A folder; made if it is not there.
     pub path: PathBuf,
+    /// How long after its end a session's record is kept, in days; 0 keeps it for good.
+    pub keep_days: u64,
+    /// How many records of sessions are kept, the oldest going first; 0 is any number.
+    pub keep_sessions: u64,
+}
+
+impl Store {
+    /// How much history is kept.
+    pub(crate) fn keep(&self) -> Keep {
+        let some = |value: u64| (value > 0).then_some(value);
+        Keep {
+            age: some(self.keep_days).map(|days| Duration::from_secs(days.saturating_mul(86_400))),
+            count: some(self.keep_sessions),
+        }
+    }
 }
 
 impl Default for Ingest {
@@ -346,6 +362,8 @@ impl Default for Store {
     fn default() -> Self {
         Self {
             path: PathBuf::from("data"),
+            keep_days: 90,
+            keep_sessions: 100_000,
         }
     }
 }

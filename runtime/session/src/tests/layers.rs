@@ -31,7 +31,7 @@ async fn a_viewer_is_given_the_layer_that_its_link_carries_instead_of_a_rung() {
     let _least = layer(TrackId::layer("q").unwrap(), 150, 180);
     let joined = house
         .streams
-        .subscribe(&name("cam"), offer(), None)
+        .subscribe(&name("cam"), offer(), Watcher::default())
         .await
         .unwrap();
     let peer = house.signaller.peer(1);

@@ -27,7 +27,7 @@ async fn a_ladder_that_cannot_keep_up_sheds_its_top_while_viewers_move_on() {
         .unwrap();
     let viewer = house
         .streams
-        .subscribe(&name("cam"), offer(), None)
+        .subscribe(&name("cam"), offer(), Watcher::default())
         .await
         .unwrap();
     house

@@ -75,7 +75,7 @@ async fn a_publisher_that_goes_silent_ends_its_broadcast_and_frees_everything() 
         .unwrap();
     house
         .streams
-        .subscribe(&name("cam"), offer(), None)
+        .subscribe(&name("cam"), offer(), Watcher::default())
         .await
         .unwrap();
     assert_eq!(house.running.load(Ordering::SeqCst), 1);
@@ -123,7 +123,7 @@ async fn a_publisher_that_was_cut_comes_back_and_nobody_else_does() {
         .unwrap();
     let viewer = house
         .streams
-        .subscribe(&name("cam"), offer(), None)
+        .subscribe(&name("cam"), offer(), Watcher::default())
         .await
         .unwrap();
     let gone = PeerState::Closed(CloseReason::Gone);
