@@ -1,6 +1,6 @@
 //! The gate for publishers that do not come by HTTP: the same door, the same use case.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use lockgate_media::BroadcastName;
 use lockgate_ports::{Admitted, BoxFuture, Gate, Refusal, Wish, ingest::Via};
@@ -12,13 +12,23 @@ use crate::{Caller, Door, Login, Problem, Protocol, scope::Action};
 #[derive(Clone)]
 pub struct StreamGate {
     streams: Streams,
-    door: Arc<Door>,
+    door: Arc<RwLock<Arc<Door>>>,
 }
 
 impl StreamGate {
     /// A gate in front of these streams.
     pub fn new(streams: Streams, door: Arc<Door>) -> Self {
+        let door = Arc::new(RwLock::new(door));
         Self { streams, door }
+    }
+
+    /// Lets publishers in by another door from now on.
+    pub fn put(&self, door: Arc<Door>) {
+        *self.door.write().unwrap_or_else(PoisonError::into_inner) = door;
+    }
+
+    fn door(&self) -> Arc<Door> {
+        Arc::clone(&self.door.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn admit(&self, wish: Wish) -> Result<Admitted, Problem> {
@@ -34,10 +44,11 @@ impl StreamGate {
             },
             agent: String::new(),
         };
-        let entered = self.door.enter(&caller, Action::Publish(&name)).await?;
+        let door = self.door();
+        let entered = door.enter(&caller, Action::Publish(&name)).await?;
         let who = entered.principal();
         let (session, admitted) = self.streams.publish_stream(name, wish.via, who).await?;
-        self.door.stay(session, entered);
+        door.stay(session, entered);
         Ok(admitted)
     }
 }

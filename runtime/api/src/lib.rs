@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod caller;
+mod configuration;
 mod decisions;
 pub mod door;
 mod drain;
@@ -17,15 +18,18 @@ mod ice_server;
 pub mod limits;
 pub mod listen;
 mod metrics;
+mod openapi;
 mod pages;
 mod policies;
 pub mod problem;
 mod recordings;
+mod reports;
 mod revocations;
 mod router;
 pub mod scope;
 mod serve;
 mod streams;
+mod switch;
 pub mod tls;
 pub mod token;
 mod verify;
@@ -35,6 +39,7 @@ mod whep_events;
 mod whip;
 
 pub use caller::{Caller, Login, Protocol};
+pub use configuration::{Change, Configuration, Configured};
 pub use door::{Door, Grant, HlsSession, Refusal};
 pub use gate::StreamGate;
 pub use headers::Headers;
@@ -42,7 +47,9 @@ pub use ice_server::{Account, IceServer};
 pub use limits::{Limits, Proxies};
 pub use listen::Listener;
 pub use metrics::Access as MetricsAccess;
+pub use openapi::document;
 pub use policies::PolicyStore;
 pub use problem::Problem;
-pub use router::{App, router};
+pub use router::{App, Routes, router};
 pub use scope::{Scope, Scopes};
+pub use switch::Switch;

@@ -18,10 +18,11 @@ use prometheus_client::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::openapi::Unavailable;
 use crate::{App, Caller, Problem, policies, scope::Action};
 
 /// Who may read the metrics.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
     /// Whoever has the scope `admin`.
@@ -31,7 +32,14 @@ pub enum Access {
     Open,
 }
 
-/// `GET /metrics`.
+/// What Prometheus collects (OpenMetrics). With `http.metrics = "open"` it needs no token.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operations", security(("token" = ["admin"])),
+    responses(
+        (status = 200, description = "The metrics.", body = String, content_type = "application/openmetrics-text"),
+        (status = 503, response = Unavailable),
+    ),
+)]
 pub(crate) async fn scrape(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
     if app.metrics == Access::Token {
         app.door.admit(&caller, Action::Admin).await?;

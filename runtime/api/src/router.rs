@@ -3,7 +3,6 @@
 use axum::{
     Router,
     extract::Request,
-    http::HeaderMap,
     middleware,
     response::IntoResponse,
     routing::{delete, get, post, put},
@@ -11,9 +10,9 @@ use axum::{
 use lockgate_session::{Desk, Streams};
 
 use crate::{
-    Door, Headers, Limits, PolicyStore, Problem, decisions, drain, headers, hls, limits, listen,
-    metrics, pages, policies, recordings, revocations, streams, verify, webrtc, whep, whep_events,
-    whip,
+    Configuration, Door, Headers, Limits, PolicyStore, Problem, configuration, decisions, drain,
+    headers, hls, limits, listen, metrics, openapi, pages, policies, recordings, reports,
+    revocations, streams, verify, whep, whep_events, whip,
 };
 
 /// What handlers work on. Cheap to clone.
@@ -37,26 +36,48 @@ pub struct App {
     pub ice_servers: std::sync::Arc<[crate::IceServer]>,
     /// Who may read `/metrics`.
     pub metrics: metrics::Access,
+    /// Shows the configuration and reads it again.
+    pub configuration: std::sync::Weak<dyn Configuration>,
 }
 
+/// What a listener serves.
+pub type Routes = Router;
+
 /// The whole HTTP surface.
-pub fn router(app: App) -> Router {
+pub fn router(app: App) -> Routes {
     let rules = std::sync::Arc::clone(&app.headers);
-    let page = |name: &'static str| get(move |headers: HeaderMap| pages::page(name, headers));
+    routes()
+        .fallback(|request: Request| async move { Problem::no_route(request.uri().path()) })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(|_| {
+            Problem::internal().into_response()
+        }))
+        .layer(middleware::from_fn_with_state(app.clone(), limits::govern))
+        .layer(middleware::from_fn(drain::refused_bodies))
+        .layer(middleware::from_fn_with_state(
+            app.body_within,
+            listen::paced_bodies,
+        ))
+        .layer(middleware::from_fn_with_state(rules, headers::on_all))
+        .with_state(app)
+}
+
+/// Every path with its handlers; each stands in the OpenAPI document, too.
+pub(crate) fn routes() -> Router<App> {
     Router::new()
-        .route("/", page("index"))
-        .route("/watch/{stream}", page("watch"))
-        .route("/studio", page("studio"))
+        .route("/", get(pages::index))
+        .route("/watch/{stream}", get(pages::watch))
+        .route("/studio", get(pages::studio))
         .route("/assets/{*path}", get(pages::asset))
-        .route("/whip/{stream}", post(whip::publish).get(webrtc::nothing))
+        .route("/whip/{stream}", post(whip::publish).get(whip::discover))
         .route(
             "/whip/{stream}/{session}",
-            get(webrtc::nothing).patch(whip::patch).delete(whip::end),
+            get(whip::show).patch(whip::patch).delete(whip::end),
         )
         .route("/whep/{stream}", post(whep::subscribe).get(whep::discover))
         .route(
             "/whep/{stream}/{session}",
-            get(webrtc::nothing).patch(whep::patch).delete(whep::end),
+            get(whep::show).patch(whep::patch).delete(whep::end),
         )
         .route("/whep/{stream}/{session}/layer", post(whep::layer))
         .route("/whep/{stream}/{session}/sse", post(whep_events::open))
@@ -80,7 +101,13 @@ pub fn router(app: App) -> Router {
             delete(streams::kick_of),
         )
         .route("/api/streams/{stream}/verify", post(verify::verify))
-        .route("/api/stream/{stream}/verify", post(verify::verify))
+        .route("/api/stream/{stream}/verify", post(verify::verify_too))
+        .route("/api/streams/{stream}/metrics", get(reports::metrics))
+        .route("/api/streams/{stream}/stats", post(reports::report))
+        .route("/api/config", get(configuration::show))
+        .route("/api/config/reload", post(configuration::reload))
+        .route("/api/openapi.json", get(openapi::serve))
+        .route("/api/docs", get(pages::docs))
         .route("/api/sessions/{session}", delete(streams::kick))
         .route(
             "/api/revocations",
@@ -98,19 +125,6 @@ pub fn router(app: App) -> Router {
         )
         .route("/api/policies/{kind}/decisions", get(decisions::get))
         .route("/metrics", get(metrics::scrape))
-        .route("/livez", get(|| async { "alive\n" }))
-        .route("/readyz", get(|| async { "ready\n" }))
-        .fallback(|request: Request| async move { Problem::no_route(request.uri().path()) })
-        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        .layer(tower_http::catch_panic::CatchPanicLayer::custom(|_| {
-            Problem::internal().into_response()
-        }))
-        .layer(middleware::from_fn_with_state(app.clone(), limits::govern))
-        .layer(middleware::from_fn(drain::refused_bodies))
-        .layer(middleware::from_fn_with_state(
-            app.body_within,
-            listen::paced_bodies,
-        ))
-        .layer(middleware::from_fn_with_state(rules, headers::on_all))
-        .with_state(app)
+        .route("/livez", get(pages::livez))
+        .route("/readyz", get(pages::readyz))
 }

@@ -14,8 +14,9 @@ use crate::{
     Config, Server,
     bench::{self, BenchCommand},
     check::{self, CheckCommand},
-    config::Loader,
+    config::{self, Loaded, Loader, Origin},
     doctor::{self, DoctorArgs},
+    live,
     package::{self, PackageArgs},
     policy::{self, PolicyCommand},
     tokens::{self, TokenCommand},
@@ -43,6 +44,15 @@ enum Command {
     CheckConfig {
         /// The file; `lockgate.toml` here if there is one.
         file: Option<PathBuf>,
+        /// Sets one key, as `serve` does. May be given again.
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Prints JSON: the configuration and the origins of what is not the default.
+        #[arg(long)]
+        json: bool,
+        /// Prints the JSON Schema of configuration files and checks nothing.
+        #[arg(long, conflicts_with_all = ["file", "set", "json"])]
+        schema: bool,
     },
     /// Makes or explains access tokens.
     #[command(subcommand)]
@@ -65,14 +75,14 @@ enum Command {
     TranscodeWorker,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone, Default)]
 pub(crate) struct ConfigArgs {
     /// The configuration file; `lockgate.toml` here if there is one.
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Sets one key, such as `http.listen=127.0.0.1:3000`. May be given again.
     #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    pub(crate) set: Vec<String>,
 }
 
 /// Runs the command that the process was started with.
@@ -94,12 +104,12 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::TranscodeWorker => return Ok(lockgate_transcode::worker::run()),
         Command::Serve { config, demo } => {
             start_log();
-            let config = config.load()?;
+            let loaded = config.load_whole()?;
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .enable_all()
                 .build()?;
             runtime.block_on(async {
-                let server = Server::start(config, demo).await?;
+                let server = Server::start(loaded, config, demo).await?;
                 server.run().await
             })?;
         }
@@ -108,14 +118,20 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor(args) => return doctor::execute(&args),
         Command::Package(args) => return package::execute(&args),
         Command::Policy(command) => return policy::execute(command),
-        Command::CheckConfig { file } => {
-            let mut config = ConfigArgs {
-                config: file,
-                set: Vec::new(),
+        Command::CheckConfig { schema: true, .. } => {
+            writeln!(out, "{}", serde_json::to_string_pretty(&config::schema())?)?;
+        }
+        Command::CheckConfig {
+            file, set, json, ..
+        } => {
+            let loaded = ConfigArgs { config: file, set }.load_whole()?;
+            live::check(&loaded)?;
+            if json {
+                let shown = serde_json::to_string_pretty(&loaded.to_json())?;
+                writeln!(out, "{shown}")?;
+            } else {
+                write!(out, "{}", loaded.to_toml()?)?;
             }
-            .load()?;
-            config.auth.redact();
-            write!(out, "{}", toml::to_string_pretty(&config)?)?;
         }
         Command::Token(command) => return tokens::execute(command),
     }
@@ -123,14 +139,22 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 impl ConfigArgs {
-    /// `.env`, the file, the environment, `--set`: the later wins.
+    /// The file, `.env`, the environment, `--set`: the later wins.
     pub(crate) fn load(&self) -> anyhow::Result<Config> {
+        Ok(self.load_whole()?.config)
+    }
+
+    /// The file that is read, if there is one.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        let here = || Some(PathBuf::from(HERE)).filter(|path| path.is_file());
+        self.config.clone().or_else(here)
+    }
+
+    /// The same with the origin of each value.
+    pub(crate) fn load_whole(&self) -> anyhow::Result<Loaded> {
         let mut loader = Loader::default();
-        let here = PathBuf::from("lockgate.toml");
-        match &self.config {
-            Some(path) => loader.file(path)?,
-            None if here.is_file() => loader.file(&here)?,
-            None => {}
+        if let Some(path) = self.file() {
+            loader.file(&path)?;
         }
         let dotenv: Vec<(String, String)> = match dotenvy::dotenv_iter() {
             Ok(pairs) => pairs
@@ -139,10 +163,11 @@ impl ConfigArgs {
             Err(error) if error.not_found() => Vec::new(),
             Err(error) => return Err(error).context(".env cannot be read"),
         };
-        loader.environment(dotenv.into_iter())?;
-        loader.environment(std::env::vars_os().filter_map(|(name, value)| {
+        loader.environment(dotenv.into_iter(), Origin::Dotenv)?;
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
-        }))?;
+        });
+        loader.environment(variables, Origin::Environment)?;
         for assignment in &self.set {
             loader.assignment(assignment)?;
         }
@@ -176,6 +201,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .map(Duration::from_secs)
         .ok_or_else(|| "that is too long".to_owned())
 }
+
+/// The configuration file that is read where none is named.
+const HERE: &str = "lockgate.toml";
 
 fn start_log() {
     // The WebRTC stack warns of every packet it drops while a peer connects; what matters of that is counted.

@@ -11,6 +11,7 @@ pub mod config;
 mod doctor;
 mod door;
 mod ingest;
+mod live;
 mod package;
 mod policies;
 mod policy;

@@ -3,12 +3,15 @@
 use std::{
     num::NonZero,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use anyhow::Context as _;
-use lockgate_api::{Account, App, IceServer, Limits, Listener, Scope, Scopes, StreamGate, token};
+use lockgate_api::{
+    Account, App, Configuration as _, Door, IceServer, Limits, Listener, Scope, Scopes, StreamGate,
+    token,
+};
 use lockgate_media::BroadcastName;
 use lockgate_ports::{
     Gate, Records,
@@ -25,17 +28,20 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     Config,
     announce::Announcement,
-    cli::unix_now,
-    config,
+    cli::{ConfigArgs, unix_now},
+    config::{self, Loaded},
     door::{self, Keys},
     ingest,
+    live::{Live, Parts},
     policies::{self, Policies},
 };
 
 /// A server that has bound its ports and started its sources.
 pub struct Server {
     listener: Listener,
-    app: App,
+    live: Arc<Live>,
+    streams: Streams,
+    desk: Desk,
     _tasks: Vec<Task>,
     /// The ports for RTMP and SRT.
     publishers: Vec<Task>,
@@ -43,8 +49,13 @@ pub struct Server {
 
 impl Server {
     /// Puts the server together. Whatever fails, nothing is left behind.
-    pub async fn start(config: Config, demo: bool) -> anyhow::Result<Self> {
-        let keys = Keys::load(&config)?;
+    pub(crate) async fn start(
+        loaded: Loaded,
+        args: ConfigArgs,
+        demo: bool,
+    ) -> anyhow::Result<Self> {
+        let config = loaded.config.clone();
+        let keys = Keys::load(&config, None)?;
         let (rules, keeper) = door::port(&config)?;
         // Ports first: a second server must fail before it starts a single worker.
         let listener = Listener::bind(config.http.listen, rules)
@@ -79,9 +90,10 @@ impl Server {
         if let Err(error) = tokio::task::spawn_blocking(move || sweep_dvr(&folder)).await? {
             tracing::warn!(%error, "what an earlier run left of long windows cannot be removed");
         }
-        let policies = Policies::start(&config, &desk, Arc::clone(&records)).await?;
-        let known = Arc::clone(&records);
-        let door = Arc::new(door::door(&config, keys.verifier, desk.clone(), known)?);
+        let policies = Arc::new(Policies::start(&config, &desk, Arc::clone(&records)).await?);
+        let revoked = door::revoked(Arc::clone(&records))?;
+        let rules = door::rules(&config, keys.verifier, desk.clone(), revoked)?;
+        let door = Arc::new(Door::new(rules));
         let streams = Streams::new(
             session_config(&config, demo),
             desk.clone(),
@@ -104,12 +116,8 @@ impl Server {
             broadcasts.push(name);
         }
         for source in &config.ingest.source {
-            let input = Input::Url {
-                url: source.url.clone(),
-                looped: source.looped,
-            };
             streams
-                .add_source(source.name.clone(), input)
+                .add_source(source.name.clone(), input(source))
                 .with_context(|| format!("ingest.source {}", source.name))?;
             broadcasts.push(source.name.clone());
         }
@@ -120,8 +128,8 @@ impl Server {
             .collect();
         let wish = door::wish(&config, Scopes::new(all), TOKEN_TTL);
         let token = token::mint(&keys.signer, &wish, unix_now())?;
-        let gate: Arc<dyn Gate> = Arc::new(StreamGate::new(streams.clone(), Arc::clone(&door)));
-        let publishers = ports.serve(&gate);
+        let gate = Arc::new(StreamGate::new(streams.clone(), Arc::clone(&door)));
+        let publishers = ports.serve(&(Arc::clone(&gate) as Arc<dyn Gate>));
         let announcement = Announcement {
             http: listener.local_addr()?,
             secure: config.http.is_secure(),
@@ -139,40 +147,53 @@ impl Server {
                 .write(Path::new(&path))
                 .context("LOCKGATE_READY_FILE cannot be written")?;
         }
-        let store = policies.store();
-        let mut tasks = vec![
-            policies.watch(),
-            own(Arc::clone(&door).watch(streams.clone())),
-        ];
+        let app = App {
+            streams: streams.clone(),
+            desk: desk.clone(),
+            policies: policies.store(),
+            door,
+            limits: Arc::new(Limits::new(
+                config.rate_limit.settings(),
+                config.rate_limit.proxies(),
+            )),
+            headers: Arc::new(door::headers(&config)),
+            body_within: config.http.timeouts.resolve().body,
+            ice_servers: ice_servers(&config),
+            metrics: config.http.metrics,
+            configuration: Weak::<Live>::new(),
+        };
+        let parts = Parts {
+            app,
+            gate,
+            policies: Arc::clone(&policies),
+            published: keys.published,
+        };
+        let live = Live::new(loaded, args, demo, parts);
+        let mut tasks = vec![policies.watch(), live.watch()];
         tasks.extend(keeper.map(own));
-        tasks.extend(keys.published.map(|keys| own(keys.keep_fresh())));
-        let ice_servers = config.webrtc.ice_servers.iter().map(ice_server).collect();
         Ok(Self {
             listener,
-            app: App {
-                streams,
-                desk,
-                policies: store,
-                door,
-                limits: Arc::new(Limits::new(
-                    config.rate_limit.settings(),
-                    config.rate_limit.proxies(),
-                )),
-                headers: Arc::new(door::headers(&config)),
-                body_within: config.http.timeouts.resolve().body,
-                ice_servers,
-                metrics: config.http.metrics,
-            },
+            live,
+            streams,
+            desk,
             _tasks: tasks,
             publishers,
         })
     }
 
-    /// Serves until SIGINT or SIGTERM, then ends what is live and lets requests finish.
+    /// Serves until SIGINT or SIGTERM; SIGHUP has the configuration read again. Then ends what is live and lets requests finish.
     pub async fn run(self) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let (streams, desk) = (self.app.streams.clone(), self.app.desk.clone());
+        let mut hang_up = signal(SignalKind::hangup())?;
+        let live = Arc::clone(&self.live);
+        let _reloads = own(async move {
+            while hang_up.recv().await.is_some() {
+                // What was refused is in the log.
+                drop(live.reload().await);
+            }
+        });
+        let (streams, desk) = (self.streams.clone(), self.desk);
         let publishers = self.publishers;
         let stop = async move {
             tokio::select! {
@@ -184,11 +205,8 @@ impl Server {
             streams.shut_down();
             drop(publishers);
         };
-        let recorded = self.app.streams.clone();
-        self.listener
-            .serve(lockgate_api::router(self.app), stop)
-            .await;
-        recorded.recorded().await;
+        self.listener.serve(self.live.router(), stop).await;
+        self.streams.recorded().await;
         Ok(())
     }
 }
@@ -211,7 +229,7 @@ pub(crate) fn transport_config(config: &Config, demo: bool) -> lockgate_transpor
     }
 }
 
-fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
+pub(crate) fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     // The demo shows the whole ladder at work, watched or not.
     let on_demand = config.ladder.on_demand && !demo;
@@ -257,6 +275,19 @@ fn dvr_path(config: &Config) -> PathBuf {
     config.hls.dvr_path.clone().unwrap_or_else(beside)
 }
 
+/// What a source is to the transcoder.
+pub(crate) fn input(source: &config::Source) -> Input {
+    Input::Url {
+        url: source.url.reveal().to_owned(),
+        looped: source.looped,
+    }
+}
+
+/// STUN and TURN servers for peers.
+pub(crate) fn ice_servers(config: &Config) -> Arc<[IceServer]> {
+    config.webrtc.ice_servers.iter().map(ice_server).collect()
+}
+
 fn ice_server(server: &config::IceServer) -> IceServer {
     let username = server.username.clone();
     let fixed = |(username, credential)| Account::Fixed {
@@ -266,10 +297,17 @@ fn ice_server(server: &config::IceServer) -> IceServer {
     let account = match &server.secret {
         Some(secret) => Some(Account::Timed {
             user: username.unwrap_or_else(|| "lockgate".to_owned()),
-            secret: secret.clone(),
+            secret: secret.reveal().to_owned(),
             ttl: server.ttl_s.map_or(TURN_TTL, Duration::from_secs),
         }),
-        None => username.zip(server.credential.clone()).map(fixed),
+        None => username
+            .zip(
+                server
+                    .credential
+                    .as_ref()
+                    .map(|text| text.reveal().to_owned()),
+            )
+            .map(fixed),
     };
     IceServer {
         url: server.url.clone(),

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// A live or just ended broadcast.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct StreamInfo {
     /// Its name.
     pub id: BroadcastName,
@@ -45,7 +45,7 @@ pub struct StreamInfo {
 }
 
 /// A track.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct TrackInfo {
     /// Its id.
     pub id: TrackId,
@@ -76,7 +76,7 @@ pub struct TrackInfo {
 }
 
 /// A WebRTC viewer.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct ViewerInfo {
     /// Its session.
     pub id: SessionId,

@@ -39,7 +39,7 @@ impl Streams {
                 let joined = joined(session, accepted.answer, &accepted.peer);
                 tracing::info!(broadcast = %broadcast.name(), %session, "a publisher was taken in");
                 let connection = Connection::new(session, "whip", Wire::Peer(accepted.peer));
-                let origin = Publisher::new(who, connection, self.inner.config.resume);
+                let origin = Publisher::new(who, connection, self.inner.config().resume);
                 reserved.fill(self.stream(broadcast, Origin::Publisher(origin), ladder))?;
                 Ok(joined)
             }
@@ -76,7 +76,7 @@ impl Streams {
                 let ladder = self.start_ladder(Input::Stream, &broadcast)?;
                 ladder.feed(feed);
                 tracing::info!(broadcast = %broadcast.name(), %session, via = via.name(), "a publisher was taken in");
-                let origin = Publisher::new(who, connection, self.inner.config.resume);
+                let origin = Publisher::new(who, connection, self.inner.config().resume);
                 reserved.fill(self.stream(broadcast, Origin::Publisher(origin), ladder))?;
             }
             Claim::Back(stream) => {

@@ -46,7 +46,9 @@ use seats::{Seal, Seats};
 use watch::Guests;
 
 /// A step of the chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Step {
     /// User name and password, by the users of the configuration.
@@ -95,9 +97,11 @@ pub struct Door {
     hook: Option<Hook>,
     policy: Policy,
     recheck: Duration,
-    seats: Seats,
-    guests: Guests,
-    logins: Logins,
+    seats: Arc<Seats>,
+    guests: Arc<Guests>,
+    logins: Arc<Logins>,
+    /// What the counter of wrong logins was made of.
+    failures: Option<(u32, Duration)>,
 }
 
 /// What comes with being let in.
@@ -133,10 +137,25 @@ impl Door {
             hook: rules.hook,
             policy: Policy::new(rules.desk, rules.fetcher),
             recheck: rules.recheck,
-            seats: Seats::new(rules.kicked),
-            guests: Guests::default(),
-            logins: Logins::new(rules.failures),
+            seats: Arc::new(Seats::new(rules.kicked)),
+            guests: Arc::default(),
+            logins: Arc::new(Logins::new(rules.failures)),
+            failures: rules.failures,
         }
+    }
+
+    /// A door by other rules for whoever has come in through this one: sessions stay, who was sent out stays out, and each
+    /// verdict is asked for again. `kicked` stays as it was.
+    #[must_use]
+    pub fn changed(&self, rules: Rules) -> Self {
+        let same = rules.failures == self.failures;
+        let mut door = Self::new(rules);
+        door.seats = Arc::clone(&self.seats);
+        door.guests = Arc::clone(&self.guests);
+        if same {
+            door.logins = Arc::clone(&self.logins);
+        }
+        door
     }
 
     /// Lets an HTTP request through, or says why not.
@@ -222,6 +241,11 @@ impl Door {
     /// The HLS and DASH sessions of a broadcast, or of all.
     pub fn hls_sessions(&self, name: Option<&BroadcastName>) -> Vec<HlsSession> {
         self.seats.list(name)
+    }
+
+    /// The HLS or DASH session of a caller, once it was let in.
+    pub(crate) fn hls_session(&self, caller: &Caller, name: &BroadcastName) -> Option<SessionId> {
+        self.seats.id(Seal::of(caller, name))
     }
 
     /// Ends a session and keeps whoever had it out for a while. Whether it was one of ours: the peer of a WebRTC session is

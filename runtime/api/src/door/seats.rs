@@ -82,7 +82,7 @@ struct Said {
 }
 
 /// A session of an HLS or DASH player, as the API shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct HlsSession {
     /// Its id, to end it by.
     pub id: SessionId,
@@ -173,6 +173,11 @@ impl Seats {
             said: Mutex::new(said),
         };
         self.taken.insert(seal, Arc::new(seat));
+    }
+
+    /// The id of a session.
+    pub(super) fn id(&self, seal: Seal) -> Option<SessionId> {
+        self.taken.get(&seal).map(|seat| seat.id)
     }
 
     /// Forgets a session.

@@ -44,6 +44,7 @@ pub struct Settings {
 
 /// All budgets, and who may say where a request comes from.
 pub struct Limits {
+    settings: Settings,
     proxies: Proxies,
     api: Option<Budget>,
     admin: Option<Budget>,
@@ -57,6 +58,7 @@ impl Limits {
     pub fn new(settings: Settings, proxies: Proxies) -> Self {
         let minute = Duration::from_secs(60);
         Self {
+            settings,
             proxies,
             api: Budget::new("api", settings.requests, settings.window),
             admin: Budget::new("admin", settings.admin_requests, settings.window),
@@ -64,6 +66,11 @@ impl Limits {
             signals: Budget::new("signals", settings.signals, minute),
             reports: Budget::new("reports", settings.reports, minute),
         }
+    }
+
+    /// Whether these are the limits that those would be; then they go on with what they have counted.
+    pub fn are(&self, settings: Settings, proxies: &Proxies) -> bool {
+        self.settings == settings && self.proxies == *proxies
     }
 
     fn of(&self, class: Class) -> Option<&Budget> {
@@ -104,6 +111,11 @@ impl Class {
             _ => None,
         }
     }
+}
+
+/// Whether requests of a method to a path, or to paths of its pattern, are counted.
+pub(crate) fn is_limited(method: &Method, path: &str) -> bool {
+    Class::of(method, path).is_some()
 }
 
 /// Finds out where a request comes from, and refuses it if it is one too many.
