@@ -4,7 +4,7 @@ use std::{collections::VecDeque, convert::Infallible, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::{Path, Query, State},
+    extract::{Query, State},
     http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
@@ -14,6 +14,7 @@ use lockgate_session::{Kind, desk::Entry};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::extract::Params;
 use crate::openapi::{BadRequest, NotFound, Unavailable};
 use crate::{
     App, Problem,
@@ -46,7 +47,7 @@ struct Wanted {
 )]
 pub(crate) async fn get(
     State(app): State<App>,
-    Path(kind): Path<String>,
+    Params(kind): Params<String>,
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {

@@ -3,12 +3,13 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, Method, Uri, header},
     response::{IntoResponse, Response},
 };
 use lockgate_session::{Awaited, ManifestAsk, Reload, Skip};
 
+use crate::extract::Params;
 use crate::openapi::{NoRange, NotFound, Unavailable};
 use crate::{
     App, Caller, Problem,
@@ -70,7 +71,7 @@ pub(crate) async fn multivariant(
 pub(crate) async fn file(
     State(app): State<App>,
     Name(name): Name,
-    Path((_, rung, file)): Path<(String, String, String)>,
+    Params((_, rung, file)): Params<(String, String, String)>,
     caller: Caller,
     method: Method,
     headers: HeaderMap,

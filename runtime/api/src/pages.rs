@@ -1,13 +1,14 @@
 //! The pages, embedded in the binary.
 
 use axum::{
-    extract::{Path, Request},
+    extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use lockgate_web::Asset;
 
 use crate::Problem;
+use crate::extract::Params;
 use crate::openapi::NotFound;
 
 /// The start page.
@@ -98,7 +99,7 @@ fn page(name: &'static str, headers: &HeaderMap) -> Response {
         (status = 404, response = NotFound),
     ),
 )]
-pub(crate) async fn asset(Path(path): Path<String>, request: Request) -> Response {
+pub(crate) async fn asset(Params(path): Params<String>, request: Request) -> Response {
     match lockgate_web::asset(&format!("assets/{path}")) {
         Some(asset) => respond(asset, request.headers()),
         None => Problem::no_route(request.uri().path()).into_response(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::{StatusCode, header},
 };
 use lockgate_ports::BoxFuture;
@@ -13,6 +13,7 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::extract::Params;
 use crate::openapi::{NotFound, Unavailable, Unusable};
 use crate::{App, Caller, Problem, extract::bounded, scope::Action};
 
@@ -93,7 +94,7 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<
 )]
 pub(crate) async fn swap(
     State(app): State<App>,
-    Path(kind): Path<String>,
+    Params(kind): Params<String>,
     caller: Caller,
     request: Request,
 ) -> Result<Json<Swapped>, Problem> {
@@ -137,7 +138,7 @@ pub(crate) async fn swap(
 )]
 pub(crate) async fn rollback(
     State(app): State<App>,
-    Path(kind): Path<String>,
+    Params(kind): Params<String>,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
     app.door.admit(&caller, Action::Admin).await?;
@@ -159,7 +160,7 @@ pub(crate) async fn rollback(
 )]
 pub(crate) async fn shadow(
     State(app): State<App>,
-    Path(kind): Path<String>,
+    Params(kind): Params<String>,
     caller: Caller,
     request: Request,
 ) -> Result<StatusCode, Problem> {
@@ -185,7 +186,7 @@ pub(crate) async fn shadow(
 )]
 pub(crate) async fn end_shadow(
     State(app): State<App>,
-    Path(kind): Path<String>,
+    Params(kind): Params<String>,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
     app.door.admit(&caller, Action::Admin).await?;

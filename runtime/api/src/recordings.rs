@@ -3,7 +3,7 @@
 use axum::{
     Json,
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -14,6 +14,7 @@ use lockgate_session::{Error, Recording};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
+use crate::extract::Params;
 use crate::openapi::{NoRange, NotFound};
 use crate::{App, Caller, Problem, scope::Action};
 
@@ -50,7 +51,7 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<
 )]
 pub(crate) async fn get(
     State(app): State<App>,
-    Path((stream, file)): Path<(String, String)>,
+    Params((stream, file)): Params<(String, String)>,
     caller: Caller,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

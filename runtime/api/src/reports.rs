@@ -5,7 +5,6 @@ use std::hash::{BuildHasher as _, RandomState};
 use axum::{
     Json,
     extract::{Request, State},
-    http::{StatusCode, header},
 };
 use lockgate_media::BroadcastName;
 use lockgate_session::{Advice, Player, Report, StreamMetrics};
@@ -15,6 +14,7 @@ use utoipa::ToSchema;
 use crate::{
     App, Caller, Problem,
     extract::{Name, json},
+    openapi::{NotFound, Unavailable},
     scope::Action,
 };
 
@@ -62,7 +62,7 @@ impl Grade {
     params(("stream" = BroadcastName, Path, description = "The broadcast.")),
     responses(
         (status = 200, description = "Its numbers now.", body = Metrics),
-        (status = 404, description = "It is not live.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, response = NotFound),
     ),
 )]
 pub(crate) async fn metrics(
@@ -89,8 +89,8 @@ pub(crate) async fn metrics(
     request_body(content = Report, description = "What it knows of itself; {} is allowed."),
     responses(
         (status = 200, description = "The decision.", body = Advice),
-        (status = 404, description = "The broadcast is not live.", body = Problem, content_type = "application/problem+json"),
-        (status = 503, description = "There is nothing to choose from yet, or the policies are late: whatever it plays holds.", body = Problem, content_type = "application/problem+json"),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable),
     ),
 )]
 pub(crate) async fn report(
@@ -118,16 +118,7 @@ pub(crate) async fn report(
         key,
         cap_kbps: grant.cap_kbps,
     };
-    let advice = app.streams.advise(&name, &player, &report).await?;
-    advice.map(Json).ok_or_else(|| {
-        Problem::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "/problems/busy",
-            "No decision in time",
-            "whatever it plays holds; report again in a second",
-        )
-        .with_header(header::RETRY_AFTER, "1")
-    })
+    Ok(Json(app.streams.advise(&name, &player, &report).await?))
 }
 
 /// Nobody outside can aim at a key that another player has.

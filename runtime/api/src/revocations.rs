@@ -4,11 +4,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::{
     Json,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::extract::Params;
 use crate::openapi::{NotFound, NotRecorded};
 use crate::{
     App, Caller, Problem,
@@ -99,7 +100,7 @@ pub(crate) async fn add(
 )]
 pub(crate) async fn remove(
     State(app): State<App>,
-    Path((kind, id)): Path<(String, String)>,
+    Params((kind, id)): Params<(String, String)>,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
     app.door.admit(&caller, Action::Admin).await?;

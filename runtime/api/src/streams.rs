@@ -1,14 +1,11 @@
 //! `/api`: what is live.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
 use lockgate_media::BroadcastName;
 use lockgate_session::{Error, SessionId, StreamInfo, ViewerInfo};
 use serde::Serialize;
 
+use crate::extract::Params;
 use crate::openapi::NotFound;
 use crate::{App, Caller, HlsSession, Problem, extract::Name, scope::Action};
 
@@ -39,6 +36,7 @@ pub(crate) struct Sessions {
     ),
 )]
 pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Listing>, Problem> {
+    app.door.may_play(&caller).await?;
     let mut streams = Vec::new();
     for stream in app.streams.list() {
         match app.door.admit(&caller, Action::Play(&stream.id)).await {
@@ -101,7 +99,7 @@ pub(crate) async fn sessions(
 )]
 pub(crate) async fn kick(
     State(app): State<App>,
-    Path(session): Path<String>,
+    Params(session): Params<String>,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
     app.door.admit(&caller, Action::Admin).await?;
@@ -119,7 +117,7 @@ pub(crate) async fn kick(
 )]
 pub(crate) async fn kick_of(
     State(app): State<App>,
-    Path((stream, session)): Path<(String, String)>,
+    Params((stream, session)): Params<(String, String)>,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
     app.door.admit(&caller, Action::Admin).await?;

@@ -22,7 +22,7 @@ use crate::openapi::{
 use crate::{
     App, Caller, Problem,
     decisions::bad_query,
-    extract::{Name, Sdp, SdpFragment, Session, bounded},
+    extract::{Name, Session, bounded, object, sdp, sdp_fragment},
     scope::Action,
     webrtc, whep_events,
 };
@@ -45,10 +45,11 @@ pub(crate) async fn subscribe(
     Name(name): Name,
     caller: Caller,
     RawQuery(query): RawQuery,
-    Sdp(offer): Sdp,
+    request: Request,
 ) -> Result<Response, Problem> {
     let entered = app.door.enter(&caller, Action::Play(&name)).await?;
     let saves_data = data_saver(query.as_deref())?;
+    let offer = sdp(request).await?;
     let joined = app
         .streams
         .subscribe(&name, offer, entered.grant.cap_kbps)
@@ -131,9 +132,10 @@ pub(crate) async fn patch(
     Session(name, session): Session,
     caller: Caller,
     headers: HeaderMap,
-    SdpFragment(fragment): SdpFragment,
+    request: Request,
 ) -> Result<Response, Problem> {
     app.door.admit(&caller, Action::Play(&name)).await?;
+    let fragment = sdp_fragment(request).await?;
     webrtc::patch(&app.streams.viewer(&name, session)?, &headers, &fragment)
 }
 
@@ -206,11 +208,7 @@ pub(crate) async fn layer(
 ) -> Result<StatusCode, Problem> {
     app.door.admit(&caller, Action::Play(&name)).await?;
     let body = bounded(request.into_body(), 4096).await?;
-    let layer: Layer = serde_json::from_slice(&body).map_err(|error| {
-        Problem::bad_body(format!(
-            "send {{\"rid\": \"TRACK\"}}, or {{}} for the server's choice: {error}"
-        ))
-    })?;
+    let layer: Layer = object(&body, "{\"rid\": \"TRACK\"}, or {} for the server's choice")?;
     let section = app.streams.video_section(&name, session)?;
     if let Some(wanted) = layer.media_id
         && section.is_none_or(|section| section.to_string() != wanted)

@@ -1,7 +1,7 @@
 //! WHIP (RFC 9725): publishing over WebRTC.
 
 use axum::{
-    extract::State,
+    extract::{Request, State},
     http::{HeaderMap, StatusCode},
     response::Response,
 };
@@ -11,7 +11,7 @@ use crate::openapi::{
 };
 use crate::{
     App, Caller, Problem,
-    extract::{Name, Sdp, SdpFragment, Session},
+    extract::{Name, Session, sdp, sdp_fragment},
     scope::Action,
     webrtc,
 };
@@ -35,9 +35,10 @@ pub(crate) async fn publish(
     State(app): State<App>,
     Name(name): Name,
     caller: Caller,
-    Sdp(offer): Sdp,
+    request: Request,
 ) -> Result<Response, Problem> {
     let entered = app.door.enter(&caller, Action::Publish(&name)).await?;
+    let offer = sdp(request).await?;
     let who = entered.principal();
     let joined = app.streams.publish(name.clone(), offer, who).await?;
     app.door.stay(joined.session, entered);
@@ -65,9 +66,10 @@ pub(crate) async fn patch(
     Session(name, session): Session,
     caller: Caller,
     headers: HeaderMap,
-    SdpFragment(fragment): SdpFragment,
+    request: Request,
 ) -> Result<Response, Problem> {
     app.door.admit(&caller, Action::Publish(&name)).await?;
+    let fragment = sdp_fragment(request).await?;
     webrtc::patch(&app.streams.publisher(&name, session)?, &headers, &fragment)
 }
 

@@ -101,7 +101,7 @@ pub struct StreamMetrics {
     pub viewers: usize,
     /// Bitrate of its source, on average since its start, in kbit/s.
     pub average_bitrate_kbps: f64,
-    /// Bytes of media that came from its source.
+    /// Bytes of media that came from its source; of its best rung where the source itself is no track.
     pub received_bytes: u64,
     /// Bytes sent to the WebRTC viewers that are there now.
     pub sent_bytes: u64,
@@ -172,15 +172,27 @@ impl Report {
     }
 }
 
+impl Advice {
+    /// To go on as it does.
+    fn hold(report: &Report, reason: &str) -> Self {
+        Self {
+            rung: report.rung.clone(),
+            reason: reason.to_owned(),
+            cap_kbps: None,
+            play_rate: None,
+            buffer_target_s: None,
+        }
+    }
+}
+
 impl Streams {
-    /// Decides about a player by what it reports. `Ok(None)`: the policies did not answer in time, so that whatever it
-    /// plays holds.
+    /// Decides about a player by what it reports. Where the policies are late, what it plays holds.
     pub async fn advise(
         &self,
         name: &BroadcastName,
         player: &Player,
         report: &Report,
-    ) -> Result<Option<Advice>, Error> {
+    ) -> Result<Advice, Error> {
         self.live(name)?.advise(player, report).await
     }
 
@@ -189,10 +201,17 @@ impl Streams {
         let stream = self.live(name)?;
         let info = stream.info();
         let viewers = stream.viewer_infos();
-        let received_bytes: u64 = (stream.broadcast.tracks().iter())
-            .filter(|track| track.role() != Role::Rung)
-            .map(|track| track.counters().bytes)
-            .sum();
+        let tracks = stream.broadcast.tracks();
+        let bytes = |of_source: bool| {
+            let wanted = tracks.iter();
+            let wanted = wanted.filter(move |track| (track.role() != Role::Rung) == of_source);
+            wanted.map(|track| track.counters().bytes)
+        };
+        // Where the source itself is not among the tracks, its best rung says most of it.
+        let received_bytes = match bytes(true).sum() {
+            0 => bytes(false).max().unwrap_or(0),
+            received => received,
+        };
         let scores: Vec<f64> = (viewers.iter())
             .filter_map(|viewer| viewer.judged.score.as_ref()?.get("score")?.as_f64())
             .collect();
@@ -209,7 +228,7 @@ impl Streams {
 }
 
 impl Stream {
-    async fn advise(&self, player: &Player, report: &Report) -> Result<Option<Advice>, Error> {
+    async fn advise(&self, player: &Player, report: &Report) -> Result<Advice, Error> {
         let offered: Vec<_> = hls::packageable(self.broadcast.tracks()).collect();
         // Players take pictures in any order.
         let mut renditions = self.offered(&offered);
@@ -242,10 +261,10 @@ impl Stream {
             },
         };
         let Some(mut group) = control::questions(&renditions, &[known], tick).pop() else {
-            return Ok(None);
+            return Ok(Advice::hold(report, "there is nothing to choose from yet"));
         };
         if group.rungs.is_empty() {
-            return Err(Error::NotReady(self.name().clone()));
+            return Ok(Advice::hold(report, "there is nothing to choose from yet"));
         }
         for (name, number) in report.columns() {
             let place = column::place(column::VIEWER, name);
@@ -264,7 +283,13 @@ impl Stream {
         let decided = match asked.await {
             Ok(decided) => decided,
             Err(DeskError::Gone) => return Err(Error::ShuttingDown),
-            Err(_) => return Ok(None),
+            Err(error) => {
+                tracing::debug!(broadcast = %self.name(), %error, "a player keeps what it plays");
+                return Ok(Advice::hold(
+                    report,
+                    "no decision in time: what plays holds",
+                ));
+            }
         };
         let said = |name| {
             let at = column::place(column::PICK, name)?;
@@ -272,7 +297,7 @@ impl Stream {
         };
         let verdict = control::verdict(&group, &decided, &decided.rows);
         let reason = said("reason").unwrap_or(f64::NAN);
-        Ok(Some(Advice {
+        Ok(Advice {
             reason: match &verdict {
                 Some(verdict) => verdict.reason.clone(),
                 None => decided.artifact.manifest().reason(Kind::Abr, reason),
@@ -281,7 +306,7 @@ impl Stream {
             cap_kbps: said("cap_kbps"),
             play_rate: said("play_rate"),
             buffer_target_s: said("buffer_target_s"),
-        }))
+        })
     }
 }
 

@@ -55,3 +55,4 @@ pub use guard::{
 };
 pub use ladders::{Config, Ladders};
 pub use offline::{Offline, Piece};
+pub use open::shown;

@@ -374,16 +374,23 @@ const BROKEN_MAX: u32 = 100_000;
 /// Demuxers that make pictures out of plain text.
 const NOT_MEDIA: [&str; 4] = ["tty", "bin", "idf", "xbin"];
 
-/// A URL as people may see it: without its user name and password.
-pub(crate) fn shown(url: &str) -> String {
+/// A path, or a URL as people may see it: without user name and password, and without its query, where keys and
+/// passphrases stand.
+pub fn shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
-    let authority = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    match rest[..authority].rfind('@') {
-        Some(at) => format!("{scheme}://…@{}", &rest[at + 1..]),
-        None => url.to_owned(),
-    }
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = match authority.rsplit_once('@') {
+        Some((_, host)) => format!("…@{host}"),
+        None => authority.to_owned(),
+    };
+    let (path, query) = match path.find(['?', '#']) {
+        Some(at) => (&path[..at], "?…"),
+        None => (path, ""),
+    };
+    format!("{scheme}://{host}{path}{query}")
 }
 
 #[cfg(test)]
@@ -393,7 +400,11 @@ mod tests {
     #[test]
     fn credentials_are_not_shown() {
         assert_eq!(shown("rtsp://user:pass@host/a@b"), "rtsp://…@host/a@b");
-        assert_eq!(shown("http://host/x?y=a@b"), "http://host/x?y=a@b");
+        assert_eq!(shown("http://host/x?y=a@b"), "http://host/x?…");
+        assert_eq!(
+            shown("srt://u:p@ss@host:9000?passphrase=x"),
+            "srt://…@host:9000?…"
+        );
         assert_eq!(shown("/srv/media/a@b.mp4"), "/srv/media/a@b.mp4");
     }
 

@@ -179,6 +179,24 @@ impl Door {
         }
     }
 
+    /// Whether the caller may play anything at all, as far as that can be said without a name.
+    pub(crate) async fn may_play(&self, caller: &Caller) -> Result<(), Refusal> {
+        let who = self.who(caller).await?;
+        let judged = self.chain.iter().any(|step| match step {
+            Step::Http => self.hook.is_some(),
+            Step::Policy => self.policy.is_there(),
+            Step::Internal | Step::Jwt => false,
+        });
+        if judged || self.anonymous.has_play() {
+            return Ok(());
+        }
+        match &who.claims {
+            None => Err(Refusal::Wanted),
+            Some(claims) if Scopes::known(&claims.scope).has_play() => Ok(()),
+            Some(_) => Err(Refusal::Scope("play".to_owned())),
+        }
+    }
+
     /// Whether the caller's own credentials allow an action, whatever everybody may do.
     pub async fn vouch(&self, caller: &Caller, action: Action<'_>) -> Result<(), Refusal> {
         if let Some(name) = action.name() {

@@ -34,20 +34,7 @@ impl Location {
 
     /// Without user, password, query and fragment.
     pub fn shown(&self) -> String {
-        let Some((scheme, rest)) = self.0.split_once("://") else {
-            return self.0.clone();
-        };
-        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        let host = match authority.rsplit_once('@') {
-            Some((_, host)) => format!("…@{host}"),
-            None => authority.to_owned(),
-        };
-        let (path, query) = match path.find(['?', '#']) {
-            Some(at) => (&path[..at], "?…"),
-            None => (path, ""),
-        };
-        format!("{scheme}://{host}{path}{query}")
+        lockgate_transcode::shown(&self.0)
     }
 }
 

@@ -29,6 +29,7 @@ pub struct PolicyLog {
 
 /// Which decisions are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PolicyLogRecord)]
 #[serde(rename_all = "lowercase")]
 pub enum Record {
     /// Changes, faults, where a shadow differs, and a sample.

@@ -130,7 +130,19 @@ mod tests {
         );
     }
 
-    /// Keys without a default have none to be listed by.
+    /// Of two types of one name only one would be in the schema.
+    #[test]
+    fn no_two_types_have_one_name() {
+        let mut named: Vec<(String, RefOr<Schema>)> = Vec::new();
+        Config::schemas(&mut named);
+        for (name, schema) in &named {
+            let others = named.iter().filter(|(other, _)| other == name);
+            for (_, other) in others {
+                assert_eq!(plain(other), plain(schema), "{name}");
+            }
+        }
+    }
+
     #[test]
     fn each_key_says_what_it_is() {
         let schema = schema();
