@@ -83,7 +83,7 @@ hostile: test-setup pages fixtures
 CYCLES ?= 10000
 churn: test-setup pages fixtures
 	@$(call say,$(CYCLES) peers that vanish, at each stage)
-	@LOCKGATE_CHURN=$(CYCLES) LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" $(CARGO) test --release -p lockgate-server --test it -- --nocapture --test-threads 1 churn
+	@LOCKGATE_CHURN=$(CYCLES) LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" $(CARGO) test --workspace --test it -- --nocapture --test-threads 1 churn
 
 # What breaks a target is kept in target/fuzz/; mended, it belongs into tests/fuzz/corpus/. `make test` does a few thousand inputs, always the same.
 SECONDS ?= 60

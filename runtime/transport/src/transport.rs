@@ -64,6 +64,8 @@ impl Transport {
                 own(async move { receiver.receive(socket).await })
             })
             .collect();
+        let shaking = Arc::clone(&mux);
+        tasks.push(own(async move { shaking.shake().await }));
         let room = Arc::<Room>::default();
         let within = config.connect_max.min(STRANGER_MAX);
         let mut tcp = Vec::with_capacity(listeners.len());

@@ -211,7 +211,14 @@ async fn live(subject: &Subject) -> anyhow::Result<()> {
     let deadline = Instant::now() + LIVE_WITHIN;
     loop {
         let mut command = bench(subject)?;
-        command.args(["whep", &subject.whep, "--seconds", "1", "--json"]);
+        command.args([
+            "whep",
+            &subject.whep,
+            "--no-audio",
+            "--seconds",
+            "1",
+            "--json",
+        ]);
         let output = command.output().await?;
         if output.status.success() {
             return Ok(());

@@ -6,7 +6,8 @@ use std::{
     time::Instant,
 };
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use lockgate_dtls::Flight;
 use rtc::{
     crypto::{HashAlgorithm, RTCCryptoProvider, default_provider},
     dtls::{
@@ -66,6 +67,10 @@ fn fingerprint(provider: &dyn RTCCryptoProvider, der: &[u8]) -> Result<String, E
 pub(super) struct Dtls {
     endpoint: Endpoint,
     provider: Arc<dyn RTCCryptoProvider>,
+    /// When it was last given something to do.
+    now: Instant,
+    flight: Flight,
+    again: Vec<Bytes>,
 }
 
 /// Both directions of SRTP and SRTCP.
@@ -117,11 +122,19 @@ impl Dtls {
             endpoint.connect(now, THERE, config, None)?;
         }
         let provider = Arc::clone(&identity.provider);
-        Ok(Self { endpoint, provider })
+        Ok(Self {
+            endpoint,
+            provider,
+            now,
+            flight: Flight::default(),
+            again: Vec::new(),
+        })
     }
 
     /// Takes a datagram of DTLS.
     pub(super) fn handle(&mut self, now: Instant, datagram: &[u8]) -> Result<Heard, Error> {
+        self.now = now;
+        self.flight.heard(datagram);
         let events = self
             .endpoint
             .read(now, THERE, None, BytesMut::from(datagram))?;
@@ -143,12 +156,18 @@ impl Dtls {
 
     /// What is to be sent.
     pub(super) fn flush(&mut self, remote: SocketAddr, out: &mut Out) {
+        for datagram in self.again.drain(..) {
+            out.push((remote, datagram.to_vec()));
+        }
         while let Some(transmit) = self.endpoint.poll_transmit() {
-            out.push((remote, transmit.message.to_vec()));
+            let datagram = self.flight.sent(self.now, &transmit.message);
+            out.push((remote, datagram.to_vec()));
         }
     }
 
     pub(super) fn timeout(&mut self, now: Instant) -> Result<(), Error> {
+        self.now = now;
+        self.again.extend(self.flight.due(now));
         if self.endpoint.get_connection_state(THERE).is_none() {
             return Ok(()); // a server that nobody spoke to
         }
@@ -156,7 +175,8 @@ impl Dtls {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.endpoint.poll_timeout(&THERE)
+        let library = self.endpoint.poll_timeout(&THERE);
+        library.into_iter().chain(self.flight.deadline()).min()
     }
 }
 

@@ -33,6 +33,9 @@ impl Point {
 }
 
 pub(crate) fn run() -> Outcome {
+    if let Some(list) = flag("--cores") {
+        return scaling(&list);
+    }
     let quick = std::env::args().any(|word| word == "--quick");
     let only = flag("--kbps").map(|text| text.parse()).transpose()?;
     let mut figures = Vec::new();
@@ -89,6 +92,53 @@ pub(crate) fn run() -> Outcome {
     Ok(())
 }
 
+/// The same viewers for each core on more and more cores, the tester on all the others.
+fn scaling(list: &str) -> Outcome {
+    let kbps = flag("--kbps").map_or(Ok(600), |text| text.parse())?;
+    let each: u32 = flag("--clients").map_or(Ok(1500), |text| text.parse())?;
+    let all = std::thread::available_parallelism()?.get();
+    println!(
+        "{:>5} {:>7} {:>6} {:>6} {:>8} {:>9} {:>6} {:>8} {:>7}",
+        "cores", "viewers", "load", "tester", "pkt/s", "pkt/cpu-s", "lost%", "per core", "scaling"
+    );
+    let mut figures = Vec::new();
+    let mut first = None;
+    for cores in list.split(',') {
+        let cores: usize = cores.parse()?;
+        if cores == 0 || cores >= all {
+            return Err(format!("{cores} of {all} cores leave none for the tester").into());
+        }
+        let places = (format!("0-{}", cores - 1), format!("{cores}-{}", all - 1));
+        let clients = each * u32::try_from(cores)?;
+        let point = measure_on((&places.0, &places.1), kbps, "gcm", clients)?;
+        let first = *first.get_or_insert(point.packets_per_cpu_s());
+        println!(
+            "{cores:>5} {clients:>7} {:>6.3} {:>6.3} {:>8.0} {:>9.0} {:>6.2} {:>8.0} {:>7.2}",
+            point.load,
+            point.tester_load,
+            point.packets_per_s,
+            point.packets_per_cpu_s(),
+            point.lost_pct,
+            point.viewers_per_core(),
+            point.packets_per_cpu_s() / first,
+        );
+        figures.push(format!(
+            "{{\"cores\":{cores},\"kbps\":{kbps},\"clients\":{clients},\"load\":{},\"tester_load\":{},\"packets_per_s\":{},\
+             \"packets_per_cpu_s\":{},\"lost_pct\":{},\"join_ms\":{}}}",
+            point.load,
+            point.tester_load,
+            point.packets_per_s,
+            point.packets_per_cpu_s(),
+            point.lost_pct,
+            point.join_ms,
+        ));
+    }
+    if let Some(path) = flag("--json") {
+        std::fs::write(path, format!("[\n{}\n]\n", figures.join(",\n")))?;
+    }
+    Ok(())
+}
+
 fn show(kbps: u32, profile: &str, point: &Point, floor: Option<f64>) -> String {
     let ratio = floor.map(|floor| point.packets_per_cpu_s() / floor);
     let or_nothing = |figure: Option<f64>, digits: usize| {
@@ -129,13 +179,18 @@ fn show(kbps: u32, profile: &str, point: &Point, floor: Option<f64>) -> String {
 }
 
 fn measure(kbps: u32, profile: &str, clients: u32) -> Outcome<Point> {
+    measure_on(("0", "1"), kbps, profile, clients)
+}
+
+/// The server on the first of these cores, all viewers on the second.
+fn measure_on(on: (&str, &str), kbps: u32, profile: &str, clients: u32) -> Outcome<Point> {
     let words = |words: &[&str]| {
         words
             .iter()
             .map(|word| (*word).to_owned())
             .collect::<Vec<_>>()
     };
-    let mut server = Pinned::start(0, &words(&["serve", "--kbps", &kbps.to_string()]))?;
+    let mut server = Pinned::start(on.0, &words(&["serve", "--kbps", &kbps.to_string()]))?;
     let ready = server.line()?;
     let control = ready.get(1).ok_or("the server says no address")?;
     let empty_kb = server.rss_kb()?;
@@ -149,7 +204,7 @@ fn measure(kbps: u32, profile: &str, clients: u32) -> Outcome<Point> {
         &clients.to_string(),
     ]);
     let begun = Instant::now();
-    let mut tester = Pinned::start(1, &arguments)?;
+    let mut tester = Pinned::start(on.1, &arguments)?;
     tester.line()?;
     let join_ms = begun.elapsed().as_secs_f64() * 1000.0 / f64::from(clients);
     let per_viewer = |kb: f64| (kb - empty_kb) / f64::from(clients);
@@ -205,11 +260,11 @@ fn bare(kbps: u32, profile: &str, clients: u32) -> Outcome<f64> {
             .map(|word| (*word).to_owned())
             .collect::<Vec<_>>()
     };
-    let mut sink = Pinned::start(1, &words(&["sink"]))?;
+    let mut sink = Pinned::start("1", &words(&["sink"]))?;
     let ports = sink.line()?;
     let ports = ports.get(1).ok_or("the sink says no ports")?;
     let mut source = Pinned::start(
-        0,
+        "0",
         &words(&[
             "bare",
             "--kbps",

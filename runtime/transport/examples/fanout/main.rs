@@ -5,6 +5,7 @@
 //! target/release/examples/fanout                     # the table
 //! target/release/examples/fanout --json FILE         # and its figures in a file
 //! target/release/examples/fanout --quick             # one number of viewers, no search
+//! target/release/examples/fanout --cores 1,2,4,8     # so many viewers for each core, on more and more cores
 //! ```
 //!
 //! It needs two cores and `taskset`, and neither FFmpeg nor the server. A child of its own serves synthetic video and

@@ -16,10 +16,10 @@ pub(crate) struct Pinned {
 }
 
 impl Pinned {
-    /// This program again, with these arguments, on one core.
-    pub(crate) fn start(core: usize, arguments: &[String]) -> Outcome<Self> {
+    /// This program again, with these arguments, on a list of cores as `taskset` takes it.
+    pub(crate) fn start(cores: &str, arguments: &[String]) -> Outcome<Self> {
         let mut child = Command::new("taskset")
-            .args(["-c", &core.to_string()])
+            .args(["-c", cores])
             .arg(std::env::current_exe()?)
             .args(arguments)
             .stdin(Stdio::piped())

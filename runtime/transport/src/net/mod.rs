@@ -5,6 +5,7 @@ mod addresses;
 mod announced;
 #[cfg(test)]
 mod fuzz;
+mod handshakes;
 mod ice;
 mod mux;
 mod reflexive;

@@ -15,6 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use lockgate_dtls::Flight;
 use rtc::crypto::RTCCrypto;
 
 use super::{
@@ -32,6 +33,8 @@ pub(crate) struct Slot {
     /// When the peer was last heard of, in ms since the beginning.
     heard_ms: AtomicU64,
     queue: Mutex<Queue>,
+    /// What of the handshake is sent again until it is answered.
+    flight: Mutex<Flight>,
     /// The peer as the library's agent knows it.
     theirs: Credentials,
     /// What tells the library's agent that the peer is there.
@@ -55,7 +58,8 @@ impl Slot {
             open: AtomicBool::new(false),
             began: Instant::now(),
             heard_ms: AtomicU64::new(0),
-            queue: Mutex::new(Queue::default()),
+            queue: Mutex::default(),
+            flight: Mutex::default(),
             theirs,
             nomination: nomination.into(),
         }
@@ -91,7 +95,25 @@ impl Slot {
     /// Takes DTLS or SRTP of the peer; false if its queue is full.
     pub(super) fn receive(&self, datagram: &[u8]) -> bool {
         self.heard();
+        if Flight::is_dtls(datagram) {
+            lock(&self.flight).heard(datagram);
+        }
         self.push(Bytes::copy_from_slice(datagram))
+    }
+
+    /// What DTLS is sent to the peer as, and whether it is the first that may have to be sent again.
+    pub(super) fn shook(&self, datagram: &[u8]) -> (Bytes, bool) {
+        let mut flight = lock(&self.flight);
+        let was = flight.deadline();
+        let datagram = flight.sent(Instant::now(), datagram);
+        (datagram, was.is_none() && flight.deadline().is_some())
+    }
+
+    /// DTLS that is to be sent again now; `None` if there will be none.
+    pub(super) fn shake_again(&self, now: Instant) -> Option<Vec<Bytes>> {
+        let mut flight = lock(&self.flight);
+        flight.deadline()?;
+        Some(flight.due(now))
     }
 
     fn heard(&self) {

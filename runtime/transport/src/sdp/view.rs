@@ -53,7 +53,7 @@ pub(crate) struct Fingerprint {
 }
 
 impl Fingerprint {
-    fn parse(value: &str) -> Option<Self> {
+    pub(crate) fn parse(value: &str) -> Option<Self> {
         let (algorithm, digest) = value.trim().split_once(' ')?;
         Some(Self {
             algorithm: algorithm.to_ascii_lowercase(),

@@ -236,3 +236,88 @@ fn verifier(
 
 /// Where an endpoint takes its peer to be. Where it really is, is for ICE to say.
 const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 1);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use lockgate_dtls::Flight;
+    use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+
+    use super::*;
+
+    /// One side of a handshake, with what sends its flights again.
+    struct Side {
+        dtls: Dtls,
+        flight: Flight,
+        is_keyed: bool,
+    }
+
+    impl Side {
+        fn new(us: &Identity, peer: &Identity, is_client: bool) -> Self {
+            let named = Fingerprint::parse(peer.fingerprint()).into_iter().collect();
+            Self {
+                dtls: Dtls::new(us, named, is_client).unwrap(),
+                flight: Flight::default(),
+                is_keyed: false,
+            }
+        }
+
+        /// What it sends, in the order of the wire.
+        fn says(&mut self, now: Instant) -> Vec<Bytes> {
+            self.dtls.timeout(now);
+            let mut said = self.flight.due(now);
+            while let Some(datagram) = self.dtls.poll() {
+                said.push(self.flight.sent(now, &datagram));
+            }
+            said
+        }
+
+        fn hears(&mut self, now: Instant, datagram: &[u8]) {
+            self.flight.heard(datagram);
+            self.is_keyed |= matches!(self.dtls.read(now, datagram).unwrap(), Heard::Keys(_));
+        }
+    }
+
+    /// Both speak by turns, 10 ms apart, over a link that loses datagrams; how long it takes until both have keys.
+    fn shake(seed: u64, lost: f64, ours: &Identity, theirs: &Identity) -> Option<Duration> {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut server = Side::new(ours, theirs, false);
+        let mut client = Side::new(theirs, ours, true);
+        let began = Instant::now();
+        client.dtls.begin(began).unwrap();
+        for turn in 0..2000 {
+            let now = began + Duration::from_millis(10 * turn);
+            for datagram in client.says(now) {
+                if !random.random_bool(lost) {
+                    server.hears(now, &datagram);
+                }
+            }
+            for datagram in server.says(now) {
+                if !random.random_bool(lost) {
+                    client.hears(now, &datagram);
+                }
+            }
+            if server.is_keyed && client.is_keyed {
+                return Some(now - began);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn a_handshake_ends_in_keys_whatever_is_lost() {
+        let (ours, theirs) = (Identity::new().unwrap(), Identity::new().unwrap());
+        for (lost, within_ms) in [(0.0, 50), (0.05, 4_000), (0.2, 12_000)] {
+            for seed in 0..150 {
+                let took = shake(seed, lost, &ours, &theirs);
+                let within = Duration::from_millis(within_ms);
+                assert!(
+                    took.is_some_and(|took| took <= within),
+                    "seed {seed}, {lost} lost: {took:?}"
+                );
+            }
+        }
+    }
+}

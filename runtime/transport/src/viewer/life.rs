@@ -298,6 +298,11 @@ impl Viewer {
 
     /// It is over: says goodbye to its peer, so that it need not find out by silence, and frees everything.
     pub(super) fn close(mut self, now: Instant, reason: CloseReason, run: &mut Run) {
+        let was = match &self.stage {
+            Stage::Joining(_) => "joining",
+            Stage::Watching(_) => "watching",
+        };
+        tracing::debug!(?reason, was, "a viewer is over");
         self.shared.end(reason);
         if let Stage::Watching(watching) = &mut self.stage {
             let (supply, mut wire) = watching.with(&self.registration, run);
