@@ -97,7 +97,7 @@ fuzz: setup
 API := LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" target/schemathesis/bin/python tests/api/run.py
 api: api-setup fixtures
 	@$(call say,the API by its own document)
-	@$(API) --examples 5
+	@$(API) --examples 2
 
 api-fuzz: api-setup pages fixtures
 	@$(CARGO) build --workspace --bin lockgate
