@@ -9,10 +9,11 @@ CARGO ?= cargo
 FIXTURES := target/fixtures
 BUILD_PACKAGES := clang libclang-dev pkg-config libseccomp-dev libavcodec-dev libavformat-dev libavutil-dev libswscale-dev libswresample-dev
 # GStreamer is the camera: no FFmpeg serves RTSP.
-TEST_PACKAGES := ffmpeg chromium curl coturn iproute2 nftables python3-venv pebble slowhttptest \
+TEST_PACKAGES := ffmpeg chromium curl coturn iproute2 nftables prometheus python3-venv pebble slowhttptest \
 	python3-gi gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-ugly
 BENCH_PACKAGES := nginx-light procps util-linux
 WASM := wasm32-unknown-unknown
+# One selection of features for all debug builds (--workspace): another would build the engines once more.
 # Panic messages name source files: without the folders of whoever built them.
 NAMELESS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --remap-path-prefix=$(CURDIR)=/lockgate
 PLUGINS := abr-reference optimize-reference score-reference ladder-reference auth-reference two-kinds
@@ -70,14 +71,14 @@ bench: test-setup pages fixtures
 # `make test` does the cheapest row.
 interop: test-setup interop-setup pages fixtures
 	@$(call say,building lockgate)
-	@$(CARGO) build -p lockgate-server
+	@$(CARGO) build --workspace --bin lockgate
 	@$(call say,everyone who publishes to everyone who watches)
 	@cd tests/interop && LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" npm test
 
 # `make test` plays a fifth of them.
 hostile: test-setup pages fixtures
 	@$(call say,hostile policies)
-	@LOCKGATE_HOSTILE=all LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" $(CARGO) nextest run -p lockgate-server -E 'test(hostile)' --no-capture
+	@LOCKGATE_HOSTILE=all LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" $(CARGO) nextest run --workspace -E 'test(hostile)' --no-capture
 
 # `make test` does some hundred.
 CYCLES ?= 10000
@@ -87,7 +88,7 @@ churn: test-setup pages fixtures
 
 # What breaks a target is kept in target/fuzz/; mended, it belongs into tests/fuzz/corpus/. `make test` does a few thousand inputs, always the same.
 SECONDS ?= 60
-FUZZED := lockgate-transport lockgate-media
+FUZZED := lockgate-transport lockgate-media lockgate-rtmp lockgate-srt
 fuzz: setup
 	@$(call say,$(SECONDS) s for each target)
 	@LOCKGATE_FUZZ_SECONDS=$(SECONDS) $(CARGO) test --quiet $(addprefix -p ,$(FUZZED)) --lib -- --nocapture --test-threads 2 fuzz::
@@ -131,7 +132,7 @@ guests: guests-rust guests-js guests-python
 
 guests-%:
 	@$(call say,first policies: $*)
-	@$(CARGO) build --quiet -p lockgate-server
+	@$(CARGO) build --quiet --workspace --bin lockgate
 	@LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" $(CHECK_$*) "$(CURDIR)/target/guests/$*"
 
 guests-rust: CHECK_rust := sdk/rust/templates/check

@@ -8,30 +8,7 @@ use hyper::{Method, Request, Response, body::Incoming, header, service::service_
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, task::JoinSet};
 
-use crate::support::{Server, lockgate};
-
-async fn check(arguments: &[&str]) -> (Option<i32>, serde_json::Value) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut command = tokio::process::Command::from(lockgate(folder.path()));
-    let output = command
-        .arg("check")
-        .args(arguments)
-        .arg("--json")
-        .output()
-        .await
-        .expect("the binary runs");
-    let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    (output.status.code(), report)
-}
-
-fn with(report: &serde_json::Value, outcome: &str) -> Vec<String> {
-    let findings = report["findings"].as_array().expect("there are findings");
-    findings
-        .iter()
-        .filter(|finding| finding["outcome"] == outcome)
-        .map(|finding| finding["rule"].as_str().unwrap_or_default().to_owned())
-        .collect()
-}
+use crate::support::{Server, check_server as check, with};
 
 #[tokio::test]
 async fn our_own_server_keeps_every_rule_and_nothing_is_left_behind() {
@@ -103,11 +80,10 @@ async fn wrong(request: Request<Incoming>, number: usize) -> Response<Full<Bytes
     built.expect("a response")
 }
 
-#[tokio::test]
-async fn a_wrong_server_is_told_the_rules_it_breaks() {
+/// Serves it; ends with the set.
+async fn serve_wrong(tasks: &mut JoinSet<()>) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address: SocketAddr = listener.local_addr().expect("an address");
-    let mut tasks = JoinSet::new();
     tasks.spawn(async move {
         let mut connections = JoinSet::new();
         let number = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
@@ -125,6 +101,13 @@ async fn a_wrong_server_is_told_the_rules_it_breaks() {
             });
         }
     });
+    address
+}
+
+#[tokio::test]
+async fn a_wrong_server_is_told_the_rules_it_breaks() {
+    let mut tasks = JoinSet::new();
+    let address = serve_wrong(&mut tasks).await;
     let (code, report) = check(&["whip", &format!("http://{address}/whip/live")]).await;
     assert_eq!(code, Some(1));
     assert_eq!(
@@ -136,4 +119,18 @@ async fn a_wrong_server_is_told_the_rules_it_breaks() {
         "{report:#}"
     );
     assert_eq!(with(&report, "pass"), ["W01", "W12"], "{report:#}");
+}
+
+#[tokio::test]
+async fn a_wrong_server_for_viewers_is_told_so_too() {
+    let mut tasks = JoinSet::new();
+    let address = serve_wrong(&mut tasks).await;
+    let (code, report) = check(&["whep", &format!("http://{address}/whep/live")]).await;
+    assert_eq!(code, Some(1));
+    let broken = with(&report, "fail");
+    for rule in [
+        "P2", "W02", "W03", "W05", "W06", "W07", "W08", "W09", "W10", "W11", "W13", "W15", "W16",
+    ] {
+        assert!(broken.contains(&rule.to_owned()), "{rule}: {report:#}");
+    }
 }

@@ -37,7 +37,7 @@ fn breaks(playlist: &Playlist) -> usize {
 async fn is_cut_and_comes_back(server: &Server, over: Over) {
     let name = over.name();
     let rung = if over == Over::Whip {
-        "360p30"
+        "passthrough"
     } else {
         "source"
     };

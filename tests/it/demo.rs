@@ -200,6 +200,56 @@ async fn a_token_in_the_url_is_carried_on_into_the_playlists() {
         .expect("a segment")
         .to_owned();
     assert!(segment.ends_with(&suffix), "{segment}");
+    // All that a playlist or manifest names is fetched as it stands there, and by nobody without the token.
+    let rung = uri.split('/').next().expect("a rung");
+    let named = until("parts", Duration::from_secs(30), || async {
+        let text = server.get(&format!("/hls/demo/{uri}")).await.text();
+        let uris = text.lines().filter_map(|line| {
+            let (tag, rest) = line.split_once("URI=\"")?;
+            let (uri, _) = rest.split_once('"')?;
+            Some((tag.split(':').next()?.to_owned(), uri.to_owned()))
+        });
+        let uris: Vec<(String, String)> = uris.collect();
+        let has = |tag: &str| uris.iter().any(|(named, _)| named == tag);
+        (has("#EXT-X-PART") && has("#EXT-X-PRELOAD-HINT") && has("#EXT-X-RENDITION-REPORT"))
+            .then_some(uris)
+    })
+    .await;
+    for (tag, uri) in &named {
+        assert!(uri.ends_with(&suffix), "{tag} {uri}");
+    }
+    for tag in ["#EXT-X-MAP", "#EXT-X-PART", "#EXT-X-PRELOAD-HINT"] {
+        let mut of_tag = named.iter().filter(|(named, _)| named == tag);
+        let (_, uri) = of_tag.next_back().expect("there is one");
+        let path = format!("/hls/demo/{rung}/{uri}");
+        let answer = server.get(&path).await;
+        assert_eq!(answer.status, 200, "{tag} {uri}: {}", answer.text());
+        let bare = path.strip_suffix(&suffix).expect("it ends so");
+        server.get(bare).await.problem(401);
+    }
+    server.get("/dash/demo/manifest.mpd").await.problem(401);
+    let manifest = server
+        .get(&format!("/dash/demo/manifest.mpd{suffix}"))
+        .await;
+    let manifest = manifest.text();
+    let mut templates = manifest.split("media=\"").skip(1);
+    let template = templates.next().expect("a template");
+    assert!(templates.all(|template| {
+        template
+            .split('"')
+            .next()
+            .is_some_and(|uri| uri.ends_with(&suffix))
+    }));
+    let (template, _) = template.split_once('"').expect("its end");
+    let inits: Vec<&str> = manifest.split("initialization=\"").skip(1).collect();
+    assert!(
+        !inits.is_empty() && template.ends_with(&suffix),
+        "{manifest}"
+    );
+    for init in inits {
+        let (init, _) = init.split_once('"').expect("its end");
+        assert!(init.ends_with(&suffix), "{init}");
+    }
     assert!(
         !server.log().contains(&server.token),
         "the token is in the log"

@@ -1,5 +1,5 @@
-//! HLS by the letter: what players do not ask (reloads that are wrong, stalled or old, hints, ends), one test for each
-//! kind of rule; and all that can be seen of a live stream, rule by rule, with `lockgate check hls`.
+//! HLS by the letter. What can be seen of a live stream is looked at by `lockgate check hls`, of which `hls_wrong` shows that
+//! it sees; what it takes a stream that stands still, ends or breaks for is here.
 
 use std::{
     process::Command,
@@ -8,7 +8,10 @@ use std::{
 
 use hyper::{Method, header};
 
-use crate::support::{Answer, Server, lockgate, until};
+use crate::{
+    ingest::PORTS,
+    support::{Answer, Over, Sender, Server, check_server, until, with},
+};
 
 const CONFIG: &str =
     "[ladder]\nmax_quality = \"360p30\"\n[hls]\nsegment_s = 1\nwindow = 12\npart_ms = 200\n";
@@ -55,7 +58,7 @@ impl Seen {
 }
 
 /// The demo, once its playlist has so many segments.
-async fn demo(segments: usize) -> Server {
+pub(crate) async fn demo(segments: usize) -> Server {
     let server = Server::start(CONFIG, &["--demo"]).await;
     server.running("demo").await;
     until("a long playlist", Duration::from_secs(60), || async {
@@ -72,62 +75,52 @@ async fn playlist(server: &Server, query: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn l01_l02_l03_l08_l10_l11_reloads_hints_reports_and_deltas() {
+async fn l01_to_l03_l06_to_l12_h01_to_h07_a_live_ladder_keeps_every_rule() {
     // Six reach to the skip boundary.
     let server = demo(9).await;
-    let now = Seen::of(&playlist(&server, "").await);
+    let url = server.url("/hls/demo/playlist.m3u8");
+    let (code, report) = check_server(&["hls", &url, "--seconds", "8"]).await;
+    assert_eq!(with(&report, "fail"), [""; 0], "{report:#}");
+    // Of the two no live stream shows anything; they have tests of their own.
+    assert_eq!(with(&report, "skip"), ["L04", "L05"], "{report:#}");
+    assert_eq!(
+        (code, with(&report, "pass").len()),
+        (Some(0), 17),
+        "{report:#}"
+    );
+}
 
-    // L1: what makes no sense, or is further ahead than any playlist told.
+#[tokio::test]
+async fn l01_l08_odd_questions_have_an_answer() {
+    let server = demo(3).await;
+    let now = Seen::of(&playlist(&server, "").await);
     for query in [
         "?_HLS_part=0".to_owned(),
         "?_HLS_msn=x".to_owned(),
         "?_HLS_msn=-1".to_owned(),
         format!("?_HLS_msn={}&_HLS_part=", now.last + 1),
-        format!("?_HLS_msn={}", now.last + 30),
-        format!("?_HLS_msn={}&_HLS_part=60", now.last + 1),
     ] {
         let detail = playlist(&server, &query).await.problem(400);
         assert!(!detail.is_empty());
     }
-
-    // L2: a reload waits for what it names, again and again, and each finds it.
-    let mut seen = now;
-    for _ in 0..12 {
-        let (number, part) = (seen.last + 1, seen.open);
-        let answer = playlist(&server, &format!("?_HLS_msn={number}&_HLS_part={part}")).await;
-        seen = Seen::of(&answer);
-        assert!(seen.has(number, part), "{number} {part}: {}", seen.text);
-        // It may be kept: the URL names what it waited for.
-        assert_eq!(answer.header(header::CACHE_CONTROL), "public, max-age=6");
-    }
-    let number = seen.last + 1;
-    let seen = Seen::of(&playlist(&server, &format!("?_HLS_msn={number}")).await);
-    assert!(seen.last >= number, "{}", seen.text);
-    // The part after a closed segment's last is the first of the next.
-    let seen = Seen::of(&playlist(&server, &format!("?_HLS_msn={number}&_HLS_part=5")).await);
-    assert!(seen.has(number + 1, 0), "{}", seen.text);
-
-    // L3: an old one is answered with the whole playlist, at once.
-    for query in ["?_HLS_msn=0", "?_HLS_msn=0&_HLS_part=3"] {
-        let old = Seen::of(&playlist(&server, query).await);
-        assert!(old.text.matches("#EXTINF").count() >= 9, "{}", old.text);
-    }
-
-    // L8: a hinted part is held until it is whole, and is the one that is listed then; any other is not there.
-    for _ in 0..6 {
-        let seen = Seen::of(&playlist(&server, "").await);
-        let hint = seen.hint.expect("a live playlist hints at its next part");
-        let part = server.get(&format!("{FOLDER}/{hint}")).await;
-        assert_eq!(part.status.as_u16(), 200, "{hint}");
-        let after = Seen::of(&playlist(&server, "").await);
-        assert!(
-            after.text.contains(&format!("URI=\"{hint}\"")),
-            "{}",
-            after.text
-        );
-        let again = server.get(&format!("{FOLDER}/{hint}")).await;
-        assert_eq!(again.body, part.body);
-    }
+    // What was waited for may be kept: the URL names it.
+    let (number, part) = (now.last + 1, now.open);
+    let answer = playlist(&server, &format!("?_HLS_msn={number}&_HLS_part={part}")).await;
+    let seen = Seen::of(&answer);
+    assert!(seen.has(number, part), "{number} {part}: {}", seen.text);
+    assert_eq!(answer.header(header::CACHE_CONTROL), "public, max-age=6");
+    // A hinted part is the one that is listed then.
+    let hint = seen.hint.expect("a live playlist hints at its next part");
+    let path = format!("{FOLDER}/{hint}");
+    let part = server.get(&path).await;
+    assert_eq!(part.status.as_u16(), 200, "{hint}");
+    let after = Seen::of(&playlist(&server, "").await);
+    assert!(
+        after.text.contains(&format!("URI=\"{hint}\"")),
+        "{}",
+        after.text
+    );
+    assert_eq!(server.get(&path).await.body, part.body);
     let far = seen.last + 20;
     for name in [
         format!("part_{far}_0.m4s"),
@@ -136,52 +129,100 @@ async fn l01_l02_l03_l08_l10_l11_reloads_hints_reports_and_deltas() {
     ] {
         server.get(&format!("{FOLDER}/{name}")).await.problem(404);
     }
+}
 
-    // L10: one report for each other rendition that has a playlist, true at that moment.
-    let audio = until("the audio's playlist", Duration::from_secs(20), || async {
-        let answer = server.get("/hls/demo/aac/playlist.m3u8").await;
-        answer.status.is_success().then(|| Seen::of(&answer))
+/// The playlist of a publisher that was cut, once nothing comes any more.
+async fn at_rest(server: &Server, path: &str) -> Seen {
+    let read = || async { Seen::of(&server.get(path).await) };
+    until(
+        "the stream to stand still",
+        Duration::from_secs(20),
+        || async {
+            let before = read().await;
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            let after = read().await;
+            (before.text == after.text).then_some(after)
+        },
+    )
+    .await
+}
+
+#[tokio::test]
+async fn l08_a_hint_that_does_not_come_true_is_taken_back() {
+    let config = format!("[ingest]\nresume_s = 20\n{PORTS}[hls]\nsegment_s = 2\n");
+    let server = Server::start(&config, &[]).await;
+    let sender = Sender::publish(&server, Over::Rtmp, "live", &server.token);
+    server.running("live").await;
+    let (folder, path) = ("/hls/live/source", "/hls/live/source/playlist.m3u8");
+    until("a playlist", Duration::from_secs(30), || async {
+        let answer = server.get(path).await;
+        (answer.status.is_success() && answer.text().contains("#EXTINF")).then_some(())
     })
     .await;
-    let seen = Seen::of(&playlist(&server, "").await);
-    let reports: Vec<&str> = seen
-        .text
-        .lines()
-        .filter(|line| line.contains("RENDITION-REPORT"))
-        .collect();
-    let [report] = reports[..] else {
-        panic!("one report: {}", seen.text)
-    };
-    let told = report
-        .strip_prefix("#EXT-X-RENDITION-REPORT:URI=\"../aac/playlist.m3u8\",LAST-MSN=")
-        .and_then(|rest| rest.split_once(",LAST-PART="));
-    let (number, part) = told.expect(report);
-    let (number, part): (u64, u64) = (
-        number.parse().expect("a number"),
-        part.parse().expect("a number"),
+    sender.cut();
+    let before = at_rest(&server, path).await;
+    let hint = before.hint.expect("it is waited for");
+    let hinted = format!("{folder}/{hint}");
+    // Who waits for it, or for the playlist with it, is answered when the publisher is back: by
+    // what it named, or because that will never come.
+    let reload = format!(
+        "{path}?_HLS_msn={}&_HLS_part={}",
+        before.last + 1,
+        before.open
     );
-    assert!(
-        number >= audio.last && part < 10,
-        "{report}, {}",
-        audio.text
-    );
-
-    // L11: a delta of the version that has it, with what lies within six target durations.
-    for (query, version) in [("?_HLS_skip=YES", 9), ("?_HLS_skip=v2", 10)] {
-        let delta = Seen::of(&playlist(&server, query).await);
-        assert!(
-            delta.text.contains(&format!("#EXT-X-VERSION:{version}\n")),
-            "{}",
-            delta.text
-        );
-        assert!(
-            delta.text.contains("#EXT-X-SKIP:SKIPPED-SEGMENTS="),
-            "{}",
-            delta.text
-        );
-        assert_eq!(delta.text.matches("#EXTINF").count(), 6, "{}", delta.text);
-        assert!(delta.last >= seen.last);
+    let (part, reloaded, _sender) = tokio::join!(server.get(&hinted), server.get(&reload), async {
+        Sender::publish(&server, Over::Rtmp, "live", &server.token)
+    });
+    let after = Seen::of(&reloaded);
+    // It is the rest of what was sent before, if there was any.
+    let came = part.status.as_u16() == 200;
+    if !came {
+        part.problem(404);
     }
+    let listed = after.text.contains(&format!(",URI=\"{hint}\""));
+    assert_eq!(came, listed, "{hint}: {} and {}", part.status, after.text);
+    let on = until("it to go on", Duration::from_secs(20), || async {
+        let seen = Seen::of(&server.get(path).await);
+        let goes_on = seen.text.contains("#EXT-X-DISCONTINUITY\n");
+        (goes_on && seen.open > 0).then_some(seen)
+    })
+    .await;
+    let now = on.hint.expect("it goes on");
+    assert_ne!(now, hint);
+    let came = server.get(&format!("{folder}/{now}")).await;
+    assert_eq!(came.status.as_u16(), 200, "{now}");
+    assert_eq!(server.get(&hinted).await.status, part.status);
+}
+
+#[tokio::test]
+async fn l05_l08_a_hint_of_a_publisher_that_stays_away_ends_with_the_playlist() {
+    let config = format!("[ingest]\nresume_s = 3\n{PORTS}[hls]\nsegment_s = 2\n");
+    let server = Server::start(&config, &[]).await;
+    let sender = Sender::publish(&server, Over::Rtmp, "live", &server.token);
+    server.running("live").await;
+    let path = "/hls/live/source/playlist.m3u8";
+    let seen = until("a playlist", Duration::from_secs(30), || async {
+        let answer = server.get(path).await;
+        let there = answer.status.is_success() && answer.text().contains("#EXTINF");
+        there.then(|| Seen::of(&answer))
+    })
+    .await;
+    sender.cut();
+    // Far enough ahead that it cannot have been on its way.
+    let reload = format!("{path}?_HLS_msn={}", seen.last + 2);
+    let answer = until("an answer", Duration::from_secs(30), || async {
+        let answer = server.get(&reload).await;
+        answer.status.is_success().then_some(answer)
+    })
+    .await;
+    let last = Seen::of(&answer);
+    assert!(
+        last.text.ends_with("#EXT-X-ENDLIST\n") && last.hint.is_none(),
+        "{}",
+        last.text
+    );
+    let gone = format!("/hls/live/source/part_{}_0.m4s", last.last + 1);
+    server.get(&gone).await.problem(404);
 }
 
 #[tokio::test]
@@ -259,41 +300,6 @@ async fn l05_an_ended_playlist_ignores_directives_and_wakes_who_waits() {
     server.get(&gone).await.problem(404);
 }
 
-async fn check(url: &str, seconds: &str) -> (Option<i32>, serde_json::Value) {
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut command = tokio::process::Command::from(lockgate(folder.path()));
-    let output = command
-        .args(["check", "hls", url, "--json", "--seconds", seconds])
-        .output()
-        .await
-        .expect("the binary runs");
-    let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
-    (output.status.code(), report)
-}
-
-fn with(report: &serde_json::Value, outcome: &str) -> Vec<String> {
-    let findings = report["findings"].as_array().expect("there are findings");
-    findings
-        .iter()
-        .filter(|finding| finding["outcome"] == outcome)
-        .map(|finding| finding["rule"].as_str().unwrap_or_default().to_owned())
-        .collect()
-}
-
-#[tokio::test]
-async fn l06_l07_l09_l12_h01_to_h07_a_live_ladder_keeps_every_rule() {
-    let server = demo(9).await;
-    let (code, report) = check(&server.url("/hls/demo/playlist.m3u8"), "8").await;
-    assert_eq!(with(&report, "fail"), [""; 0], "{report:#}");
-    // Of the two no live stream shows anything; they have tests of their own.
-    assert_eq!(with(&report, "skip"), ["L04", "L05"], "{report:#}");
-    assert_eq!(
-        (code, with(&report, "pass").len()),
-        (Some(0), 17),
-        "{report:#}"
-    );
-}
-
 #[tokio::test]
 async fn plain_hls_has_nothing_of_low_latency_and_keeps_the_rules() {
     let config = CONFIG.replace("part_ms = 200", "part_ms = 0");
@@ -307,7 +313,8 @@ async fn plain_hls_has_nothing_of_low_latency_and_keeps_the_rules() {
     for tag in ["PART", "SERVER-CONTROL", "PRELOAD-HINT", "RENDITION-REPORT"] {
         assert!(!seen.text.contains(tag), "{}", seen.text);
     }
-    let (code, report) = check(&server.url("/hls/demo/playlist.m3u8"), "6").await;
+    let url = server.url("/hls/demo/playlist.m3u8");
+    let (code, report) = check_server(&["hls", &url, "--seconds", "6"]).await;
     assert_eq!(
         (code, with(&report, "fail")),
         (Some(0), vec![]),
@@ -318,5 +325,6 @@ async fn plain_hls_has_nothing_of_low_latency_and_keeps_the_rules() {
         "{report:#}"
     );
     // Nobody listens: trouble, not a wrong use.
-    assert_eq!(check("http://127.0.0.1:1/x.m3u8", "5").await.0, Some(1));
+    let nobody = check_server(&["hls", "http://127.0.0.1:1/x.m3u8"]).await;
+    assert_eq!(nobody.0, Some(1));
 }

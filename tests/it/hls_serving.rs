@@ -1,4 +1,4 @@
-//! How HLS is served: from memory, to caches and slow readers; from the disk, to those who look back; as DASH.
+//! How HLS is served: from memory, to caches and slow readers; from the disk, to those who look back.
 
 use std::{fs, time::Duration};
 
@@ -227,49 +227,4 @@ async fn the_long_window_is_on_the_disk_bounded_and_gone_with_its_broadcast() {
         (files() == 0).then_some(())
     })
     .await;
-}
-
-#[tokio::test]
-async fn dash_lists_the_same_segments() {
-    let server = Server::start(CONFIG, &["--demo"]).await;
-    let manifest = until("a manifest", Duration::from_secs(40), || async {
-        let answer = server.get("/dash/demo/manifest.mpd").await;
-        answer.status.is_success().then_some(answer)
-    })
-    .await;
-    assert_eq!(
-        manifest.header(header::CONTENT_TYPE),
-        "application/dash+xml"
-    );
-    let text = manifest.text();
-    for part in [
-        "type=\"dynamic\"",
-        "<UTCTiming",
-        "id=\"360p30\"",
-        "id=\"aac\"",
-        "segment_$Number$.m4s",
-    ] {
-        assert!(text.contains(part), "{text}");
-    }
-    // Every segment that its timelines list is there.
-    let mut listed = 0;
-    for representation in text.split("<Representation id=\"").skip(1) {
-        let value = |name: &str| {
-            let rest = representation.split(&format!("{name}=\"")).nth(1);
-            rest.and_then(|rest| rest.split('"').next()).expect(name)
-        };
-        let rung = representation.split('"').next().expect("a name");
-        let first: u64 = value("startNumber").parse().expect("a number");
-        let init = value("initialization").replace("../../", "/");
-        assert!(server.get(&init).await.status.is_success(), "{init}");
-        for number in first..first + representation.matches("<S ").count() as u64 {
-            let path = format!("/hls/demo/{rung}/segment_{number}.m4s");
-            assert!(server.get(&path).await.status.is_success(), "{path}");
-            listed += 1;
-        }
-    }
-    assert!(listed >= 2, "{text}");
-    let clock = server.get("/dash/time").await.text();
-    assert!(clock.starts_with("20") && clock.ends_with('Z'), "{clock}");
-    server.get("/dash/nobody/manifest.mpd").await.problem(404);
 }

@@ -119,6 +119,26 @@ async fn who_may_not_publish_is_told_why() {
 }
 
 #[tokio::test]
+async fn a_codec_that_rtmp_cannot_carry_here_is_refused_by_its_name_and_said_what_to_do() {
+    let server = Server::start(PORTS, &[]).await;
+    let coding =
+        "-c:v libx265 -preset ultrafast -x265-params log-level=none -pix_fmt yuv420p -c:a aac";
+    let output = Over::Rtmp.output(&server, "hevc", &server.token);
+    // The new FFmpeg speaks enhanced RTMP, as OBS does.
+    let sender = Sender::start(ffmpeg_9(), &format!("{PICTURE} {coding}"), &output);
+    let (went_well, _) = sender.ended().await;
+    assert!(!went_well);
+    let log = server.log();
+    assert!(log.contains("sends HEVC over RTMP"), "{log}");
+    assert!(log.contains("choose H.264 in the encoder"), "{log}");
+    // Its name is free at once, and over SRT the same pictures are taken.
+    let output = Over::Srt.output(&server, "hevc", &server.token);
+    let _sender = Sender::start(ffmpeg_9(), &format!("{PICTURE} {coding}"), &output);
+    server.running("hevc").await;
+    Playlist::with_segments(&server, "hevc", "360p30", 1).await;
+}
+
+#[tokio::test]
 async fn srt_is_encrypted_where_it_is_configured() {
     let config = format!("{PORTS}passphrase = \"correct_horse\"\n");
     let server = Server::start(&config, &[]).await;

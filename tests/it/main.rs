@@ -16,13 +16,15 @@
 //! - `metrics`   what Prometheus collects: its grammar, who may read it, counters through a swap
 //! - `bad_policies`  policy files that are wrong, not granted or badly configured
 //! - `decisions` the decision log: followed, in files, asked again, the disk gone
-//! - `rules`     the rules of WHIP, WHEP, ICE, DTLS and RTP, and that each has its test
+//! - `rules`     the rules of WHIP, WHEP, HLS, ICE, DTLS and RTP, and that each has its test
 //! - `whip_rules` · `whep_rules` · `ice_rules`  RFC 9725, the WHEP draft and ICE, one test for each rule
 //! - `peer_rules`  what needs a whole peer: certificates, forged SRTP, consent, keyframe requests, retransmissions
 //! - `network`   which addresses peers are told: both families, TCP, STUN
 //! - `churn` · `flood`  peers that vanish half way, and datagrams of nobody: nothing is left, nobody is harmed
 //! - `hls_rules`  RFC 8216 and rfc8216bis: reloads, hints, stalls, ends; all other rules by `lockgate check hls`
-//! - `hls_serving`  tags, ranges, compression, slow readers, the long window, DASH
+//! - `hls_serving`  tags, ranges, compression, slow readers, the long window
+//! - `hls_wrong`  a stream with one thing wrong at a time, and that `lockgate check hls` finds and names each
+//! - `dash`      the manifest, segments while they are filled, rungs that rest until they are fetched
 //! - `turn`      names for TURN, taken by coturn
 //! - `check`     `lockgate check` against our own server and one that is wrong
 //! - `bench`     `lockgate bench`: viewers, publishers and players in numbers, through loss, interrupted, and refused
@@ -32,6 +34,7 @@
 //! - `api`       the OpenAPI document, walked: who is let in where; reports of HLS players
 //! - `bad_input` hostile names, bodies and headers for every route of the document
 //! - `configuration`  places, origins, secrets, and changes while sessions go on
+//! - `ops`       going down, the service manager and its watchdog, the log, traces
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
 //!
 //! What a browser must see is in `tests/browser`.
@@ -45,19 +48,23 @@ mod check;
 mod churn;
 mod configuration;
 mod continuity;
+mod dash;
 mod decisions;
 mod demo;
 mod door;
 mod flood;
 mod hls_rules;
 mod hls_serving;
+mod hls_wrong;
 mod hostile;
 mod ice_rules;
 mod ingest;
 mod load;
 mod metrics;
 mod network;
+mod ops;
 mod package;
+mod passthrough;
 mod peer_rules;
 mod policies;
 mod publish;

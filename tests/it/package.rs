@@ -297,4 +297,31 @@ fn the_doctor_says_what_becomes_of_an_input() {
     let (code, text) = doctor(&["--set", &format!("http.listen={port}")]);
     assert_eq!(code, Some(1));
     assert!(text.contains(&format!("TCP {port} is in use")), "{text}");
+    // The ports of publishers, each of its own kind: one is free where the other kind is taken.
+    let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let datagrams = datagrams.local_addr().map(|at| (at, datagrams));
+    let (udp, _held) = datagrams.expect("an address");
+    let ask = |rtmp: &str, srt: &str| {
+        let rtmp = format!("ingest.rtmp.listen={rtmp}");
+        let srt = format!("ingest.srt.listen={srt}");
+        doctor(&["--set", &rtmp, "--set", &srt])
+    };
+    let (code, text) = ask(&port, &udp.to_string());
+    assert_eq!(code, Some(1));
+    for row in [
+        format!("TCP {port} is in use"),
+        format!("UDP {udp} is in use"),
+        "change ingest.rtmp.listen".to_owned(),
+        "change ingest.srt.listen".to_owned(),
+    ] {
+        assert!(text.contains(&row), "{row}: {text}");
+    }
+    let (code, text) = ask(&udp.to_string(), &port);
+    assert_eq!(code, Some(0), "{text}");
+    for row in [
+        format!("TCP {udp} is free (ingest.rtmp.listen)"),
+        format!("UDP {port} is free (ingest.srt.listen)"),
+    ] {
+        assert!(text.contains(&row), "{row}: {text}");
+    }
 }

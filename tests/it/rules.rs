@@ -1,5 +1,5 @@
-//! The rules of WHIP, WHEP, ICE, DTLS and RTP that are kept, and where each is tested: by HTTP and UDP alone, against the
-//! running binary.
+//! The rules of WHIP, WHEP, HLS, ICE, DTLS and RTP that are kept, and where each is tested: by HTTP and UDP alone, against
+//! the running binary.
 //!
 //! P1 leaves an endpoint the choice between an answer and a counter-offer (406, draft-ietf-wish-whep-03 §4.3.2): ours answers,
 //! or refuses with 422 and the reason. A limit on how often somebody may POST, PATCH or DELETE (the other half of W16)
@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-const RULES: [(&str, &str); 34] = [
+const RULES: [(&str, &str); 53] = [
     (
         "w01",
         "RFC 9725 §4.2: POST is answered with 201, Location and an answer",
@@ -102,9 +102,86 @@ const RULES: [(&str, &str); 34] = [
         "i12",
         "RFC 4585: keyframe requests are answered once an interval, losses mended, packets short",
     ),
+    (
+        "l01",
+        "8216bis §6.2.5.2: _HLS_part alone is 400, and so is what is too far ahead",
+    ),
+    (
+        "l02",
+        "8216bis §6.2.5.2: a reload waits for the segment or part that it names",
+    ),
+    (
+        "l03",
+        "8216bis §6.2.5.2: an old _HLS_msn is answered at once with the whole playlist",
+    ),
+    (
+        "l04",
+        "8216bis §6.2.5.2: what does not come within three target durations is 503",
+    ),
+    (
+        "l05",
+        "8216bis §6.2.5.2: an ended playlist ignores directives and hints at nothing",
+    ),
+    (
+        "l06",
+        "8216bis §4.4.4.9: parts last at most PART-TARGET, and 85 % of it or more",
+    ),
+    (
+        "l07",
+        "8216bis §4.4.3.8: the hold-backs and the skip boundary are long enough",
+    ),
+    (
+        "l08",
+        "8216bis §6.2.6: a hinted part comes whole and is the one listed then, or is 404",
+    ),
+    (
+        "l09",
+        "8216bis §6.2.1, §6.2.2: parts come in time, leave in order, and stay fetchable",
+    ),
+    (
+        "l10",
+        "8216bis §4.4.5.4: one true report for each other rendition",
+    ),
+    (
+        "l11",
+        "8216bis §6.2.5.1: delta updates; tags of a segment before its first part",
+    ),
+    (
+        "l12",
+        "8216bis §4.4.4.9: the bytes of a segment are those of its parts",
+    ),
+    (
+        "h01",
+        "RFC 8216 §4.3.3.1: EXTINF within TARGETDURATION, which never changes",
+    ),
+    (
+        "h02",
+        "RFC 8216 §6.2.2: numbers count what was removed and keep their segments",
+    ),
+    (
+        "h03",
+        "RFC 8216 §6.2.1, §6.2.2: segments in time; a long enough playlist; removed ones live on",
+    ),
+    (
+        "h04",
+        "RFC 8216 §4.3.2.3: DISCONTINUITY where times or format break",
+    ),
+    (
+        "h05",
+        "RFC 8216 §4.3.2.5, §6.2.4: a MAP; renditions share times and discontinuity numbers",
+    ),
+    (
+        "h06",
+        "RFC 8216 §4.3.4.2: BANDWIDTH is the peak or more, CODECS what is in there",
+    ),
+    (
+        "h07",
+        "ISO/IEC 23000-19 §7.3: times run on, a keyframe first, none negative",
+    ),
 ];
 
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
+    include_str!("hls_rules.rs"),
     include_str!("whip_rules.rs"),
     include_str!("whep_rules.rs"),
     include_str!("ice_rules.rs"),
@@ -120,13 +197,26 @@ fn each_rule_has_its_test() {
         .flat_map(|source| source.split("#[tokio::test]\nasync fn ").skip(1))
         .filter_map(|rest| rest.split_once('(').map(|(name, _)| name));
     for name in names {
-        // The rules stand first in a name.
-        let is_rule = |word: &&str| RULES.iter().any(|(rule, _)| rule == word);
-        for rule in name
-            .split('_')
-            .take_while(|word| is_rule(word) || *word == "to")
-        {
-            tests.entry(rule).or_default().push(name);
+        // The rules stand first in a name, one by one or from one `to` another.
+        let place = |word: &str| RULES.iter().position(|(rule, _)| *rule == word);
+        let mut words = name.split('_').peekable();
+        let mut before = None;
+        while let Some(word) = words.next() {
+            let (from, to) = match (place(word), before) {
+                (Some(at), _) => (at, at),
+                (None, Some(before)) if word == "to" => {
+                    let to = words.next().and_then(place);
+                    (before, to.expect("a rule stands behind `to`"))
+                }
+                _ => break,
+            };
+            for (rule, _) in &RULES[from..=to] {
+                let named = tests.entry(rule).or_default();
+                if named.last() != Some(&name) {
+                    named.push(name);
+                }
+            }
+            before = Some(to);
         }
     }
     for (rule, says) in RULES {

@@ -1,30 +1,38 @@
 //! The gate for publishers that do not come by HTTP: the same door, the same use case.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    net::IpAddr,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use lockgate_media::BroadcastName;
 use lockgate_ports::{Admitted, BoxFuture, Gate, Refusal, Wish, ingest::Via};
 use lockgate_session::Streams;
 
-use crate::{Caller, Door, Login, Problem, Protocol, scope::Action};
+use crate::{Caller, Door, Limits, Login, Problem, Protocol, scope::Action};
 
 /// Lets publishers over RTMP and SRT in.
 #[derive(Clone)]
 pub struct StreamGate {
     streams: Streams,
     door: Arc<RwLock<Arc<Door>>>,
+    limits: Arc<RwLock<Arc<Limits>>>,
 }
 
 impl StreamGate {
     /// A gate in front of these streams.
-    pub fn new(streams: Streams, door: Arc<Door>) -> Self {
-        let door = Arc::new(RwLock::new(door));
-        Self { streams, door }
+    pub fn new(streams: Streams, door: Arc<Door>, limits: Arc<Limits>) -> Self {
+        Self {
+            streams,
+            door: Arc::new(RwLock::new(door)),
+            limits: Arc::new(RwLock::new(limits)),
+        }
     }
 
-    /// Lets publishers in by another door from now on.
-    pub fn put(&self, door: Arc<Door>) {
+    /// Lets publishers in by another door and within other limits from now on.
+    pub fn put(&self, door: Arc<Door>, limits: Arc<Limits>) {
         *self.door.write().unwrap_or_else(PoisonError::into_inner) = door;
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
     }
 
     fn door(&self) -> Arc<Door> {
@@ -54,6 +62,11 @@ impl StreamGate {
 }
 
 impl Gate for StreamGate {
+    fn knock(&self, peer: IpAddr) -> bool {
+        let limits = self.limits.read().unwrap_or_else(PoisonError::into_inner);
+        limits.admit(peer.to_canonical())
+    }
+
     fn enter(&self, wish: Wish) -> BoxFuture<'_, Result<Admitted, Refusal>> {
         Box::pin(async move {
             self.admit(wish).await.map_err(|problem| Refusal {

@@ -1,7 +1,5 @@
 //! What goes on every response: CORS, security headers, and the answer to OPTIONS.
 
-use std::sync::Arc;
-
 use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
@@ -9,7 +7,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
-use crate::webrtc;
+use tracing::Instrument as _;
+
+use crate::{App, webrtc};
 
 /// What the operator chose.
 #[derive(Debug, Clone, Default)]
@@ -47,11 +47,20 @@ impl Headers {
 }
 
 /// Answers OPTIONS (RFC 9725 §4.2: CORS preflight and `Accept-Post`), and puts on each response what all have.
-pub(crate) async fn on_all(
-    State(rules): State<Arc<Headers>>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn on_all(State(app): State<App>, request: Request, next: Next) -> Response {
+    let passing = app.traffic.enter(&request);
+    let answer = answered(&app.headers, request, next);
+    // A span that nobody records costs nothing if it is not even looked at.
+    let response = if passing.span.is_disabled() {
+        answer.await
+    } else {
+        answer.instrument(passing.span.clone()).await
+    };
+    passing.answered(&response);
+    response
+}
+
+async fn answered(rules: &Headers, request: Request, next: Next) -> Response {
     let origin = request.headers().get(header::ORIGIN).cloned();
     let mut response = if request.method() == Method::OPTIONS {
         let path = request.uri().path();

@@ -1,12 +1,14 @@
-//! `/metrics`: what an operator's Prometheus collects, in the OpenMetrics text format.
+//! `/metrics`: what an operator's Prometheus collects, in the text format of OpenMetrics or, for whoever does not ask for
+//! that, in Prometheus' own.
 //!
-//! Nothing is counted here: each scrape asks the core for its numbers.
+//! Nothing is counted here: each scrape asks the core for its numbers. No label has a value that comes from outside: no
+//! name of a broadcast, no address, no path, so that nobody can make the series grow.
 
-use std::fmt;
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use axum::{
     extract::State,
-    http::header,
+    http::{HeaderMap, header},
     response::{IntoResponse, Response},
 };
 use lockgate_session::{BreakerState, Counters, Level, Measures, Total};
@@ -19,7 +21,7 @@ use prometheus_client::{
 use serde::{Deserialize, Serialize};
 
 use crate::openapi::Unavailable;
-use crate::{App, Caller, Problem, policies, scope::Action};
+use crate::{App, Caller, Problem, policies, process::Process, scope::Action};
 
 /// Who may read the metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -40,7 +42,11 @@ pub enum Access {
         (status = 503, response = Unavailable),
     ),
 )]
-pub(crate) async fn scrape(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
+pub(crate) async fn scrape(
+    State(app): State<App>,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     if app.metrics == Access::Token {
         app.door.admit(&caller, Action::Admin).await?;
     }
@@ -50,7 +56,14 @@ pub(crate) async fn scrape(State(app): State<App>, caller: Caller) -> Result<Res
         kinds: app.desk.measures().await.map_err(policies::refused)?,
         late: app.desk.late(),
         streams: live.clone().count(),
-        viewers: live.map(|stream| stream.viewers).sum(),
+        viewers: live.clone().map(|stream| stream.viewers).sum(),
+        publishers: live
+            .filter(|stream| stream.publisher == Some("connected"))
+            .count(),
+        hls_sessions: app.door.hls_sessions(None).len(),
+        requests: app.traffic.seen(),
+        ready: app.health.is_ready(),
+        process: Process::look(),
         tasks: tokio::runtime::Handle::current()
             .metrics()
             .num_alive_tasks(),
@@ -59,7 +72,57 @@ pub(crate) async fn scrape(State(app): State<App>, caller: Caller) -> Result<Res
     registry.register_collector(Box::new(scrape));
     let mut body = String::new();
     text::encode(&mut body, &registry).map_err(|_| Problem::internal())?;
-    Ok(([(header::CONTENT_TYPE, OPEN_METRICS)], body).into_response())
+    let mut accepted = headers.get_all(header::ACCEPT).iter();
+    let is_open = accepted.any(|value| {
+        let value = value.to_str().unwrap_or_default();
+        value.contains("application/openmetrics-text")
+    });
+    Ok(if is_open {
+        ([(header::CONTENT_TYPE, OPEN_METRICS)], body).into_response()
+    } else {
+        ([(header::CONTENT_TYPE, TEXT)], plain(&body)).into_response()
+    })
+}
+
+/// The same in the text format of Prometheus (version 0.0.4), where a family has the name of its samples, and there are no
+/// units and no infos.
+fn plain(open: &str) -> String {
+    let mut out = String::with_capacity(open.len());
+    let mut kinds: HashMap<&str, &str> = HashMap::new();
+    for line in open.lines() {
+        if let Some((name, kind)) = line
+            .strip_prefix("# TYPE ")
+            .and_then(|rest| rest.split_once(' '))
+        {
+            kinds.insert(name, kind);
+        }
+    }
+    for line in open.lines() {
+        let mut words = line.splitn(4, ' ');
+        let (mark, word, name) = (words.next(), words.next(), words.next());
+        let (Some("#"), Some(word), Some(name)) = (mark, word, name) else {
+            if line != "# EOF" {
+                out.push_str(line);
+                out.push('\n');
+            }
+            continue;
+        };
+        let rest = words.next().unwrap_or_default();
+        let kind = kinds.get(name).copied().unwrap_or_default();
+        let suffix = match kind {
+            "counter" => "_total",
+            "info" => "_info",
+            _ => "",
+        };
+        let rest = match word {
+            "HELP" => rest,
+            "TYPE" if kind == "info" => "gauge",
+            "TYPE" => rest,
+            _ => continue,
+        };
+        out.push_str(&format!("# {word} {name}{suffix} {rest}\n"));
+    }
+    out
 }
 
 /// Everything there is to say.
@@ -69,6 +132,11 @@ struct Scrape {
     late: u64,
     streams: usize,
     viewers: usize,
+    publishers: usize,
+    hls_sessions: usize,
+    requests: Vec<(&'static str, Arc<str>, &'static str, u64)>,
+    ready: bool,
+    process: Option<Process>,
     tasks: usize,
 }
 
@@ -87,6 +155,28 @@ impl Collector for Scrape {
         )?;
         let help = "WebRTC viewers of live broadcasts";
         gauge(out, "lockgate_viewers", help, None, self.viewers as u64)?;
+        let help = "Publishers that are connected";
+        gauge(
+            out,
+            "lockgate_publishers",
+            help,
+            None,
+            self.publishers as u64,
+        )?;
+        let help = "HLS and DASH sessions of the last minute";
+        gauge(
+            out,
+            "lockgate_hls_sessions",
+            help,
+            None,
+            self.hls_sessions as u64,
+        )?;
+        let help = "1 while new sessions are taken in, as /readyz says";
+        gauge(out, "lockgate_ready", help, None, u64::from(self.ready))?;
+        self.requests(out)?;
+        if let Some(process) = &self.process {
+            process.encode(out)?;
+        }
         let help = "Tasks of the server; as many as before once whoever came is gone";
         gauge(out, "lockgate_tasks", help, None, self.tasks as u64)?;
         out.encode_descriptor(
@@ -104,6 +194,23 @@ impl Collector for Scrape {
 }
 
 impl Scrape {
+    fn requests(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "HTTP requests answered, by method, route and class of status";
+        let name = "lockgate_http_requests";
+        let mut family = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (method, route, status, count) in &self.requests {
+            let labels = [
+                ("method", *method),
+                ("route", &**route),
+                ("status", *status),
+            ];
+            family
+                .encode_family(&labels)?
+                .encode_counter::<NoLabelSet, _, f64>(count, None)?;
+        }
+        Ok(())
+    }
+
     /// What each policy has done: these never go back, whatever is swapped.
     fn totals(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let plain: [(&str, &str, Count<u64>); 2] = [
@@ -306,12 +413,13 @@ fn escaped(text: &str) -> String {
         .replace('\n', "\\n")
 }
 
-fn sorted(counts: &std::collections::HashMap<&'static str, u64>) -> ByFault {
+fn sorted(counts: &HashMap<&'static str, u64>) -> ByFault {
     let mut counts: Vec<_> = counts.iter().map(|(word, count)| (*word, *count)).collect();
     counts.sort_unstable();
     counts
 }
 
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// Characters of a policy's name or version in a label.
 const LABEL_CHARS_MAX: usize = 64;
@@ -319,6 +427,13 @@ const LABEL_CHARS_MAX: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_older_format_has_the_same_under_the_names_of_samples() {
+        let open = "# HELP a_build What runs.\n# TYPE a_build info\na_build_info{version=\"1\"} 1\n# HELP a_b_seconds How long.\n# TYPE a_b_seconds counter\n# UNIT a_b_seconds seconds\na_b_seconds_total 2.5\n# HELP a_c Some.\n# TYPE a_c gauge\na_c 3\n# EOF\n";
+        let wanted = "# HELP a_build_info What runs.\n# TYPE a_build_info gauge\na_build_info{version=\"1\"} 1\n# HELP a_b_seconds_total How long.\n# TYPE a_b_seconds_total counter\na_b_seconds_total 2.5\n# HELP a_c Some.\n# TYPE a_c gauge\na_c 3\n";
+        assert_eq!(plain(open), wanted);
+    }
 
     #[test]
     fn names_cannot_break_out_of_a_label() {

@@ -45,7 +45,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
         crate::policies::list, crate::policies::swap, crate::policies::rollback,
         crate::policies::shadow, crate::policies::end_shadow, crate::decisions::get,
         crate::configuration::show, crate::configuration::reload,
-        crate::metrics::scrape, pages::livez, pages::readyz, serve, pages::docs,
+        crate::metrics::scrape, crate::health::livez, crate::health::readyz, crate::log::get, crate::log::put, serve, pages::docs,
     ),
     components(
         responses(

@@ -60,28 +60,6 @@ pub(crate) async fn docs(headers: HeaderMap) -> Response {
     page("docs", &headers)
 }
 
-/// Whether the process is alive.
-#[utoipa::path(
-    get, path = "/livez", tag = "operations", security(()),
-    responses(
-        (status = 200, description = "It is.", body = String, content_type = "text/plain"),
-    ),
-)]
-pub(crate) async fn livez() -> &'static str {
-    "alive\n"
-}
-
-/// Whether it takes new sessions.
-#[utoipa::path(
-    get, path = "/readyz", tag = "operations", security(()),
-    responses(
-        (status = 200, description = "It does.", body = String, content_type = "text/plain"),
-    ),
-)]
-pub(crate) async fn readyz() -> &'static str {
-    "ready\n"
-}
-
 fn page(name: &'static str, headers: &HeaderMap) -> Response {
     match lockgate_web::page(name) {
         Some(asset) => respond(asset, headers),

@@ -251,6 +251,17 @@ impl Problem {
         )
     }
 
+    /// The server is not well, or goes down: whoever balances load sends nobody here.
+    pub fn not_ready(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "/problems/not-ready",
+            "Not ready",
+            detail,
+        )
+        .with_header(header::RETRY_AFTER, "5")
+    }
+
     /// Something is wrong on our side; the log says what.
     pub fn internal() -> Self {
         let detail = "something went wrong on the server; its log says what";
@@ -277,11 +288,13 @@ impl From<Refusal> for Problem {
             Refusal::Denied | Refusal::Silent => {
                 Self::forbidden("/problems/denied", "Not allowed", detail)
             }
+            Refusal::Closing => Error::ShuttingDown.into(),
             Refusal::Kicked => Self::forbidden("/problems/kicked", "Not allowed now", detail),
             Refusal::TooMany(wait) => Self::too_many(&Spent {
                 name: "logins",
                 wait,
-            }),
+            })
+            .about(detail),
         }
     }
 }

@@ -75,7 +75,7 @@ pub(crate) async fn add(
             let claims = app.door.claims_of(&token).await.ok_or_else(|| {
                 Problem::bad_body("the token is not valid: there is nothing to revoke")
             })?;
-            let jti = claims.jti.ok_or_else(|| {
+            let jti = claims.jti.clone().ok_or_else(|| {
                 Problem::bad_body("the token has no jti; revoke its subject: {\"sub\": \"…\"}")
             })?;
             (Whom::Jti(jti), Some(claims.exp))

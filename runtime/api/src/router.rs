@@ -11,13 +11,17 @@ use lockgate_session::{Desk, Streams};
 
 use crate::{
     Configuration, Door, Headers, Limits, PolicyStore, Problem, configuration, decisions, drain,
-    headers, hls, limits, listen, metrics, openapi, pages, policies, recordings, reports,
-    revocations, streams, verify, whep, whep_events, whip,
+    headers, health, hls, limits, listen, log, metrics, openapi, pages, policies, recordings,
+    reports, revocations, streams, verify, whep, whep_events, whip,
 };
 
-/// What handlers work on. Cheap to clone.
+/// What handlers work on. Cheap to clone: every layer of every request has one.
 #[derive(Clone)]
-pub struct App {
+pub struct App(std::sync::Arc<Parts>);
+
+/// What an [`App`] is made of.
+#[derive(Clone)]
+pub struct Parts {
     /// The core.
     pub streams: Streams,
     /// Where policies decide.
@@ -34,10 +38,30 @@ pub struct App {
     pub headers: std::sync::Arc<Headers>,
     /// STUN and TURN servers handed to peers.
     pub ice_servers: std::sync::Arc<[crate::IceServer]>,
+    /// Requests, counted and traced.
+    pub traffic: crate::Traffic,
+    /// How the server is.
+    pub health: std::sync::Arc<crate::Health>,
+    /// Which lines the log has.
+    pub log: std::sync::Arc<dyn crate::LogFilter>,
     /// Who may read `/metrics`.
     pub metrics: metrics::Access,
     /// Shows the configuration and reads it again.
     pub configuration: std::sync::Weak<dyn Configuration>,
+}
+
+impl From<Parts> for App {
+    fn from(parts: Parts) -> Self {
+        Self(std::sync::Arc::new(parts))
+    }
+}
+
+impl std::ops::Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 /// What a listener serves.
@@ -45,7 +69,6 @@ pub type Routes = Router;
 
 /// The whole HTTP surface.
 pub fn router(app: App) -> Routes {
-    let rules = std::sync::Arc::clone(&app.headers);
     routes()
         .fallback(|request: Request| async move { Problem::no_route(request.uri().path()) })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
@@ -58,7 +81,7 @@ pub fn router(app: App) -> Routes {
             app.body_within,
             listen::paced_bodies,
         ))
-        .layer(middleware::from_fn_with_state(rules, headers::on_all))
+        .layer(middleware::from_fn_with_state(app.clone(), headers::on_all))
         .with_state(app)
 }
 
@@ -114,6 +137,7 @@ pub(crate) fn routes() -> Router<App> {
             get(revocations::list).post(revocations::add),
         )
         .route("/api/revocations/{kind}/{id}", delete(revocations::remove))
+        .route("/api/log", get(log::get).put(log::put))
         .route("/api/recordings", get(recordings::list))
         .route("/api/recordings/{stream}/{file}", get(recordings::get))
         .route("/api/policies", get(policies::list))
@@ -125,6 +149,6 @@ pub(crate) fn routes() -> Router<App> {
         )
         .route("/api/policies/{kind}/decisions", get(decisions::get))
         .route("/metrics", get(metrics::scrape))
-        .route("/livez", get(pages::livez))
-        .route("/readyz", get(pages::readyz))
+        .route("/livez", get(health::livez))
+        .route("/readyz", get(health::readyz))
 }

@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use flate2::{Compression, write::GzEncoder};
-use lockgate_session::{MediaFile, Text};
+use lockgate_session::{Growing, MediaBody, MediaFile, Text};
 
 use crate::Problem;
 
@@ -23,8 +23,6 @@ pub(crate) struct Wishes<'a> {
 impl Wishes<'_> {
     /// A segment, part or init section. A name is never used for other bytes, so whoever has it may keep it.
     pub(crate) fn media(self, file: MediaFile) -> Response {
-        let tag = format!("\"{}\"", file.etag);
-        let length = file.bytes.len();
         let mut response = Response::new(Body::empty());
         let headers = response.headers_mut();
         set(headers, header::CONTENT_TYPE, file.content_type);
@@ -33,6 +31,21 @@ impl Wishes<'_> {
             header::CACHE_CONTROL,
             "public, max-age=3600, immutable",
         );
+        let bytes = match file.body {
+            MediaBody::Whole(bytes) => bytes,
+            // Without a length: one that is cut short is seen to be.
+            MediaBody::Growing(growing) => {
+                let next = async |mut growing: Growing| {
+                    let next = growing.next().await?;
+                    Some((next, growing))
+                };
+                *response.body_mut() =
+                    Body::from_stream(futures_util::stream::unfold(growing, next));
+                return response;
+            }
+        };
+        let tag = format!("\"{}\"", file.etag.unwrap_or_default());
+        let length = bytes.len();
         set(headers, header::ETAG, &tag);
         set(headers, header::ACCEPT_RANGES, "bytes");
         if self.has(&tag) {
@@ -40,13 +53,13 @@ impl Wishes<'_> {
             return response;
         }
         match self.range(length, &tag) {
-            Asked::Whole => *response.body_mut() = Body::from(file.bytes),
+            Asked::Whole => *response.body_mut() = Body::from(bytes),
             Asked::Part(range) => {
                 let (from, to) = (range.start, range.end.saturating_sub(1));
                 *response.status_mut() = StatusCode::PARTIAL_CONTENT;
                 let place = format!("bytes {from}-{to}/{length}");
                 set(response.headers_mut(), header::CONTENT_RANGE, &place);
-                *response.body_mut() = Body::from(file.bytes.slice(range));
+                *response.body_mut() = Body::from(bytes.slice(range));
             }
             Asked::Nothing => {
                 let mut problem =

@@ -8,7 +8,7 @@ use lockgate_media::BroadcastName;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{App, Caller, Problem, Refusal, decisions::bad_query, extract::Name, scope::Action};
+use crate::{App, Caller, Problem, decisions::bad_query, extract::Name, scope::Action};
 
 /// Whether the caller's own credentials are good for a broadcast: 200 `{"authorized": true}` with the actions that they allow,
 /// or 401. What everybody may do without a token is no merit of the token.
@@ -45,16 +45,10 @@ pub(crate) async fn verify(
     if asked.is_empty() {
         return Err(bad_query("action is publish, play or join"));
     }
-    let mut allowed = Vec::new();
-    for action in asked {
-        match app.door.vouch(&caller, action).await {
-            Ok(()) => allowed.push(action.word()),
-            Err(refusal @ (Refusal::BadCredentials | Refusal::TooMany(_))) => {
-                return Err(Problem::from(refusal).with("authorized", false));
-            }
-            Err(_) => {}
-        }
-    }
+    let allowed = match app.door.vouch(&caller, &asked).await {
+        Ok(allowed) => allowed,
+        Err(refusal) => return Err(Problem::from(refusal).with("authorized", false)),
+    };
     if allowed.is_empty() {
         let detail = format!("the token is good, but allows nothing of {name}");
         let problem = Problem::token_refused().about(detail);
@@ -62,7 +56,7 @@ pub(crate) async fn verify(
     }
     Ok(Json(Verified {
         authorized: true,
-        actions: allowed,
+        actions: allowed.iter().map(|action| action.word()).collect(),
     }))
 }
 

@@ -100,6 +100,21 @@ impl Cuts {
         }
     }
 
+    /// Whether this is the number of the newest segment of any rendition, or the next.
+    pub(crate) fn expects(&self, number: u64) -> bool {
+        number <= self.number_next && number + 1 >= self.number_next
+    }
+
+    /// The end of the cell that a segment which starts then stands for.
+    pub(crate) fn line_after(&self, pts_90k: i64) -> i64 {
+        (self.cell(pts_90k.saturating_add(SNAP_MAX_90K)) + 1).saturating_mul(self.cell_90k)
+    }
+
+    /// How long a cell is, in 1/90000 s.
+    pub(crate) fn cell_90k(&self) -> i64 {
+        self.cell_90k
+    }
+
     /// The cell of a time.
     pub(crate) fn cell(&self, pts_90k: i64) -> i64 {
         pts_90k.div_euclid(self.cell_90k)

@@ -25,6 +25,7 @@ mod parts;
 mod sample;
 mod video;
 
+mod ahead;
 mod cmaf;
 mod dash;
 mod psi;

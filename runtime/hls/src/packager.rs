@@ -89,8 +89,15 @@ impl Packager {
             self.cuts.allow_passthrough();
         }
         if let Some(at) = self.find(track) {
-            let declared = &mut self.tracks[at].declared_bps;
-            *declared = (*declared).max(format.bitrate_bps());
+            let track = &mut self.tracks[at];
+            track.on_grid = !passthrough;
+            track.declared_bps = track.declared_bps.max(format.bitrate_bps());
+            if let Media::Video(video) = &mut track.media
+                && self.config.container == Container::Fmp4
+                && let Some(init) = video.prepare()
+            {
+                track.shelf.add_init(init);
+            }
         }
         self.refresh_all();
         true
@@ -190,7 +197,13 @@ impl Packager {
 
     /// The DASH manifest as it is now. `None` while there is nothing to list, and in MPEG-TS.
     pub fn manifest(&self, ask: ManifestAsk<'_>) -> Option<String> {
-        dash::manifest(&self.tracks, &self.cuts, ask)
+        dash::manifest(&self.tracks, &self.cuts, self.part_90k(), ask)
+    }
+
+    /// Whether a segment of this number may be filled now or next, in a rendition that takes part: its players may be
+    /// kept waiting for it.
+    pub fn expects(&self, number: u64) -> bool {
+        !self.finished && self.cuts.expects(number)
     }
 
     /// The renditions that are not as they were at the last call.
@@ -337,10 +350,11 @@ impl Packager {
         self.complete(at, out);
         if let Some((sets, info, init)) = sets {
             let track = &mut self.tracks[at];
-            if let Media::Video(video) = &mut track.media {
-                video.use_sets(sets, info);
-            }
-            if self.config.container == Container::Fmp4 {
+            let is_new = match &mut track.media {
+                Media::Video(video) => video.use_sets(sets, info),
+                Media::Audio(_) => false,
+            };
+            if is_new && self.config.container == Container::Fmp4 {
                 track.shelf.add_init(init);
             }
         }

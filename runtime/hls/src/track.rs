@@ -25,6 +25,8 @@ pub(crate) struct Track {
     pub(crate) id: TrackId,
     /// Not removed. A removed track is remembered, so that its names are not used again.
     pub(crate) known: bool,
+    /// Its keyframes are on the grid of cells.
+    pub(crate) on_grid: bool,
     pub(crate) running: bool,
     pub(crate) media: Media,
     pub(crate) shelf: Shelf,
@@ -54,8 +56,10 @@ pub(crate) struct Video {
     pub(crate) segmenter: VideoSegmenter,
     /// The parameter sets in force, and what they say.
     pub(crate) sets: Option<(h264::ParameterSets, h264::SpsInfo)>,
-    /// They are in an initialization section or in a segment, not only announced.
+    /// They are in a segment, not only announced.
     sets_used: bool,
+    /// Of these there is an initialization section already, before there is any media.
+    prepared: Option<h264::ParameterSets>,
     pub(crate) mix: Mix,
 }
 
@@ -90,6 +94,7 @@ impl Video {
             segmenter: VideoSegmenter::default(),
             sets: None,
             sets_used: false,
+            prepared: None,
             mix: Mix::default(),
         };
         video.announce();
@@ -133,10 +138,23 @@ impl Video {
         }
     }
 
-    /// Puts parameter sets in force.
-    pub(crate) fn use_sets(&mut self, sets: h264::ParameterSets, info: h264::SpsInfo) {
+    /// An initialization section of what is announced, for players that start with it; `None` if there is one.
+    pub(crate) fn prepare(&mut self) -> Option<Bytes> {
+        let (sets, info) = self.sets.as_ref().filter(|_| !self.sets_used)?;
+        if self.prepared.as_ref() == Some(sets) {
+            return None;
+        }
+        let init = cmaf::video_init(sets, info)?;
+        self.prepared = Some(sets.clone());
+        Some(init)
+    }
+
+    /// Puts parameter sets in force. Returns whether they need an initialization section.
+    pub(crate) fn use_sets(&mut self, sets: h264::ParameterSets, info: h264::SpsInfo) -> bool {
+        let is_new = self.prepared.take().as_ref() != Some(&sets);
         self.sets = Some((sets, info));
         self.sets_used = true;
+        is_new
     }
 
     /// Whether new parameter sets would replace used ones.
@@ -162,6 +180,7 @@ impl Track {
         Self {
             id,
             known: true,
+            on_grid: true,
             running: false,
             media,
             shelf,

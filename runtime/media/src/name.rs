@@ -130,6 +130,11 @@ impl TrackId {
         Self::new(&format!("source-{rid}")).ok()
     }
 
+    /// The H.264 of a live peer as HLS has it: the same pictures as [`source`](Self::source), cut where segments begin.
+    pub fn passthrough() -> Self {
+        Self("passthrough".into())
+    }
+
     /// Opus audio, for WebRTC.
     pub fn opus() -> Self {
         Self("opus".into())

@@ -16,6 +16,9 @@ use crate::BoxFuture;
 
 /// Lets publishers in. Implemented by `api` over the same door as WHIP; called by the adapters of the protocols.
 pub trait Gate: Send + Sync + 'static {
+    /// Somebody connects. False: that was one connection too many, which the adapter is to refuse before it costs anything.
+    fn knock(&self, peer: IpAddr) -> bool;
+
     /// Checks a wish, and takes the publisher in.
     fn enter(&self, wish: Wish) -> BoxFuture<'_, Result<Admitted, Refusal>>;
 }

@@ -26,10 +26,50 @@ pub(crate) struct Muxer {
 /// A message that is no media this server takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unusable {
+    /// Video in another codec.
     #[error(
-        "only H.264 video can be published over RTMP; choose H.264 in the encoder, or publish over WHIP or SRT"
+        "the publisher sends {0} over RTMP, which is taken in H.264 only; choose H.264 in the encoder, or publish over SRT or WHIP"
     )]
-    Video,
+    Video(Codec),
+    /// Sound in another codec.
+    #[error(
+        "the publisher sends {0} over RTMP, which is taken with AAC or MP3 only; choose AAC in the encoder, or publish over SRT or WHIP"
+    )]
+    Audio(Codec),
+}
+
+/// A codec that a publisher names: by a number (annex E.4), or by four letters (enhanced RTMP).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Codec {
+    Number(u8),
+    Letters([u8; 4]),
+}
+
+impl std::fmt::Display for Codec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(2) => f.write_str("Sorenson H.263"),
+            Self::Number(4 | 5) => f.write_str("VP6"),
+            // What some encoders send without the mark of enhanced RTMP.
+            Self::Number(12) => f.write_str("HEVC"),
+            Self::Number(number) => write!(f, "codec {number}"),
+            Self::Letters(letters) => match letters {
+                b"hvc1" | b"hev1" => f.write_str("HEVC"),
+                b"av01" => f.write_str("AV1"),
+                b"vp08" => f.write_str("VP8"),
+                b"vp09" => f.write_str("VP9"),
+                b"vvc1" => f.write_str("VVC"),
+                b"avc1" => f.write_str("H.264 in the form of enhanced RTMP"),
+                b"mp4a" => f.write_str("AAC in the form of enhanced RTMP"),
+                b"Opus" => f.write_str("Opus"),
+                b"fLaC" => f.write_str("FLAC"),
+                b"ac-3" => f.write_str("AC-3"),
+                b"ec-3" => f.write_str("E-AC-3"),
+                // Letters of a peer: nothing that moves a terminal's cursor.
+                other => write!(f, "codec {}", other.escape_ascii()),
+            },
+        }
+    }
 }
 
 impl Muxer {
@@ -54,7 +94,7 @@ impl Muxer {
                 self.has_video = true;
                 what
             }
-            _ => match audio(body) {
+            _ => match audio(body)? {
                 // Where there is video, reading starts with it.
                 Media::Start if self.has_video => Media::Rest,
                 what => what,
@@ -101,8 +141,11 @@ impl Muxer {
 fn video(body: &[u8]) -> Result<Media, Unusable> {
     let (first, second) = (body.first().copied().unwrap_or(0), body.get(1).copied());
     // The highest bit is the mark of enhanced RTMP, whose codecs have names of four letters.
-    if first & 0x80 != 0 || first & 0x0f != AVC {
-        return Err(Unusable::Video);
+    if first & 0x80 != 0 {
+        return Err(Unusable::Video(letters(body)));
+    }
+    if first & 0x0f != AVC {
+        return Err(Unusable::Video(Codec::Number(first & 0x0f)));
     }
     Ok(match (first >> 4, second) {
         (_, Some(0)) => Media::Configuration,
@@ -112,13 +155,22 @@ fn video(body: &[u8]) -> Result<Media, Unusable> {
 }
 
 /// What an audio body is (annex E.4.2.1).
-fn audio(body: &[u8]) -> Media {
-    let is_aac = body.first().is_some_and(|first| first >> 4 == AAC);
-    if is_aac && body.get(1) == Some(&0) {
+fn audio(body: &[u8]) -> Result<Media, Unusable> {
+    let format = body.first().map_or(0, |first| first >> 4);
+    if format == ENHANCED {
+        return Err(Unusable::Audio(letters(body)));
+    }
+    Ok(if format == AAC && body.get(1) == Some(&0) {
         Media::Configuration
     } else {
         Media::Start
-    }
+    })
+}
+
+/// The name of a codec in a message of enhanced RTMP: behind its first byte, in whichever kind of packet it is told.
+fn letters(body: &[u8]) -> Codec {
+    let name = body.get(1..5).and_then(|name| name.try_into().ok());
+    name.map_or(Codec::Number(0), Codec::Letters)
 }
 
 fn tag(kind: u8, timestamp: u32, body: &[u8]) -> Bytes {
@@ -147,6 +199,8 @@ const FILE_HEADER: [u8; 13] = [b'F', b'L', b'V', 1, 5, 0, 0, 0, 9, 0, 0, 0, 0];
 const AVC: u8 = 7;
 /// `SoundFormat` of AAC.
 const AAC: u8 = 10;
+/// `SoundFormat` of enhanced RTMP.
+const ENHANCED: u8 = 9;
 /// Three days: no sane step back goes beyond it.
 const START_MS: i64 = 3 * 86_400_000;
 
@@ -186,6 +240,26 @@ mod tests {
         assert_eq!(what(VIDEO, &[0x27, 1, 0, 0, 0, 1]), "start false");
         assert_eq!(what(AUDIO, &[0xaf, 1, 7]), "start false");
         assert_eq!(what(VIDEO, &[0x17]), "nothing");
-        assert_eq!(muxer.media(VIDEO, 0, b"\x90hvc1"), Err(Unusable::Video));
+    }
+
+    #[test]
+    fn what_cannot_be_taken_is_named_with_what_to_do() {
+        for (kind, body, words) in [
+            (VIDEO, &b"\x90hvc1\x01"[..], "sends HEVC over RTMP"),
+            (VIDEO, b"\x90av01", "sends AV1 over RTMP"),
+            (VIDEO, b"\x1c\x00\x00\x00\x00", "sends HEVC over RTMP"),
+            (VIDEO, b"\x12\x00", "sends Sorenson H.263"),
+            (VIDEO, b"\x90\x1b[2J", "codec \\x1b[2J"),
+            (AUDIO, b"\x90Opus", "sends Opus over RTMP"),
+            (AUDIO, b"\x90", ""),
+        ] {
+            match Muxer::default().media(kind, 0, body) {
+                Err(error) => {
+                    let said = error.to_string();
+                    assert!(said.contains(words) && said.contains("choose "), "{said}");
+                }
+                Ok(pieces) => assert!(words.is_empty() && pieces.is_empty(), "{words}"),
+            }
+        }
     }
 }

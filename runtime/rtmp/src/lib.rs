@@ -15,20 +15,5 @@ pub mod server;
 pub use connection::{Connection, Event, Fault};
 pub use server::{Config, Listener};
 
-/// Feeds a connection whatever bytes: for fuzzing.
-#[doc(hidden)]
-pub fn fuzz(data: &[u8]) {
-    let mut connection = Connection::new([0; 1528]);
-    let cut = usize::from(data.first().copied().unwrap_or(0)) + 1;
-    for piece in data.chunks(cut) {
-        if connection.push(piece).is_err() {
-            break;
-        }
-        while let Ok(Some(event)) = connection.poll() {
-            if let Event::Publish { .. } = event {
-                connection.accept();
-            }
-        }
-        connection.output();
-    }
-}
+#[cfg(test)]
+mod fuzz;

@@ -73,6 +73,10 @@ async fn accept(listener: TcpListener, config: Config, gate: Arc<dyn Gate>) {
         };
         match accepted {
             Ok((socket, peer)) => {
+                if !gate.knock(peer.ip()) {
+                    tracing::debug!(%peer, "an RTMP connection is one too many of its address");
+                    continue;
+                }
                 let gate = Arc::clone(&gate);
                 tasks.spawn(async move {
                     let why = serve(socket, peer, config.silence_max, gate.as_ref()).await;

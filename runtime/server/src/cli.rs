@@ -102,17 +102,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout();
     match command {
         Command::TranscodeWorker => return Ok(lockgate_transcode::worker::run()),
-        Command::Serve { config, demo } => {
-            start_log();
-            let loaded = config.load_whole()?;
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()?;
-            runtime.block_on(async {
-                let server = Server::start(loaded, config, demo).await?;
-                server.run().await
-            })?;
-        }
+        Command::Serve { config, demo } => serve(config, demo)?,
         Command::Bench(command) => return bench::execute(command),
         Command::Check(command) => return check::execute(command),
         Command::Doctor(args) => return doctor::execute(&args),
@@ -205,18 +195,29 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 /// The configuration file that is read where none is named.
 const HERE: &str = "lockgate.toml";
 
-fn start_log() {
-    // The WebRTC stack warns of every packet it drops while a peer connects; what matters of that is counted.
-    let filter = tracing_subscriber::EnvFilter::try_from_env("LOCKGATE_LOG").unwrap_or_else(|_| {
-        "info,rtc=error,rtc_ice=error,rtc_dtls=error,rtc_srtp=error,webrtc=error".into()
-    });
-    let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt()
-        .with_ansi(is_terminal && std::env::var_os("NO_COLOR").is_none())
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .init();
+/// Runs the server, and returns when it has gone down.
+fn serve(args: ConfigArgs, demo: bool) -> anyhow::Result<()> {
+    let loaded = args.load_whole()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let (ended, telemetry) = runtime.block_on(async {
+        let telemetry = lockgate_telemetry::start(loaded.config.telemetry())?;
+        let serving = async {
+            let server = Server::start(loaded, args, demo, &telemetry).await?;
+            server.run().await
+        };
+        anyhow::Ok((serving.await, telemetry))
+    })?;
+    telemetry.finish(TRACES_WITHIN);
+    runtime.shutdown_timeout(TASKS_WITHIN);
+    ended
 }
+
+/// How long the last spans may take to their collector.
+const TRACES_WITHIN: Duration = Duration::from_secs(2);
+/// Blocking work, such as reading a disk that hangs, is left behind after that.
+const TASKS_WITHIN: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ pub mod cli;
 pub mod config;
 mod doctor;
 mod door;
+mod drain;
 mod ingest;
 mod live;
 mod package;
@@ -17,6 +18,7 @@ mod policies;
 mod policy;
 mod secret;
 mod server;
+mod supervisor;
 mod tokens;
 
 pub use config::Config;

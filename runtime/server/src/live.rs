@@ -66,12 +66,15 @@ impl Live {
     pub(crate) fn new(loaded: Loaded, args: ConfigArgs, demo: bool, parts: Parts) -> Arc<Self> {
         Arc::new_cyclic(|live: &Weak<Self>| {
             let Parts {
-                mut app,
+                app,
                 gate,
                 policies,
                 published,
             } = parts;
-            app.configuration = Weak::clone(live) as Weak<dyn Configuration>;
+            let app = App::from(lockgate_api::Parts {
+                configuration: Weak::clone(live) as Weak<dyn Configuration>,
+                ..(*app).clone()
+            });
             Self {
                 // Later, too, it is the file of now that is read: without it everything would be as by default.
                 args: ConfigArgs {
@@ -179,7 +182,7 @@ impl Live {
             .map_err(blame)?;
 
         // From here on nothing can fail.
-        let mut app = app;
+        let mut app: lockgate_api::Parts = (*app).clone();
         app.door = Arc::clone(&door);
         let (limits, proxies) = (config.rate_limit.settings(), config.rate_limit.proxies());
         if !app.limits.are(limits, &proxies) {
@@ -191,8 +194,14 @@ impl Live {
         app.metrics = config.http.metrics;
         app.streams
             .configure(server::session_config(&config, self.demo));
+        if old.log_filter() != config.log_filter()
+            && let Err(error) = app.log.set(&config.log_filter())
+        {
+            tracing::error!(%error, "the log keeps its filter");
+        }
+        let app = App::from(app);
         self.switch.put(lockgate_api::router(app.clone()));
-        self.gate.put(Arc::clone(&door));
+        self.gate.put(Arc::clone(&door), Arc::clone(&app.limits));
         door.revoked().touch();
         sources(&app, &old, &config);
         let (waiting, applied) = changed(&old, &loaded.config)
@@ -351,6 +360,7 @@ const AT_ONCE: &[&str] = &[
     "ingest.resume_s",
     "ingest.source",
     "ladder",
+    "log.filter",
     "policies.abr",
     "policies.auth",
     "policies.grants",

@@ -272,18 +272,29 @@ impl Store {
     }
 }
 
+/// How long a call may take at the command line; its steps are counted as ever.
+const AT_LEISURE: Duration = Duration::from_secs(10);
+
 /// Loads policies of either form.
 pub(crate) struct Forms {
     wasm: Host,
 }
 
 impl Forms {
-    /// Sets up the engine. `cache` is a folder for compiled components that only this server writes.
+    /// Sets up the engine. `cache` is a folder for compiled components that only this server writes; without it this is the
+    /// command line, where nobody waits, and how busy the machine is says nothing about a policy.
     pub(crate) fn new(cache: Option<PathBuf>) -> Result<Self, LoadError> {
+        let usual = HostConfig::default();
+        let backstop = if cache.is_some() {
+            usual.backstop
+        } else {
+            AT_LEISURE
+        };
         Ok(Self {
             wasm: Host::new(HostConfig {
                 cache,
-                ..HostConfig::default()
+                backstop,
+                ..usual
             })?,
         })
     }

@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::Context as _;
 use lockgate_api::{
-    Account, App, Configuration as _, Door, IceServer, Limits, Listener, Scope, Scopes, StreamGate,
-    token,
+    Account, Adopt, App, Configuration as _, Door, IceServer, Limits, Listener, LogFilter, Scope,
+    Scopes, StreamGate, Traffic, token,
 };
 use lockgate_media::BroadcastName;
 use lockgate_ports::{
@@ -22,6 +22,7 @@ use lockgate_session::{
     Container, Desk, DvrConfig, HlsConfig, LadderConfig, SegmentConfig, Streams, sweep_dvr,
 };
 use lockgate_store::Store;
+use lockgate_telemetry::Telemetry;
 use lockgate_transport::Transport;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -31,9 +32,11 @@ use crate::{
     cli::{ConfigArgs, unix_now},
     config::{self, Loaded},
     door::{self, Keys},
+    drain::{Down, Stops},
     ingest,
     live::{Live, Parts},
     policies::{self, Policies},
+    supervisor,
 };
 
 /// A server that has bound its ports and started its sources.
@@ -42,9 +45,15 @@ pub struct Server {
     live: Arc<Live>,
     streams: Streams,
     desk: Desk,
+    /// That of the start; those that follow share what it needs to close.
+    door: Arc<Door>,
+    health: Arc<lockgate_api::Health>,
     _tasks: Vec<Task>,
     /// The ports for RTMP and SRT.
     publishers: Vec<Task>,
+    /// How long who is there may stay when it goes down.
+    stay: Duration,
+    segment: Duration,
 }
 
 impl Server {
@@ -53,6 +62,7 @@ impl Server {
         loaded: Loaded,
         args: ConfigArgs,
         demo: bool,
+        telemetry: &Telemetry,
     ) -> anyhow::Result<Self> {
         let config = loaded.config.clone();
         let keys = Keys::load(&config, None)?;
@@ -128,7 +138,15 @@ impl Server {
             .collect();
         let wish = door::wish(&config, Scopes::new(all), TOKEN_TTL);
         let token = token::mint(&keys.signer, &wish, unix_now())?;
-        let gate = Arc::new(StreamGate::new(streams.clone(), Arc::clone(&door)));
+        let limits = Arc::new(Limits::new(
+            config.rate_limit.settings(),
+            config.rate_limit.proxies(),
+        ));
+        let gate = Arc::new(StreamGate::new(
+            streams.clone(),
+            Arc::clone(&door),
+            Arc::clone(&limits),
+        ));
         let publishers = ports.serve(&(Arc::clone(&gate) as Arc<dyn Gate>));
         let announcement = Announcement {
             http: listener.local_addr()?,
@@ -147,21 +165,25 @@ impl Server {
                 .write(Path::new(&path))
                 .context("LOCKGATE_READY_FILE cannot be written")?;
         }
-        let app = App {
+        let adopt = telemetry
+            .has_traces()
+            .then(|| Arc::new(lockgate_telemetry::adopt) as Adopt);
+        let health: Arc<lockgate_api::Health> = Arc::default();
+        let app = App::from(lockgate_api::Parts {
             streams: streams.clone(),
             desk: desk.clone(),
             policies: policies.store(),
-            door,
-            limits: Arc::new(Limits::new(
-                config.rate_limit.settings(),
-                config.rate_limit.proxies(),
-            )),
+            door: Arc::clone(&door),
+            limits,
             headers: Arc::new(door::headers(&config)),
             body_within: config.http.timeouts.resolve().body,
             ice_servers: ice_servers(&config),
             metrics: config.http.metrics,
+            traffic: Traffic::new(adopt),
+            health: Arc::clone(&health),
+            log: Arc::new(Lines(telemetry.filter())),
             configuration: Weak::<Live>::new(),
-        };
+        });
         let parts = Parts {
             app,
             gate,
@@ -176,39 +198,68 @@ impl Server {
             live,
             streams,
             desk,
+            door,
+            health,
             _tasks: tasks,
             publishers,
+            stay: Duration::from_secs(config.server.drain_s),
+            segment: Duration::from_secs(config.hls.segment_s.into()),
         })
     }
 
-    /// Serves until SIGINT or SIGTERM; SIGHUP has the configuration read again. Then ends what is live and lets requests finish.
+    /// Serves until SIGINT or SIGTERM, then takes nobody in any more, lets who is there go on for a while, ends what is live
+    /// and lets requests finish. The second signal ends it at once. SIGHUP has the configuration read again.
     pub async fn run(self) -> anyhow::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut hang_up = signal(SignalKind::hangup())?;
-        let live = Arc::clone(&self.live);
-        let _reloads = own(async move {
-            while hang_up.recv().await.is_some() {
-                // What was refused is in the log.
-                drop(live.reload().await);
-            }
-        });
-        let (streams, desk) = (self.streams.clone(), self.desk);
-        let publishers = self.publishers;
-        let stop = async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            tracing::info!("going down: ending what is live");
-            desk.end_follows();
-            streams.shut_down();
-            drop(publishers);
+        let stops = Stops::listen()?;
+        let (streams, health) = (self.streams, self.health);
+        let _watch = own(supervisor::watch(
+            Arc::clone(&health),
+            self.desk.clone(),
+            streams.clone(),
+        ));
+        let down = Down {
+            streams: streams.clone(),
+            desk: self.desk,
+            door: self.door,
+            health,
+            publishers: self.publishers,
+            stay: self.stay,
+            segment: self.segment,
         };
-        self.listener.serve(self.live.router(), stop).await;
-        self.streams.recorded().await;
+        let (first, second) = (stops.wait(1), stops.wait(2));
+        let stop = async move {
+            first.await;
+            down.go().await;
+        };
+        supervisor::ready();
+        tokio::select! {
+            () = self.listener.serve(self.live.router(), stop) => streams.recorded().await,
+            () = second => {
+                tracing::info!("told to stop once more: ending at once");
+                streams.end_all();
+                // Recordings play however they end; what is in memory may still get to the disk.
+                tokio::time::timeout(AT_ONCE, streams.recorded()).await.ok();
+                streams.forget();
+            }
+            error = on_hangup(&self.live) => return Err(error),
+        }
         Ok(())
     }
+}
+
+/// Reads the configuration again whenever SIGHUP comes. Returns only if it cannot be waited for.
+async fn on_hangup(live: &Live) -> anyhow::Error {
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return error.into(),
+    };
+    while let Some(()) = hangup.recv().await {
+        supervisor::reloading();
+        // What was refused is in the log.
+        drop(live.reload().await);
+        supervisor::ready();
+    }
+    std::future::pending().await
 }
 
 /// How the transport listens and what it tells peers.
@@ -314,6 +365,22 @@ fn ice_server(server: &config::IceServer) -> IceServer {
         account,
     }
 }
+
+/// The log's filter, as the API changes it.
+struct Lines(lockgate_telemetry::Filter);
+
+impl LogFilter for Lines {
+    fn text(&self) -> String {
+        self.0.text()
+    }
+
+    fn set(&self, filter: &str) -> Result<(), String> {
+        self.0.set(filter).map_err(|error| error.to_string())
+    }
+}
+
+/// What a server that is told to end at once still waits for.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// How long a TURN name is good for where nothing is configured.
 const TURN_TTL: Duration = Duration::from_secs(86_400);

@@ -123,11 +123,13 @@ pub struct Bounds<'a> {
 }
 
 /// What a viewer can play and was granted: of what it can decode, and RTP can carry, all that fits its cap, and never
-/// less than the least.
+/// less than the least. What HLS has of a peer is the peer's own, once more.
 fn playable<'a>(renditions: &'a [Rendition], bounds: Bounds<'_>) -> Vec<&'a Rendition> {
+    let is_peer = renditions.iter().any(|one| one.role == Role::Ingest);
     let mut playable: Vec<&Rendition> = renditions
         .iter()
         .filter(|rendition| bounds.codecs.contains(&rendition.codec) && !rendition.reordered)
+        .filter(|rendition| !(is_peer && rendition.role == Role::Passthrough))
         .collect();
     if let Some(cap_kbps) = bounds.cap_kbps {
         let least = playable

@@ -144,14 +144,15 @@ impl Planning {
         }
     }
 
-    /// Whether the source's own coding may stand in for a rung. A peer's own coding is in the hub already as `source`;
-    /// its keyframes come when asked for, not every segment. B-frames are passed to HLS only.
+    /// Whether the source's own coding may stand in for a rung. A peer's keyframes come when asked for, until it turns
+    /// out that they do not. B-frames are passed to HLS only.
     fn is_passable(&self, source: &SourceInfo) -> bool {
         source.video.as_ref().is_some_and(|video| {
-            let regular = video
-                .gop_max_s
-                .is_some_and(|gop| gop <= f64::from(self.gop_s) + 0.1);
-            self.ladder.passthrough && !self.from_peer && video.codec == "h264" && regular
+            let regular = match video.gop_max_s {
+                Some(gop) => gop <= f64::from(self.gop_s) + 0.1,
+                None => self.from_peer,
+            };
+            self.ladder.passthrough && video.codec == "h264" && regular
         })
     }
 

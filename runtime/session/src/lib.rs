@@ -32,7 +32,10 @@ pub use desk::{Desk, DeskError, Durations, Measures};
 pub use effect::Effect;
 pub use error::Error;
 pub use events::{Event, EventKind, Events, Layer};
-pub use hls::{DvrConfig, Hls, HlsConfig, MediaFile, Playlist, Reload, Text, sweep_dvr};
+pub use hls::{
+    CutShort, DvrConfig, Growing, Hls, HlsConfig, MediaBody, MediaFile, Playlist, Reload, Text,
+    sweep_dvr,
+};
 pub use id::SessionId;
 pub use info::{StreamInfo, TrackInfo, ViewerInfo};
 pub use ladder::{LadderConfig, Load, Planned, Planning};

@@ -23,6 +23,7 @@ enum Claim {
 
 impl Streams {
     /// Takes in a WebRTC publisher (WHIP) under a free name, or back into its broadcast after it was cut.
+    #[tracing::instrument(target = "lockgate::span", name = "publish", skip_all, fields(broadcast = %name, via = "whip"), err)]
     pub async fn publish(
         &self,
         name: BroadcastName,
@@ -60,6 +61,7 @@ impl Streams {
     }
 
     /// Takes in a publisher of a byte stream, as [`publish`](Self::publish) does one over WebRTC.
+    #[tracing::instrument(target = "lockgate::span", name = "publish", skip_all, fields(broadcast = %name, via = via.name()), err)]
     pub async fn publish_stream(
         &self,
         name: BroadcastName,
@@ -116,7 +118,7 @@ impl Streams {
 
     pub(crate) fn reserve(&self, name: BroadcastName) -> Result<Reserved, Error> {
         let mut live = self.lock();
-        if live.closing {
+        if live.is_closed() {
             return Err(Error::ShuttingDown);
         }
         match live.streams.get(&name) {
@@ -135,6 +137,9 @@ impl Streams {
     /// Whether a name can be published under, anew or again. `input` is what the ladder is made from.
     fn claim(&self, name: &BroadcastName, who: &Principal, input: &Input) -> Result<Claim, Error> {
         let taken = || Error::NameTaken(name.clone());
+        if self.lock().is_closed() {
+            return Err(Error::ShuttingDown);
+        }
         let Ok(stream) = self.live(name) else {
             return self.reserve(name.clone()).map(Claim::New);
         };
@@ -205,7 +210,7 @@ pub(crate) struct Reserved {
 impl Reserved {
     pub(crate) fn fill(mut self, stream: Arc<Stream>) -> Result<(), Error> {
         let mut live = self.streams.lock();
-        if live.closing {
+        if live.is_closed() {
             stream.end(Ended::ServerStops);
             return Err(Error::ShuttingDown);
         }

@@ -162,7 +162,12 @@ impl Tracks {
                 .video()
                 .filter(|video| video.codec == VideoCodec::H264)?;
             let pixels = u64::from(video.width) * u64::from(video.height);
-            Some((track.role() != Role::Rung, pixels, video.bitrate_bps))
+            let rank = match track.role() {
+                Role::Ingest => 2,
+                Role::Passthrough => 1,
+                Role::Rung => 0,
+            };
+            Some((rank, pixels, video.bitrate_bps))
         };
         let best = tracks
             .iter()

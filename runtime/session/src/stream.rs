@@ -57,6 +57,8 @@ pub(crate) struct Stream {
     pub(crate) outlook: watch::Sender<Outlook>,
     /// A viewer's link carries less than it was taken to.
     pub(crate) congested: Arc<Notify>,
+    /// When the control step was last begun.
+    stepped: Mutex<Instant>,
 }
 
 /// Why a stream ended.
@@ -92,6 +94,7 @@ impl Stream {
             ended: watch::Sender::new(None),
             outlook: watch::Sender::default(),
             congested: Arc::default(),
+            stepped: Mutex::new(Instant::now()),
         }
     }
 
@@ -131,6 +134,7 @@ impl Stream {
         let mut ended = self.ended.subscribe();
         let mut cause = Cause::Tick;
         loop {
+            *self.stepped.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
             self.bear_load().await;
             self.step(cause).await;
             cause = Cause::Tick;
@@ -152,6 +156,12 @@ impl Stream {
             }
         }
         self.end(Ended::Over);
+    }
+
+    /// How long ago the control step was begun. A worker that plans or a policy that thinks takes well under a second.
+    pub(crate) fn stepped_ago(&self) -> Duration {
+        let stepped = self.stepped.lock().unwrap_or_else(PoisonError::into_inner);
+        stepped.elapsed()
     }
 
     /// Lets the ladder shed what it cannot encode in time, or bring it back.

@@ -89,7 +89,25 @@ impl Inner {
 #[derive(Default)]
 pub(crate) struct Live {
     pub(crate) streams: HashMap<BroadcastName, Slot>,
-    pub(crate) closing: bool,
+    phase: Phase,
+}
+
+/// How far the server has gone down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    #[default]
+    Open,
+    /// Nobody new is taken in; who is there may stay for now.
+    Draining,
+    /// Everything has ended.
+    Ended,
+}
+
+impl Live {
+    /// Whether nobody is taken in any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.phase > Phase::Open
+    }
 }
 
 pub(crate) enum Slot {
@@ -154,12 +172,16 @@ impl Streams {
     }
 
     /// Takes in a WebRTC viewer (WHEP), to be sent at most `cap_kbps` of video, if that is given.
+    #[tracing::instrument(target = "lockgate::span", name = "watch", skip_all, fields(broadcast = %name, via = "whep"), err)]
     pub async fn subscribe(
         &self,
         name: &BroadcastName,
         offer: String,
         cap_kbps: Option<u32>,
     ) -> Result<Joined, Error> {
+        if self.lock().is_closed() {
+            return Err(Error::ShuttingDown);
+        }
         let stream = self.live(name)?;
         let max = self.inner.config().viewers_max;
         let full = || Error::Full {
@@ -302,16 +324,59 @@ impl Streams {
         Ok(())
     }
 
-    /// Ends all broadcasts and takes nobody in any more.
-    pub fn shut_down(&self) {
-        self.lock().closing = true;
+    /// Takes nobody in any more; who is there stays for now.
+    pub fn drain(&self) {
+        let mut live = self.lock();
+        live.phase = live.phase.max(Phase::Draining);
+    }
+
+    /// Broadcasts that are live.
+    pub fn count(&self) -> usize {
+        let all = self.all();
+        all.iter().filter(|stream| !stream.is_ended()).count()
+    }
+
+    /// Publishers that are connected, and WebRTC viewers.
+    pub fn peers(&self) -> usize {
+        let peers = |stream: &Arc<Stream>| {
+            let publishes = matches!(&stream.origin, Origin::Publisher(one) if !one.is_away());
+            usize::from(publishes) + stream.viewers().len()
+        };
+        let live = self.all().into_iter().filter(|stream| !stream.is_ended());
+        live.map(|stream| peers(&stream)).sum()
+    }
+
+    /// Ends all broadcasts with a goodbye to whoever publishes or watches, and takes nobody in any more. The last playlists
+    /// stay until [`forget`](Self::forget).
+    pub fn end_all(&self) {
+        self.lock().phase = Phase::Ended;
         for stream in self.all() {
             stream.end(Ended::ServerStops);
             if let Some(recordings) = stream.recordings().take() {
                 self.closing().push(recordings);
             }
         }
-        self.lock().streams.clear();
+    }
+
+    /// Lets go of what has ended, playlists and all.
+    pub fn forget(&self) {
+        let gone = std::mem::take(&mut self.lock().streams);
+        drop(gone);
+    }
+
+    /// How long players of HLS take to come to the end of what has ended: a window, and a segment to notice it.
+    pub fn hls_window(&self) -> Duration {
+        let segments = &self.inner.config.hls.segments;
+        let count = u32::try_from(segments.window).unwrap_or(u32::MAX);
+        Duration::from_secs(u64::from(segments.segment_s)).saturating_mul(count.saturating_add(1))
+    }
+
+    /// Whether the control step of each live broadcast still comes, one being a second after the other: the first that has
+    /// stood still for longer than `most`.
+    pub fn stuck(&self, most: Duration) -> Option<BroadcastName> {
+        let stuck = |stream: &Arc<Stream>| !stream.is_ended() && stream.stepped_ago() > most;
+        let stream = self.all().into_iter().find(stuck)?;
+        Some(stream.name().clone())
     }
 
     /// Waits until what was recorded of the broadcasts that were shut down is whole on the disk.

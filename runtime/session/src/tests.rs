@@ -529,7 +529,7 @@ async fn an_ended_name_is_free_at_once_and_nobody_enters_a_server_going_down() {
             },
         )
         .unwrap();
-    house.streams.shut_down();
+    house.streams.end_all();
     assert_eq!(
         house
             .streams
@@ -538,5 +538,6 @@ async fn an_ended_name_is_free_at_once_and_nobody_enters_a_server_going_down() {
             .unwrap_err(),
         Error::ShuttingDown
     );
+    house.streams.forget();
     assert!(house.streams.list().is_empty());
 }

@@ -234,6 +234,10 @@ impl Port {
         if self.publishers.len() + self.entering.len() >= self.config.connections_max {
             return Err(http(503, &"there is no room for another publisher"));
         }
+        // The cookie came back, so the address is its own.
+        if !self.gate.knock(caller.0.ip()) {
+            return Err(http(429, &"that is one connection too many of its address"));
+        }
         let extensions = Extensions::parse(shake.rest);
         let keys = match (&self.config.passphrase, extensions.keys) {
             (Some(passphrase), Some(message)) => Some(

@@ -35,6 +35,11 @@ impl Asleep {
         }
     }
 
+    /// Whether what is kept can be decoded by itself.
+    pub(crate) fn starts_with_keyframe(&self) -> bool {
+        self.from_keyframe && !self.lost
+    }
+
     /// Catches up without showing what is past. False if the next packet cannot be decoded.
     pub(crate) fn wake(&mut self, decoder: &mut VideoDecoder, next: &Packet) -> bool {
         if self.lost && !next.is_key() {

@@ -11,7 +11,7 @@ use crate::{
     meter::cpu_s,
     out::{Message, Out},
     pipeline::{Desk, Inbound, Switchboard},
-    wire::{Start, ToParent, ToWorker, Work},
+    wire::{Start, ToParent, ToWorker, Work, numbers},
     worker,
 };
 
@@ -46,6 +46,7 @@ pub fn measure(input: Input, settings: Settings, plan: Plan) -> Result<Cost, Str
     let (to_media, inbound) = sync_channel(4);
     let wanted = vec![true; plan.rungs.len()];
     let work = Work {
+        tracks: numbers(&plan),
         plan,
         start_pts_90k: 0,
         zero_unix_us: 0,
@@ -68,6 +69,7 @@ pub fn measure(input: Input, settings: Settings, plan: Plan) -> Result<Cost, Str
         peer_video: None,
         peer_audio: false,
         paced: false,
+        offline: false,
         container: None,
     };
     let media = std::thread::spawn(move || {

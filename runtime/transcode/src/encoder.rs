@@ -23,6 +23,8 @@ pub(crate) struct Spec {
     pub(crate) bitrate_bps: u64,
     /// What rate control counts with; the real times stand on the frames.
     pub(crate) frame_rate: FrameRate,
+    /// For later: it may keep pictures for a while, and use all processors.
+    pub(crate) offline: bool,
 }
 
 /// Why an encoder cannot be opened.
@@ -247,8 +249,10 @@ fn options(spec: &Spec, pixels: u32) -> Dictionary<'static> {
     };
     // Half a second of bits: what a keyframe may burst into a viewer's link.
     let buffer = (spec.bitrate_bps / 2).to_string();
-    // One thread a rung while rungs run beside each other: slices and frame threads only cost.
+    // One thread a rung while rungs run beside each other: slices and frame threads only cost. What is for later is to be
+    // done early, on as many as there are.
     let threads = match pixels {
+        _ if spec.offline => "0",
         0..=1_000_000 => "1",
         1_000_001..=2_200_000 => "2",
         _ => "4",
@@ -263,10 +267,12 @@ fn options(spec: &Spec, pixels: u32) -> Dictionary<'static> {
         ],
     );
     if spec.encoder == "libx264" {
+        if !spec.offline {
+            options.set("tune", "zerolatency");
+        }
         set(
             &mut options,
             &[
-                ("tune", "zerolatency"),
                 ("profile", "baseline"),
                 ("x264-params", "repeat-headers=1:scenecut=0:open-gop=0"),
             ],

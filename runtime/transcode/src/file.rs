@@ -12,7 +12,7 @@ use crate::{
     decode::{AudioDecoder, VideoDecoder},
     open::{self, Opened, Place, Read},
     pace::Pacer,
-    passthrough::{Broken, Packing, Passthrough},
+    passthrough::{Broken, Packing, Passthrough, Picture},
     pipeline::{Desk, Pipeline, WorkError},
     probe::{self, Probe},
     timeline::{Kind, Mapped, Timeline, Times},
@@ -57,9 +57,10 @@ pub(crate) fn run(
         )
     };
     let mut player = Player {
-        pipeline: Pipeline::start(desk, &work, &start.settings, &info, true, start.paced)?,
+        desk,
+        pipeline: Pipeline::start(desk, &work, start, &info, true)?,
         passthrough: (work.plan.passthrough && is_h264)
-            .then(|| Passthrough::new(packing, start.settings.gop_s, is_reordered)),
+            .then(|| Passthrough::new(packing, Some(start.settings.gop_s), is_reordered)),
         timeline: Timeline::new(zero_90k, begin_90k),
         pacer,
         is_live: opened.is_live,
@@ -114,7 +115,8 @@ pub(crate) fn run(
     }
 }
 
-struct Player {
+struct Player<'a> {
+    desk: &'a Desk,
     pipeline: Pipeline,
     passthrough: Option<Passthrough>,
     timeline: Timeline,
@@ -127,7 +129,7 @@ struct Player {
     asleep: Asleep,
 }
 
-impl Player {
+impl Player<'_> {
     fn open_decoders(&mut self, opened: &Opened) {
         let out = &self.pipeline.out;
         self.video = opened
@@ -183,17 +185,12 @@ impl Player {
             if let Some(renewed) = &renewed {
                 passthrough.renew(renewed.data());
             }
-            let data = packet.data().unwrap_or_default();
-            let passed = passthrough.packet(data, mapped.pts_90k, mapped.dts_90k, duration_90k);
-            if let Some(broken) = passed.broken {
+            let picture = passthrough.read(packet.data().unwrap_or_default());
+            let broken = passthrough.look(&picture, mapped.pts_90k);
+            if let Some(broken) = broken {
                 self.broke(broken);
             }
-            if let Some(unit) = passed.unit {
-                if unit.keyframe {
-                    self.pipeline.source_keyframe(unit.pts_90k);
-                }
-                self.pipeline.out.unit(unit);
-            }
+            self.pass(picture, mapped, duration_90k);
         }
         let Some(video) = &mut self.video else { return };
         if !self.pipeline.wants_frames() {
@@ -208,8 +205,20 @@ impl Player {
         video.packet(&packet, &mut |frame, pts| pipeline.frame(frame, pts));
     }
 
-    /// The source broke what the plan relied on. A live one is told anew, for another plan; a recorded one cannot be
-    /// started again in its middle.
+    /// Passes a picture through, if that is still what the plan says.
+    fn pass(&mut self, picture: Picture, mapped: Mapped, duration_90k: i64) {
+        let Some(passthrough) = &mut self.passthrough else {
+            return;
+        };
+        let unit = passthrough.pass(picture, mapped.pts_90k, mapped.dts_90k, duration_90k);
+        let Some(unit) = unit else { return };
+        if unit.keyframe {
+            self.pipeline.source_keyframe(unit.pts_90k);
+        }
+        self.pipeline.out.unit(unit);
+    }
+
+    /// The source broke what the plan relied on. A live one gets another plan; a recorded one is only complained of.
     fn broke(&mut self, broken: Broken) {
         let Some(video) = self.info.video.as_mut().filter(|_| self.is_live) else {
             return self.pipeline.out.problem(broken.to_string());
@@ -235,9 +244,26 @@ impl Player {
         self.tell();
     }
 
-    fn tell(&self) {
-        let source = self.info.clone();
-        self.pipeline.out.control(ToParent::Opened { source });
+    /// Tells what the source is now, and goes on with the plan that is made for it.
+    fn tell(&mut self) {
+        let (desk, source) = (self.desk, self.info.clone());
+        let answer = desk.stream.while_unread(|| desk.ask_for_plan(source, drop));
+        let Ok(work) = answer else {
+            // The parent is gone, and this process with it.
+            return;
+        };
+        let passed_90k = self.passthrough.as_ref().and_then(Passthrough::newest_90k);
+        if !work.plan.passthrough {
+            self.passthrough = None;
+        }
+        if let (Some(passthrough), Some(video)) = (&mut self.passthrough, &self.info.video) {
+            passthrough.set_reordered(video.b_frames);
+        }
+        if let Err(error) = self.pipeline.replan(&work, &self.info, passed_90k) {
+            self.pipeline
+                .out
+                .fail(error.to_string(), error.is_hopeless());
+        }
     }
 
     /// Takes what is still in the decoders at the end of the source.

@@ -20,7 +20,9 @@ impl Flaws {
         self.b_frames |= video.b_frames;
         video.b_frames = self.b_frames;
         self.gop_max_s = self.gop_max_s.max(video.gop_max_s.unwrap_or(0.0));
-        video.gop_max_s = video.gop_max_s.map(|_| self.gop_max_s);
+        // A peer's keyframes come when asked for: what is known of them is that they did not.
+        let is_peer = source.container.is_empty() && self.gop_max_s > 0.0;
+        video.gop_max_s = (video.gop_max_s.is_some() || is_peer).then_some(self.gop_max_s);
     }
 }
 
@@ -41,7 +43,22 @@ mod tests {
                 b_frames,
                 gop_max_s,
             }),
+            container: "flv".to_owned(),
             ..SourceInfo::default()
+        }
+    }
+
+    #[test]
+    fn of_a_peer_it_is_known_that_no_keyframes_came() {
+        let mut flaws = Flaws::default();
+        let peer = |gop_max_s| SourceInfo {
+            container: String::new(),
+            ..source(false, gop_max_s)
+        };
+        for (seen, known) in [(None, None), (Some(4.4), Some(4.4)), (None, Some(4.4))] {
+            let mut told = peer(seen);
+            flaws.learn(&mut told);
+            assert_eq!(told, peer(known));
         }
     }
 

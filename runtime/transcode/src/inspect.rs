@@ -55,6 +55,7 @@ pub fn try_encoder(name: &str, preset: &str) -> Result<(), String> {
         preset: preset.to_owned(),
         bitrate_bps: 800_000,
         frame_rate: FrameRate { num: 30, den: 1 },
+        offline: false,
     };
     let size = (640, 360);
     let mut frame = Video::new(pixels, size.0, size.1);

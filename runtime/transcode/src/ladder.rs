@@ -18,7 +18,8 @@ use crate::{
     encoder::{Colours, Encoder, EncoderError, Spec, pixels_for},
     grid::{Grid, Thinner},
     out::Out,
-    wire::{TrackNo, Work},
+    pipeline::Switchboard,
+    wire::{Start, TrackNo, Work},
 };
 
 /// What is asked of one rung, and what it did; shared with the thread that reads the socket.
@@ -48,13 +49,23 @@ pub(crate) struct Ladder {
     on_demand: bool,
     /// Paced sources drop frames that encoders are too slow for; others wait.
     drops: bool,
+    /// For later: encoders may take their time.
+    offline: bool,
     pixels: Pixel,
     source_shape: (u32, u32),
+    /// No cut at or before this time: what stands in for the source's own coding starts after it, and all cut with it.
+    cuts_after_90k: i64,
+    settings: Settings,
+    switchboard: Arc<Switchboard>,
+    out: Out,
 }
 
 /// One rung on the side of the scaling thread.
 struct Lane {
+    track: TrackNo,
     rung: Rung,
+    /// Pictures up to this time are not its.
+    after_90k: i64,
     asked: Arc<Asked>,
     scaler: Scaler,
     thinner: Thinner,
@@ -85,59 +96,120 @@ impl Ladder {
     /// Starts the encoder threads. `source` is the source's size with square pixels.
     pub(crate) fn start(
         work: &Work,
-        settings: &Settings,
+        start: &Start,
         source: (u32, u32),
         source_rate: Option<FrameRate>,
-        paced: bool,
-        asked: &[Arc<Asked>],
+        switchboard: Arc<Switchboard>,
         out: &Out,
     ) -> Result<Self, EncoderError> {
-        let pixels = pixels_for(&settings.encoder)?;
-        let mut rungs = Vec::new();
-        for (at, (rung, asked)) in work.plan.rungs.iter().zip(asked).enumerate() {
-            let (width, height) = rung.size_for(source.0, source.1);
-            let spec = Spec {
-                track: TrackNo::try_from(at).unwrap_or(TrackNo::MAX),
-                name: rung.name.to_string(),
-                encoder: settings.encoder.clone(),
-                preset: settings.preset.clone(),
-                bitrate_bps: u64::from(rung.kbps) * 1000,
-                frame_rate: rung_rate(source_rate, rung.fps),
-            };
-            // Opened here once, so that what cannot work is said at the start and not by a thread.
-            let blank = Video::empty();
-            Encoder::open(&spec, pixels, (width, height), Colours::of(&blank))?;
-            // One place more is for the frame that all rungs cut at.
-            let (queue, jobs) = sync_channel(QUEUE_LEN + 1);
-            let waiting = Arc::new(AtomicUsize::new(0));
-            let at_encoder = Arc::clone(&waiting);
-            let out = out.clone();
-            let thread = std::thread::Builder::new()
-                .name(format!("encode-{}", spec.name))
-                .spawn(move || encode(&spec, pixels, &jobs, &at_encoder, &out))
-                .map_err(|_| EncoderError::Threads)?;
-            rungs.push(Lane {
-                thinner: Thinner::new(rung.fps),
-                rung: rung.clone(),
-                asked: Arc::clone(asked),
-                scaler: Scaler::new(pixels, width, height),
-                cuts: 0,
-                broken: true,
-                queue: Some(queue),
-                waiting,
-                thread: Some(thread),
-            });
-        }
-        Ok(Self {
-            rungs,
-            grid: Grid::new(settings.gop_s),
+        let mut ladder = Self {
+            rungs: Vec::new(),
+            grid: Grid::new(start.settings.gop_s),
             pending_cut_90k: None,
-            follows_source: work.plan.passthrough,
-            on_demand: settings.on_demand,
-            drops: paced,
-            pixels,
+            follows_source: false,
+            on_demand: start.settings.on_demand,
+            drops: start.paced,
+            offline: start.offline,
+            pixels: pixels_for(&start.settings.encoder)?,
             source_shape: source,
+            cuts_after_90k: i64::MIN,
+            settings: start.settings.clone(),
+            switchboard,
+            out: out.clone(),
+        };
+        ladder.replan(work, source, source_rate, None)?;
+        Ok(ladder)
+    }
+
+    /// Goes on with another plan. Rungs that are the same in it go on encoding; what takes the place of the source's own
+    /// coding takes pictures after `passed_90k` only.
+    pub(crate) fn replan(
+        &mut self,
+        work: &Work,
+        source: (u32, u32),
+        source_rate: Option<FrameRate>,
+        passed_90k: Option<i64>,
+    ) -> Result<(), EncoderError> {
+        let mut before = std::mem::take(&mut self.rungs);
+        for (rung, track) in work.plan.rungs.iter().zip(&work.tracks) {
+            let size = rung.size_for(source.0, source.1);
+            let at = before.iter().position(|lane| lane.track == *track);
+            let known = at.map(|at| before.swap_remove(at));
+            let lane = match known {
+                Some(lane) if lane.rung == *rung && lane.scaler.size() == size => lane,
+                known => {
+                    // What it still encodes comes before what its successor does.
+                    let was_there = known.is_some();
+                    drop(known);
+                    let mut lane = self.lane(rung, *track, size, source_rate)?;
+                    if let Some(passed_90k) = passed_90k.filter(|_| !was_there) {
+                        lane.after_90k = passed_90k;
+                        self.cuts_after_90k = passed_90k;
+                    }
+                    lane
+                }
+            };
+            self.rungs.push(lane);
+        }
+        for gone in before {
+            gone.asked.active.store(false, Ordering::Relaxed);
+        }
+        self.follow_source(work.plan.passthrough);
+        self.source_shape = source;
+        Ok(())
+    }
+
+    /// A rung with its encoder's thread.
+    fn lane(
+        &self,
+        rung: &Rung,
+        track: TrackNo,
+        (width, height): (u32, u32),
+        source_rate: Option<FrameRate>,
+    ) -> Result<Lane, EncoderError> {
+        let pixels = self.pixels;
+        let spec = Spec {
+            track,
+            name: rung.name.to_string(),
+            encoder: self.settings.encoder.clone(),
+            preset: self.settings.preset.clone(),
+            bitrate_bps: u64::from(rung.kbps) * 1000,
+            frame_rate: rung_rate(source_rate, rung.fps),
+            offline: self.offline,
+        };
+        // Opened here once, so that what cannot work is said at the start and not by a thread.
+        let blank = Video::empty();
+        Encoder::open(&spec, pixels, (width, height), Colours::of(&blank))?;
+        // One place more is for the frame that all rungs cut at.
+        let (queue, jobs) = sync_channel(QUEUE_LEN + 1);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let at_encoder = Arc::clone(&waiting);
+        let out = self.out.clone();
+        let thread = std::thread::Builder::new()
+            .name(format!("encode-{}", spec.name))
+            .spawn(move || encode(&spec, pixels, &jobs, &at_encoder, &out))
+            .map_err(|_| EncoderError::Threads)?;
+        Ok(Lane {
+            track,
+            rung: rung.clone(),
+            after_90k: i64::MIN,
+            asked: self.switchboard.get(track).unwrap_or_default(),
+            scaler: Scaler::new(pixels, width, height),
+            thinner: Thinner::new(rung.fps),
+            cuts: 0,
+            broken: true,
+            queue: Some(queue),
+            waiting,
+            thread: Some(thread),
         })
+    }
+
+    /// Whether rungs cut at the source's keyframes, or by themselves.
+    pub(crate) fn follow_source(&mut self, follows: bool) {
+        self.follows_source = follows;
+        if !follows {
+            self.pending_cut_90k = None;
+        }
     }
 
     /// Whether any rung would take the next frame.
@@ -163,7 +235,7 @@ impl Ladder {
             }
             due
         } else {
-            self.grid.cut(pts_90k)
+            pts_90k > self.cuts_after_90k && self.grid.cut(pts_90k)
         };
         let verdicts: Vec<Verdict> = self
             .rungs
@@ -224,11 +296,7 @@ impl Ladder {
         for lane in &mut self.rungs {
             lane.queue = None;
         }
-        for lane in &mut self.rungs {
-            if let Some(thread) = lane.thread.take() {
-                thread.join().ok();
-            }
-        }
+        self.rungs.iter_mut().for_each(Lane::finish);
     }
 
     /// A source that changes only its resolution is scaled into the sizes there are; one that changes its shape, such
@@ -261,6 +329,9 @@ impl Lane {
     }
 
     fn judge(&mut self, pts_90k: i64, is_cut: bool, on_demand: bool) -> Verdict {
+        if pts_90k <= self.after_90k {
+            return Verdict::Leave;
+        }
         self.cuts = self.cuts.saturating_add(u32::from(is_cut));
         let active = self.is_active(on_demand);
         self.asked.active.store(active, Ordering::Relaxed);
@@ -302,10 +373,24 @@ impl Lane {
         }
     }
 
+    /// Ends the encoder after what it still has.
+    fn finish(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+
     fn lose(&mut self) {
         self.asked.offered.fetch_add(1, Ordering::Relaxed);
         self.asked.dropped.fetch_add(1, Ordering::Relaxed);
         self.broken = true;
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 

@@ -58,10 +58,14 @@ impl Transcoder for Ladders {
     /// Must be called inside a tokio runtime.
     fn start(&self, job: Job, broadcast: Broadcast) -> Result<Arc<dyn Transcode>, TranscodeError> {
         let mut ours = vec![TrackId::aac()];
-        if job.input != Input::Peer {
+        // A peer's own tracks are in the hub already.
+        let own = if job.input == Input::Peer {
+            TrackId::passthrough()
+        } else {
             ours.push(TrackId::opus());
-            ours.push(TrackId::source());
-        }
+            TrackId::source()
+        };
+        ours.push(own.clone());
         if let Some(track) = ours.into_iter().find(|id| broadcast.track(id).is_some()) {
             return Err(TranscodeError::Taken(TrackTaken {
                 broadcast: broadcast.name().clone(),
@@ -83,7 +87,7 @@ impl Transcoder for Ladders {
             shed: shed.subscribe(),
             config: self.config.clone(),
             job,
-            tracks: Tracks::new(broadcast.clone()),
+            tracks: Tracks::new(broadcast.clone(), own),
             broadcast,
             status: Arc::clone(&status),
             feeder: Feeder::new(Arc::clone(&slot)),

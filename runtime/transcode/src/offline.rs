@@ -81,6 +81,7 @@ impl Ladders {
                 peer_audio: false,
                 container: None,
                 paced: false,
+                offline: true,
             }))
             .await?;
         loop {
@@ -162,6 +163,7 @@ impl Offline {
         .await?;
         self.send(&ToWorker::Plan(Work {
             wanted: vec![true; plan.rungs.len()],
+            tracks: wire::numbers(plan),
             plan: plan.clone(),
             start_pts_90k: 0,
             not_before_90k: 0,

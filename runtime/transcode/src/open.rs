@@ -393,6 +393,28 @@ pub fn shown(url: &str) -> String {
     format!("{scheme}://{host}{path}{query}")
 }
 
+/// A line of FFmpeg's as people may see it: it names URLs as it was given them.
+pub(crate) fn shown_line(line: &str) -> String {
+    let ends = |character: char| character.is_whitespace() || "'\"<>)],;".contains(character);
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some(at) = rest.find("://") {
+        let scheme = rest[..at]
+            .rfind(|character: char| !character.is_ascii_alphanumeric() && character != '+')
+            .map_or(0, |before| {
+                before + rest[before..].chars().next().map_or(1, char::len_utf8)
+            });
+        let end = rest[at + 3..]
+            .find(ends)
+            .map_or(rest.len(), |length| at + 3 + length);
+        out.push_str(&rest[..scheme]);
+        out.push_str(&shown(&rest[scheme..end]));
+        rest = &rest[end..];
+    }
+    out.push_str(rest);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -406,6 +428,17 @@ mod tests {
             "srt://…@host:9000?…"
         );
         assert_eq!(shown("/srv/media/a@b.mp4"), "/srv/media/a@b.mp4");
+        for (line, wanted) in [
+            (
+                "[hls] Error when loading first segment 'https://u:p@h/a.ts?key=1', then http://x/y?z",
+                "[hls] Error when loading first segment 'https://…@h/a.ts?…', then http://x/y?…",
+            ),
+            ("ü→rtsp://u:p@h/x: 401", "ü→rtsp://…@h/x: 401"),
+            ("nothing :// here?", "nothing :// here?"),
+            ("", ""),
+        ] {
+            assert_eq!(shown_line(line), wanted);
+        }
     }
 
     #[test]

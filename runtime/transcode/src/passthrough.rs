@@ -107,7 +107,7 @@ impl Packing {
     }
 }
 
-/// The track `source`.
+/// The source's own coding as a track.
 #[derive(Debug)]
 pub(crate) struct Passthrough {
     packing: Packing,
@@ -121,15 +121,17 @@ pub(crate) struct Passthrough {
 
 #[derive(Debug, Clone, Copy)]
 struct Last {
-    pts_90k: i64,
+    /// The newest time at which anything is shown.
+    newest_90k: i64,
+    /// The decoding time of the last packet, and what was said of it.
     dts_90k: i64,
+    sent_90k: i64,
 }
 
-/// What became of a packet.
-pub(crate) struct Passed {
-    pub(crate) unit: Option<Unit>,
-    /// The source broke what the plan relied on; said once.
-    pub(crate) broken: Option<Broken>,
+/// A packet in the house's form.
+pub(crate) struct Picture {
+    data: Bytes,
+    pub(crate) keyframe: bool,
 }
 
 /// What a source broke.
@@ -156,10 +158,11 @@ impl std::fmt::Display for Broken {
 }
 
 impl Passthrough {
-    pub(crate) fn new(packing: Packing, gop_s: u32, may_reorder: bool) -> Self {
+    /// Keyframes are to come every `gop_s`, if anybody relies on it.
+    pub(crate) fn new(packing: Packing, gop_s: Option<u32>, may_reorder: bool) -> Self {
         Self {
             packing,
-            gop_max_90k: i64::from(gop_s) * 90_000,
+            gop_max_90k: gop_s.map_or(i64::MAX / 2, |gop_s| i64::from(gop_s) * 90_000),
             may_reorder,
             last: None,
             last_key_90k: None,
@@ -172,51 +175,80 @@ impl Passthrough {
         self.packing = Packing::new(extradata);
     }
 
-    /// Takes a packet; units start with the first keyframe.
-    pub(crate) fn packet(
+    /// From now on pictures may come out of order, or they may not.
+    pub(crate) fn set_reordered(&mut self, may_reorder: bool) {
+        // Of the same thing it complains once.
+        self.has_complained &= self.may_reorder == may_reorder;
+        self.may_reorder = may_reorder;
+    }
+
+    /// The newest time at which anything that was passed is shown.
+    pub(crate) fn newest_90k(&self) -> Option<i64> {
+        self.last.map(|last| last.newest_90k)
+    }
+
+    pub(crate) fn read(&mut self, packet: &[u8]) -> Picture {
+        let (data, keyframe) = self.packing.access_unit(packet);
+        Picture { data, keyframe }
+    }
+
+    /// Looks whether a picture breaks what the plan relied on, before it is passed; said once. A long GOP is told of
+    /// where all that was passed is shown before this picture, so that what takes the place of this track can begin
+    /// with it.
+    pub(crate) fn look(&mut self, picture: &Picture, pts_90k: i64) -> Option<Broken> {
+        let last = self.last?;
+        let is_reordered = pts_90k <= last.newest_90k;
+        if is_reordered {
+            return (!self.may_reorder).then(|| self.complain(Broken::Order))?;
+        }
+        let apart_90k = pts_90k - self.last_key_90k?;
+        // A keyframe at last, after a pause, breaks nothing.
+        if picture.keyframe || apart_90k <= self.gop_max_90k + SLACK_90K {
+            return None;
+        }
+        self.complain(Broken::Gop(apart_90k as f64 / 90_000.0))
+    }
+
+    /// The picture as a unit; units start with the first keyframe.
+    pub(crate) fn pass(
         &mut self,
-        packet: &[u8],
+        picture: Picture,
         pts_90k: i64,
         dts_90k: i64,
         duration_90k: i64,
-    ) -> Passed {
-        let (data, keyframe) = self.packing.access_unit(packet);
-        let mut passed = Passed {
-            unit: None,
-            broken: None,
-        };
+    ) -> Option<Unit> {
+        let Picture { data, keyframe } = picture;
         if self.last_key_90k.is_none() && !keyframe {
-            return passed;
+            return None;
+        }
+        let (mut newest_90k, mut sent_90k) = (pts_90k, dts_90k);
+        if !self.may_reorder {
+            sent_90k = pts_90k;
         }
         if let Some(last) = self.last {
-            let is_reordered = pts_90k <= last.pts_90k;
-            if is_reordered && !self.may_reorder {
-                passed.broken = self.complain(Broken::Order);
-                return passed;
+            if dts_90k <= last.dts_90k || (pts_90k <= last.newest_90k && !self.may_reorder) {
+                return None;
             }
-            if dts_90k <= last.dts_90k {
-                return passed;
-            }
-        }
-        if let Some(key) = self.last_key_90k
-            && pts_90k - key > self.gop_max_90k + SLACK_90K
-        {
-            let apart_s = (pts_90k - key) as f64 / 90_000.0;
-            passed.broken = self.complain(Broken::Gop(apart_s));
+            // Where order was promised until now, decoding times were those of showing, which are later.
+            sent_90k = sent_90k.max(last.sent_90k + 1);
+            newest_90k = newest_90k.max(last.newest_90k);
         }
         if keyframe {
             self.last_key_90k = Some(pts_90k);
         }
-        self.last = Some(Last { pts_90k, dts_90k });
-        passed.unit = (!data.is_empty()).then(|| Unit {
+        self.last = Some(Last {
+            newest_90k,
+            dts_90k,
+            sent_90k,
+        });
+        (!data.is_empty()).then(|| Unit {
             track: SOURCE,
             keyframe,
             pts_90k,
-            dts_90k: if self.may_reorder { dts_90k } else { pts_90k },
+            dts_90k: sent_90k,
             duration_90k: u32::try_from(duration_90k).unwrap_or(0),
             data,
-        });
-        passed
+        })
     }
 
     fn complain(&mut self, what: Broken) -> Option<Broken> {
@@ -263,23 +295,45 @@ mod tests {
         assert_eq!(data, h264::annex_b([SPS, PPS, &[0x65, 2]]));
     }
 
+    /// What became of a picture.
+    struct Passed {
+        unit: Option<Unit>,
+        broken: Option<Broken>,
+    }
+
+    fn packet(through: &mut Passthrough, data: &[u8], pts_90k: i64, dts_90k: i64) -> Passed {
+        let picture = through.read(data);
+        let broken = through.look(&picture, pts_90k);
+        let unit = through.pass(picture, pts_90k, dts_90k, 0);
+        Passed { unit, broken }
+    }
+
     #[test]
     fn broken_promises_are_said_once() {
-        let mut through = Passthrough::new(Packing::default(), 2, false);
+        let mut through = Passthrough::new(Packing::default(), Some(2), false);
         let idr = h264::annex_b([SPS, PPS, &[0x65, 1]]);
         let other = h264::annex_b([&[0x41, 1][..]]);
-        assert!(through.packet(&other, 0, 0, 0).unit.is_none());
-        assert!(through.packet(&idr, 3_000, 3_000, 0).unit.is_some());
-        let late = through.packet(&other, 300_000, 300_000, 0);
+        assert!(packet(&mut through, &other, 0, 0).unit.is_none());
+        assert!(packet(&mut through, &idr, 3_000, 3_000).unit.is_some());
+        let late = packet(&mut through, &other, 300_000, 300_000);
         let said = late.broken.unwrap().to_string();
         assert!(late.unit.is_some() && said.contains("no keyframe for 3.3 s"));
-        let back = through.packet(&other, 200_000, 303_000, 0);
+        let back = packet(&mut through, &other, 200_000, 303_000);
         assert!(back.unit.is_none() && back.broken.is_none());
     }
 
     #[test]
+    fn a_keyframe_after_a_pause_breaks_nothing() {
+        let mut through = Passthrough::new(Packing::default(), Some(2), false);
+        let idr = h264::annex_b([SPS, PPS, &[0x65, 1]]);
+        for at in [0, 900_000] {
+            assert_eq!(packet(&mut through, &idr, at, at).broken, None);
+        }
+    }
+
+    #[test]
     fn pictures_out_of_order_keep_both_their_times() {
-        let mut through = Passthrough::new(Packing::default(), 2, true);
+        let mut through = Passthrough::new(Packing::default(), Some(2), true);
         let idr = h264::annex_b([SPS, PPS, &[0x65, 1]]);
         let other = h264::annex_b([&[0x41, 1][..]]);
         let times: Vec<(i64, i64)> = [
@@ -288,11 +342,30 @@ mod tests {
             (&other, 9_000, 6_000),
         ]
         .into_iter()
-        .map(|(data, pts, dts)| through.packet(data, pts, dts, 0).unit.unwrap())
+        .map(|(data, pts, dts)| packet(&mut through, data, pts, dts).unit.unwrap())
         .map(|unit| (unit.pts_90k, unit.dts_90k))
         .collect();
         assert_eq!(times, [(6_000, 0), (15_000, 3_000), (9_000, 6_000)]);
-        assert!(through.packet(&other, 12_000, 6_000, 0).unit.is_none());
+        assert!(packet(&mut through, &other, 12_000, 6_000).unit.is_none());
+    }
+
+    #[test]
+    fn a_source_that_starts_to_reorder_goes_on_with_rising_decoding_times() {
+        let mut through = Passthrough::new(Packing::default(), Some(2), false);
+        let idr = h264::annex_b([SPS, PPS, &[0x65, 1]]);
+        let other = h264::annex_b([&[0x41, 1][..]]);
+        for (data, pts, dts) in [(&idr, 6_000, 0), (&other, 15_000, 3_000)] {
+            assert!(packet(&mut through, data, pts, dts).broken.is_none());
+        }
+        let picture = through.read(&other);
+        assert_eq!(through.look(&picture, 9_000), Some(Broken::Order));
+        through.set_reordered(true);
+        let first = through.pass(picture, 9_000, 6_000, 0).unwrap();
+        let next = packet(&mut through, &other, 12_000, 9_000).unit.unwrap();
+        let later = packet(&mut through, &other, 24_000, 18_000).unit.unwrap();
+        let times = [first, next, later].map(|unit| (unit.pts_90k, unit.dts_90k));
+        assert_eq!(times, [(9_000, 15_001), (12_000, 15_002), (24_000, 18_000)]);
+        assert_eq!(through.newest_90k(), Some(24_000));
     }
 
     proptest! {

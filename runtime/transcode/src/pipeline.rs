@@ -1,9 +1,13 @@
 //! What every source drives: decoded frames into the ladder, decoded sound into AAC and Opus.
 
-use std::sync::{Arc, OnceLock, atomic::Ordering, mpsc::Receiver};
+use std::sync::{
+    Arc, PoisonError, RwLock,
+    atomic::{AtomicBool, Ordering},
+    mpsc::Receiver,
+};
 
 use ffmpeg_next::frame::{Audio, Video};
-use lockgate_ports::transcoder::{Settings, SourceInfo};
+use lockgate_ports::transcoder::SourceInfo;
 
 use crate::{
     encoder::EncoderError,
@@ -11,7 +15,7 @@ use crate::{
     out::Out,
     sound::{Sound, SoundError, SoundsWanted},
     stream::Pipe,
-    wire::{ToParent, ToWorker, Unit, Work},
+    wire::{SOURCE, Start, ToParent, ToWorker, TrackNo, Unit, Work},
 };
 
 /// The encoding half of the worker.
@@ -46,7 +50,10 @@ pub(crate) struct Desk {
 /// What the parent wants of each rung; written by the thread that reads the socket.
 #[derive(Debug, Default)]
 pub(crate) struct Switchboard {
-    asked: OnceLock<Vec<Arc<Asked>>>,
+    /// In the order in which they were first planned; none is ever taken out.
+    asked: RwLock<Vec<(TrackNo, Arc<Asked>)>>,
+    /// Somebody reads the source's own coding.
+    source: AtomicBool,
     /// Which sounds somebody reads.
     sounds: SoundsWanted,
 }
@@ -76,47 +83,60 @@ impl WorkError {
 }
 
 impl Switchboard {
-    /// Makes the entries for a plan; the first plan counts.
-    fn plug_in(&self, wanted: &[bool]) {
-        self.asked.get_or_init(|| {
-            wanted
-                .iter()
-                .map(|wanted| {
-                    let asked = Asked::default();
-                    asked.wanted.store(*wanted, Ordering::Relaxed);
-                    Arc::new(asked)
-                })
-                .collect()
-        });
+    /// Makes the entries of a plan that are not there yet.
+    fn plug_in(&self, work: &Work) {
+        let mut all = self.asked.write().unwrap_or_else(PoisonError::into_inner);
+        for (at, track) in work.tracks.iter().enumerate() {
+            if all.iter().any(|(number, _)| number == track) {
+                continue;
+            }
+            let asked = Asked::default();
+            let is_wanted = work.wanted.get(at).copied().unwrap_or(false);
+            asked.wanted.store(is_wanted, Ordering::Relaxed);
+            all.push((*track, Arc::new(asked)));
+        }
     }
 
     /// All entries; none before the plan.
-    pub(crate) fn all(&self) -> &[Arc<Asked>] {
-        self.asked.get().map_or(&[], Vec::as_slice)
+    pub(crate) fn all(&self) -> Vec<Arc<Asked>> {
+        let all = self.asked.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().map(|(_, asked)| Arc::clone(asked)).collect()
+    }
+
+    /// The entry of a rung.
+    pub(crate) fn get(&self, track: TrackNo) -> Option<Arc<Asked>> {
+        let all = self.asked.read().unwrap_or_else(PoisonError::into_inner);
+        let found = all.iter().find(|(number, _)| *number == track);
+        found.map(|(_, asked)| Arc::clone(asked))
+    }
+
+    /// Whether somebody reads the source's own coding.
+    pub(crate) fn wants_source(&self) -> bool {
+        self.source.load(Ordering::Relaxed)
     }
 
     /// Does what a control message asks. Tracks that do not exist are passed over.
     pub(crate) fn apply(&self, message: &ToWorker) {
         match message {
             ToWorker::Plan(work) => {
-                let mut wanted = work.wanted.clone();
-                wanted.resize(work.plan.rungs.len(), false);
-                self.plug_in(&wanted);
+                self.plug_in(work);
             }
             ToWorker::Enable { track, on } => {
-                if let Some(wanted) = self.sounds.of(*track) {
+                if *track == SOURCE {
+                    self.source.store(*on, Ordering::Relaxed);
+                } else if let Some(wanted) = self.sounds.of(*track) {
                     wanted.store(*on, Ordering::Relaxed);
-                } else if let Some(asked) = self.all().get(usize::from(*track)) {
+                } else if let Some(asked) = self.get(*track) {
                     asked.wanted.store(*on, Ordering::Relaxed);
                 }
             }
             ToWorker::Shed { track, on } => {
-                if let Some(asked) = self.all().get(usize::from(*track)) {
+                if let Some(asked) = self.get(*track) {
                     asked.shed.store(*on, Ordering::Relaxed);
                 }
             }
             ToWorker::Keyframe { track } => {
-                if let Some(asked) = self.all().get(usize::from(*track)) {
+                if let Some(asked) = self.get(*track) {
                     asked.keyframe.store(true, Ordering::Relaxed);
                 }
             }
@@ -147,29 +167,26 @@ impl Pipeline {
     pub(crate) fn start(
         desk: &Desk,
         work: &Work,
-        settings: &Settings,
+        start: &Start,
         source: &SourceInfo,
         with_opus: bool,
-        is_paced: bool,
     ) -> Result<Self, WorkError> {
         // The reader of the socket has done this already; where there is none, it is done here.
         desk.switchboard.apply(&ToWorker::Plan(work.clone()));
-        let asked = desk.switchboard.all();
         let ladder = match &source.video {
             Some(video) => Some(Ladder::start(
                 work,
-                settings,
+                start,
                 (video.width, video.height),
                 video.frame_rate,
-                is_paced,
-                asked,
+                Arc::clone(&desk.switchboard),
                 &desk.out,
             )?),
             None => None,
         };
         let sound = match &source.audio {
             Some(_) => Some(Sound::start(
-                settings,
+                &start.settings,
                 with_opus,
                 &desk.switchboard.sounds,
                 &desk.out,
@@ -183,6 +200,21 @@ impl Pipeline {
             video_from_90k: work.video_from_90k.unwrap_or(i64::MIN),
             out: desk.out.clone(),
         })
+    }
+
+    /// Goes on with another plan for the same source, without a break: rungs that stay go on encoding. What comes in
+    /// place of the source's own coding starts after `passed_90k`, the newest picture that was passed through.
+    pub(crate) fn replan(
+        &mut self,
+        work: &Work,
+        source: &SourceInfo,
+        passed_90k: Option<i64>,
+    ) -> Result<(), WorkError> {
+        if let (Some(ladder), Some(video)) = (&mut self.ladder, &source.video) {
+            let size = (video.width, video.height);
+            ladder.replan(work, size, video.frame_rate, passed_90k)?;
+        }
+        Ok(())
     }
 
     /// Whether any rung would take the next frame.
@@ -224,10 +256,16 @@ impl Pipeline {
         }
     }
 
-    /// The source has a keyframe here that is passed through.
-    pub(crate) fn source_keyframe(&mut self, pts_90k: i64) {
+    /// The source has a keyframe here that is passed through. Whether segments are cut at it.
+    pub(crate) fn source_keyframe(&mut self, pts_90k: i64) -> bool {
+        let ladder = self.ladder.as_mut();
+        ladder.is_some_and(|ladder| ladder.source_keyframe(pts_90k))
+    }
+
+    /// Whether the rungs cut where the source's own coding does.
+    pub(crate) fn follow_source(&mut self, follows: bool) {
         if let Some(ladder) = &mut self.ladder {
-            ladder.source_keyframe(pts_90k);
+            ladder.follow_source(follows);
         }
     }
 

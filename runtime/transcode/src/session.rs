@@ -28,8 +28,8 @@ use crate::{
         gate::{self, Refusals},
         reach::{Reach, is_local},
     },
-    tracks::Tracks,
-    wire::{self, Frame, Frames, Start, Stats, ToParent, ToWorker, TrackNo, Work},
+    tracks::{Changed, Tracks},
+    wire::{self, Frame, Frames, SOURCE, Start, Stats, ToParent, ToWorker, TrackNo, Work},
     worker_process::{self, Worker},
 };
 
@@ -59,6 +59,8 @@ pub(crate) struct Session<'a> {
     pub(crate) cpu_before_s: f64,
     /// What earlier workers found out about the source.
     pub(crate) flaws: &'a mut Flaws,
+    /// A trace's span of the start, which ends when the worker knows what its source is.
+    pub(crate) starting: Option<tracing::Span>,
 }
 
 /// What a job's worker is fed with, if it does not fetch its source itself.
@@ -95,6 +97,7 @@ pub(crate) async fn run(mut worker: Worker, session: Session<'_>, fed: Fed<'_>) 
         peer_audio: peer.is_some_and(|sends| sends.audio),
         container,
         paced: true,
+        offline: false,
     }));
     match start {
         Ok(start) if to_worker.try_send(start.clone()).is_ok() => {}
@@ -326,74 +329,91 @@ impl Listener<'_> {
 
     async fn opened(&mut self, mut source: SourceInfo) -> Option<End> {
         self.session.flaws.learn(&mut source);
+        let goes_on = self.planned.is_some();
         let mut plan = (self.session.job.planner)(&source);
-        if let Some((_, planned)) = &self.planned {
-            return (*planned != plan).then_some(End::Replan);
-        }
+        // A worker that encodes all of it has not kept what passing it through would begin with.
+        plan.passthrough &= (self.planned.as_ref()).is_none_or(|(_, before)| before.passthrough);
         let asked = plan.clone();
         if let Some(rung) = self.session.tracks.stand_in(&plan, &source) {
             plan.rungs.insert(0, rung);
         }
-        if let Err(error) = self.session.tracks.plan(&plan, &source) {
+        if let Err(error) = self.session.tracks.plan(&plan, &source, goes_on) {
             return Some(End::Hopeless(error.to_string()));
         }
         if source.audio.is_none() {
             self.session.tracks.silence();
         }
-        let demands = self.session.tracks.demands();
-        let wanted: Vec<bool> = demands
-            .iter()
-            .map(|demand| {
-                demand
-                    .as_ref()
-                    .is_some_and(|demand| demand.borrow().readers > 0)
-            })
-            .collect();
-        let origin = self.session.broadcast.origin();
-        let after = self.session.tracks.newest_90k().map_or(0, |last| last + 1);
-        let work = wire::control(&ToWorker::Plan(Work {
-            plan: plan.clone(),
-            start_pts_90k: origin.pts_now().max(after),
-            not_before_90k: after,
-            zero_unix_us: origin.unix_us_of(0),
-            wanted: wanted.clone(),
-            video_from_90k: None,
-        }));
-        let Ok(work) = work else {
-            return Some(End::Hopeless("the plan cannot be written down".to_owned()));
-        };
-        if self.to_worker.send(work).await.is_err() {
+        if self.answer(&plan).await.is_none() {
             return Some(End::Broken(String::new()));
         }
         let on_demand = self.session.job.settings.on_demand;
-        for (at, (demand, wanted)) in demands.into_iter().zip(wanted).enumerate() {
-            let track = TrackNo::try_from(at).unwrap_or(TrackNo::MAX);
-            match demand {
-                Some(demand) => self.forward(track, demand, wanted),
-                // Shed while an earlier worker was at it.
-                None => {
-                    let frame = wire::control(&ToWorker::Shed { track, on: true }).ok()?;
-                    if self.to_worker.send(frame).await.is_err() {
-                        return Some(End::Broken(String::new()));
-                    }
-                }
-            }
-        }
         tracing::info!(
             broadcast = %self.session.broadcast.name(),
             rungs = plan.rungs.len(),
             passthrough = plan.passthrough,
             on_demand,
-            "source opened: {}",
+            "source {}: {}",
+            if goes_on { "planned again" } else { "opened" },
             describe(&source),
         );
         self.planned = Some((source.clone(), asked.clone()));
+        self.session.starting = None;
         self.session.status.send_modify(|status| {
             status.state = State::Running;
             status.source = Some(source);
             status.plan = Some(asked);
         });
         None
+    }
+
+    /// Tells the worker what to encode, and from then on what readers want of it. `None` if it is gone.
+    async fn answer(&mut self, plan: &Plan) -> Option<()> {
+        let demands = self.session.tracks.demands();
+        let is_wanted = |(_, demand): &Changed| {
+            let readers = demand.as_ref().map(|demand| demand.borrow().readers);
+            readers.is_some_and(|readers| readers > 0)
+        };
+        let wanted: Vec<bool> = demands.iter().map(is_wanted).collect();
+        let origin = self.session.broadcast.origin();
+        let after = self.session.tracks.newest_90k().map_or(0, |last| last + 1);
+        let work = wire::control(&ToWorker::Plan(Work {
+            plan: plan.clone(),
+            tracks: demands.iter().map(|(track, _)| *track).collect(),
+            start_pts_90k: origin.pts_now().max(after),
+            not_before_90k: after,
+            zero_unix_us: origin.unix_us_of(0),
+            wanted: wanted.clone(),
+            video_from_90k: None,
+        }));
+        self.to_worker.send(work.ok()?).await.ok()?;
+        // What is planned no longer is forwarded no longer.
+        let source = self.session.tracks.source_demand();
+        let is_planned = |track: &TrackNo| {
+            demands.iter().any(|(number, _)| number == track)
+                || (*track == SOURCE && source.is_some())
+        };
+        self.forwards.retain(|track, forward| {
+            let stays = *track > SOURCE || is_planned(track);
+            if !stays {
+                forward.abort();
+            }
+            stays
+        });
+        for ((track, demand), is_wanted) in demands.into_iter().zip(wanted) {
+            match demand {
+                Some(_) if self.forwards.contains_key(&track) => {}
+                Some(demand) => self.forward(track, demand, is_wanted),
+                // Shed while an earlier plan was at work.
+                None => {
+                    let frame = wire::control(&ToWorker::Shed { track, on: true }).ok()?;
+                    self.to_worker.send(frame).await.ok()?;
+                }
+            }
+        }
+        if let Some(demand) = source.filter(|_| !self.forwards.contains_key(&SOURCE)) {
+            self.forward(SOURCE, demand, false);
+        }
+        Some(())
     }
 
     /// A source that stands still cannot be asked why: FFmpeg is waiting for a device or a pipe. Peers may be silent.

@@ -16,6 +16,7 @@ use lockgate_ports::transcoder::Settings;
 
 use crate::{
     out::Out,
+    stretch,
     wire::{AAC, OPUS, OPUS_SAVING, ToParent, TrackNo, Unit},
 };
 
@@ -271,7 +272,7 @@ impl Sound {
     pub(crate) fn samples(&mut self, left: &[f32], right: &[f32], pts_90k: i64) {
         let len = left.len().min(right.len());
         let at = position_of(pts_90k);
-        let mut skip = 0;
+        let (mut skip, mut bend) = (0, 0);
         match self.write_at {
             None => self.restart(at),
             Some(expected) => {
@@ -289,14 +290,17 @@ impl Sound {
                 } else if gap < -tolerance {
                     // Heard already: leave out what overlaps.
                     skip = usize::try_from(-gap).unwrap_or(usize::MAX).min(len);
+                } else if gap.abs() > BEND_FROM {
+                    bend = gap;
                 }
             }
         }
         if let (Some(left), Some(right)) = (left.get(skip..len), right.get(skip..len)) {
-            self.left.extend_from_slice(left);
-            self.right.extend_from_slice(right);
+            let len = stretch::length(left.len(), bend);
+            stretch::append(&mut self.left, left, len);
+            stretch::append(&mut self.right, right, len);
+            self.advance(len);
         }
-        self.advance(len - skip);
         self.encode();
     }
 
@@ -500,6 +504,8 @@ fn position_of(pts_90k: i64) -> i64 {
 pub(crate) const RATE: u32 = 48_000;
 /// A block may stand this many samples from where the count says (100 ms) before the count is corrected.
 const DRIFT_MAX: i64 = 4_800;
+/// From here on (5 ms) a clock that runs apart is followed by blocks that last a sample more or less.
+const BEND_FROM: i64 = 240;
 /// A gap of up to this many samples (2 s) is filled with silence; after a longer one the clock starts anew.
 const SILENCE_MAX: i64 = 96_000;
 /// AudioSpecificConfig (ISO/IEC 14496-3 §1.6.2.1): object type 2, rate index 3, channel configuration 2.

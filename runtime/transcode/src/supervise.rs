@@ -63,6 +63,14 @@ impl Supervisor {
                 Ok(worker) => {
                     self.status
                         .send_modify(|status| status.worker_pid = worker.id());
+                    let starting = tracing::info_span!(
+                        target: "lockgate::span",
+                        parent: None,
+                        "worker start",
+                        broadcast = %self.broadcast.name(),
+                        pid = worker.id(),
+                        epoch,
+                    );
                     let session = Session {
                         job: &self.job,
                         broadcast: &self.broadcast,
@@ -72,6 +80,7 @@ impl Supervisor {
                         epoch,
                         cpu_before_s: self.status.borrow().cpu_s,
                         flaws: &mut flaws,
+                        starting: Some(starting),
                     };
                     session::run(worker, session, fed).await
                 }

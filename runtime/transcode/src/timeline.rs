@@ -1,6 +1,8 @@
 //! A source's timestamps on the broadcast's timeline: loops, splices, jumps, clocks that run apart and missing times come
 //! out as one steady clock.
 
+use crate::drift::Drift;
+
 /// Which stream of a source a packet belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -33,6 +35,7 @@ pub(crate) struct Timeline {
     audio: Lane,
     end_90k: i64,
     lag: Lag,
+    drift: Drift,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -61,6 +64,7 @@ impl Timeline {
             audio: Lane::default(),
             end_90k: start_90k,
             lag: Lag::default(),
+            drift: Drift::default(),
         }
     }
 
@@ -125,8 +129,16 @@ impl Timeline {
             self.shift_90k = self.shift_90k.saturating_add(behind);
             self.video.next_90k = None;
             self.audio.next_90k = None;
+            self.drift.forget();
             dts_90k = dts_90k.saturating_add(behind);
             jumped = true;
+        } else if let Some(now_90k) = now_90k {
+            // From the next packet on, so that this one stays where it was looked at.
+            let step_90k = self.drift.follow(now_90k, dts_90k);
+            self.shift_90k = self.shift_90k.saturating_add(step_90k);
+        }
+        if jumped {
+            self.drift.forget();
         }
         let lane = match kind {
             Kind::Video => &mut self.video,

@@ -22,7 +22,11 @@ pub(crate) type Changed = (TrackNo, Option<watch::Receiver<Demand>>);
 /// The published tracks of one ladder. They outlive its workers.
 pub(crate) struct Tracks {
     broadcast: Broadcast,
+    /// The name of the source's own coding.
+    own: TrackId,
     rungs: Vec<Entry>,
+    /// The number of the next rung that is planned anew.
+    next: TrackNo,
     source: Option<Entry>,
     aac: Option<Entry>,
     opus: Option<Entry>,
@@ -32,6 +36,7 @@ pub(crate) struct Tracks {
 
 struct Entry {
     id: TrackId,
+    number: TrackNo,
     /// Not there while the rung is shed.
     producer: Option<Producer>,
     /// Video: what is known of it so far.
@@ -45,10 +50,13 @@ struct Entry {
 }
 
 impl Tracks {
-    pub(crate) fn new(broadcast: Broadcast) -> Self {
+    /// `own` is the name of the source's own coding.
+    pub(crate) fn new(broadcast: Broadcast, own: TrackId) -> Self {
         Self {
             broadcast,
+            own,
             rungs: Vec::new(),
+            next: 0,
             source: None,
             aac: None,
             opus: None,
@@ -56,14 +64,21 @@ impl Tracks {
         }
     }
 
-    /// Publishes the video tracks of a plan. Those that were there before and are in it stay.
-    pub(crate) fn plan(&mut self, plan: &Plan, source: &SourceInfo) -> Result<(), TrackTaken> {
+    /// Publishes the video tracks of a plan. Those that were there before and are in it stay. `goes_on`: it is for the
+    /// worker that made them, which goes on with those that are the same.
+    pub(crate) fn plan(
+        &mut self,
+        plan: &Plan,
+        source: &SourceInfo,
+        goes_on: bool,
+    ) -> Result<(), TrackTaken> {
+        if !goes_on {
+            self.next = 0;
+        }
         let video = source.video.as_ref();
         let mut before = std::mem::take(&mut self.rungs);
         // The source's own track, whether it was passed through or encoded: it may go on as the other.
-        let at = before
-            .iter()
-            .position(|entry| entry.id == TrackId::source());
+        let at = before.iter().position(|entry| entry.id == self.own);
         let mut own = self
             .source
             .take()
@@ -85,7 +100,7 @@ impl Tracks {
                 parameter_sets: None,
                 reordered: false,
             };
-            let kept = if rung.name == TrackId::source() {
+            let kept = if rung.name == self.own {
                 own.take()
             } else {
                 before
@@ -93,10 +108,16 @@ impl Tracks {
                     .position(|entry| entry.id == rung.name)
                     .map(|at| before.swap_remove(at))
             };
-            self.rungs.push(match kept {
-                Some(entry) => entry.renewed(&format),
+            let stays = goes_on && kept.as_ref().is_some_and(|entry| entry.number != SOURCE);
+            let mut entry = match kept {
+                Some(entry) => entry.renewed(&format, stays),
                 None => Entry::video(&self.broadcast, &rung.name, Role::Rung, format)?,
-            });
+            };
+            if !stays {
+                entry.number = self.next;
+                self.next = self.next.saturating_add(1).min(SOURCE - 1);
+            }
+            self.rungs.push(entry);
         }
         let through = video.filter(|video| plan.passthrough && video.codec == "h264");
         let Some(video) = through else {
@@ -111,15 +132,13 @@ impl Tracks {
             parameter_sets: None,
             reordered: video.b_frames,
         };
-        self.source = Some(match own {
-            Some(entry) => entry.renewed(&format),
-            None => Entry::video(
-                &self.broadcast,
-                &TrackId::source(),
-                Role::Passthrough,
-                format,
-            )?,
-        });
+        let stays = goes_on && own.as_ref().is_some_and(|entry| entry.number == SOURCE);
+        let mut entry = match own {
+            Some(entry) => entry.renewed(&format, stays),
+            None => Entry::video(&self.broadcast, &self.own, Role::Passthrough, format)?,
+        };
+        entry.number = SOURCE;
+        self.source = Some(entry);
         Ok(())
     }
 
@@ -127,12 +146,20 @@ impl Tracks {
     /// reading it.
     pub(crate) fn stand_in(&self, plan: &Plan, source: &SourceInfo) -> Option<Rung> {
         let video = source.video.as_ref().filter(|_| !plan.passthrough)?;
-        let is_known = |entry: &&Entry| entry.id == TrackId::source();
+        let is_known = |entry: &&Entry| entry.id == self.own;
         self.rungs.iter().chain(&self.source).find(is_known)?;
         let fps = video.frame_rate.map_or(30.0, FrameRate::fps).ceil();
-        let kbps = video.bitrate_bps.unwrap_or(STAND_IN_BPS) / 1000;
+        // No worse than the rung of its size would be: what is known of a bitrate may be of a source's first moments.
+        let alike =
+            |rung: &&Rung| rung.size_for(video.width, video.height) == (video.width, video.height);
+        let rung_bps = plan
+            .rungs
+            .iter()
+            .find(alike)
+            .map_or(0, |rung| u64::from(rung.kbps) * 1000);
+        let kbps = video.bitrate_bps.unwrap_or(STAND_IN_BPS).max(rung_bps) / 1000;
         Some(Rung {
-            name: TrackId::source(),
+            name: self.own.clone(),
             width: video.width,
             height: video.height,
             fps: (fps as u32).clamp(1, 240),
@@ -175,23 +202,45 @@ impl Tracks {
     /// Writes a unit. Units of tracks that do not exist, and units back in time, are left out.
     pub(crate) fn push(&mut self, unit: Unit, epoch: u32) {
         let entry = match unit.track {
-            SOURCE => self.source.as_mut(),
+            SOURCE => {
+                // Of a peer, what nobody reads comes without what is between keyframes.
+                let is_peers = self.own != TrackId::source();
+                let unread = |entry: &Entry| entry.readers() == 0;
+                if let Some(entry) = self.source.as_mut().filter(|_| is_peers)
+                    && unread(entry)
+                {
+                    entry.learn(&unit);
+                    entry.awaits_keyframe = true;
+                    return;
+                }
+                self.source.as_mut()
+            }
             AAC => self.aac.as_mut(),
             OPUS => self.opus.as_mut(),
             other if saving(other).is_some() => {
                 saving(other).and_then(|at| self.savings.get_mut(at)?.as_mut())
             }
-            rung => self.rungs.get_mut(usize::from(rung)),
+            rung => self.rungs.iter_mut().find(|entry| entry.number == rung),
         };
         if let Some(entry) = entry {
             entry.push(unit, epoch);
         }
     }
 
-    /// What readers want of each rung; nothing of one that is shed.
-    pub(crate) fn demands(&self) -> Vec<Option<watch::Receiver<Demand>>> {
+    /// The rungs in the order of the plan, with what readers want of each; nothing of one that is shed.
+    pub(crate) fn demands(&self) -> Vec<Changed> {
         let demand = |entry: &Entry| entry.producer.as_ref().map(Producer::demand);
-        self.rungs.iter().map(demand).collect()
+        let each = self.rungs.iter();
+        each.map(|entry| (entry.number, demand(entry))).collect()
+    }
+
+    /// What readers want of the source's own coding, while it is passed through.
+    pub(crate) fn source_demand(&self) -> Option<watch::Receiver<Demand>> {
+        self.source
+            .as_ref()?
+            .producer
+            .as_ref()
+            .map(Producer::demand)
     }
 
     /// What readers want of a sound.
@@ -207,7 +256,7 @@ impl Tracks {
     /// Takes rungs out of the broadcast, or brings them back.
     pub(crate) fn shed(&mut self, shed: &[TrackId]) -> Result<Vec<Changed>, TrackTaken> {
         let mut changed = Vec::new();
-        for (entry, track) in self.rungs.iter_mut().zip(0..) {
+        for entry in &mut self.rungs {
             let is_shed = shed.contains(&entry.id);
             if is_shed == entry.producer.is_none() {
                 continue;
@@ -226,7 +275,7 @@ impl Tracks {
                 entry.awaits_keyframe = true;
                 Some(demand)
             };
-            changed.push((track, demand));
+            changed.push((entry.number, demand));
         }
         Ok(changed)
     }
@@ -246,6 +295,7 @@ impl Entry {
     fn new(id: TrackId, producer: Producer, video: Option<VideoFormat>) -> Self {
         Self {
             id,
+            number: 0,
             producer: Some(producer),
             awaits_keyframe: video.is_some(),
             video,
@@ -264,8 +314,14 @@ impl Entry {
         Ok(Self::new(id.clone(), producer, Some(format)))
     }
 
-    /// The same track for a new worker: what is known of its coding stays until a keyframe says otherwise.
-    fn renewed(mut self, format: &VideoFormat) -> Self {
+    fn readers(&self) -> usize {
+        let producer = self.producer.as_ref();
+        producer.map_or(0, |producer| producer.track().readers())
+    }
+
+    /// The same track under a new plan: what is known of its coding stays until a keyframe says otherwise. It awaits one
+    /// but where it goes on.
+    fn renewed(mut self, format: &VideoFormat, goes_on: bool) -> Self {
         if let Some(video) = &mut self.video {
             video.bitrate_bps = format.bitrate_bps;
             video.frame_rate = format.frame_rate;
@@ -273,7 +329,7 @@ impl Entry {
             let format = Format::Video(video.clone());
             self.set_format(format);
         }
-        self.awaits_keyframe = true;
+        self.awaits_keyframe |= !goes_on;
         self
     }
 

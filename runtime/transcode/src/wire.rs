@@ -9,7 +9,7 @@ use lockgate_media::{Format, VideoCodec};
 use lockgate_ports::transcoder::{Input, Plan, Settings, SourceInfo};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-/// A track by number: rungs count from 0 in the order of the plan.
+/// A track by number. Rungs count from 0; one keeps its number for as long as its worker lives, whatever is planned anew.
 pub(crate) type TrackNo = u16;
 
 /// The source's own coding: passthrough towards the parent, a peer's video towards the worker.
@@ -27,7 +27,7 @@ pub(crate) const OPUS_SAVING: TrackNo = 0x103;
 pub(crate) enum ToWorker {
     /// The first message: what to open.
     Start(Start),
-    /// The answer to `Opened`: what to encode.
+    /// The answer to each `Opened`: what to encode from now on.
     Plan(Work),
     /// Whether a rung is wanted.
     Enable { track: TrackNo, on: bool },
@@ -53,14 +53,20 @@ pub(crate) struct Start {
     /// Byte streams: FFmpeg's name of the container.
     #[serde(default)]
     pub(crate) container: Option<String>,
-    /// Hold media back until its time has come. Off only where the cost of encoding is measured.
+    /// Hold media back until its time has come. Off where the cost of encoding is measured, and for what is encoded for
+    /// later.
     pub(crate) paced: bool,
+    /// It is encoded for later: encoders may keep pictures for a while, and use all processors.
+    #[serde(default)]
+    pub(crate) offline: bool,
 }
 
 /// What to encode.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Work {
     pub(crate) plan: Plan,
+    /// The numbers of the plan's rungs, in its order.
+    pub(crate) tracks: Vec<TrackNo>,
     /// The media time now, in 1/90000 s, at which a source starts; peers bring their own.
     pub(crate) start_pts_90k: i64,
     /// Nothing may stand before this media time: it is what an earlier worker has come to.
@@ -78,7 +84,8 @@ pub(crate) struct Work {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub(crate) enum ToParent {
-    /// What the source turned out to be; answered by a plan. Sent again when a peer's picture has grown.
+    /// What the source turned out to be; answered by a plan. Sent again when a live source's picture has grown, or when
+    /// it can no longer be passed through.
     Opened { source: SourceInfo },
     /// How long the source lasts, where it says.
     Length { duration_s: f64 },
@@ -148,6 +155,11 @@ pub(crate) enum WireError {
     Kind(u8),
     #[error("a message cannot be read: {0}")]
     Json(#[from] serde_json::Error),
+}
+
+/// The numbers of a plan's rungs where no other plan was before.
+pub(crate) fn numbers(plan: &Plan) -> Vec<TrackNo> {
+    (0..SOURCE).take(plan.rungs.len()).collect()
 }
 
 /// A control message as it stands on the wire.

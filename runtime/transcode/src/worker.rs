@@ -133,8 +133,7 @@ pub(crate) fn drive(desk: &Desk, start: &Start, frames_max: Option<u64>) -> Resu
             let size = (*width & !1, *height & !1, *fps);
             let source = demo::source(size)?;
             let work = desk.ask_for_plan(source.clone(), drop)?;
-            let mut pipeline =
-                Pipeline::start(desk, &work, &start.settings, &source, true, start.paced)?;
+            let mut pipeline = Pipeline::start(desk, &work, start, &source, true)?;
             let clock = (work.start_pts_90k, work.zero_unix_us);
             demo::run(&mut pipeline, size, clock, start.paced, frames_max);
             pipeline.finish();

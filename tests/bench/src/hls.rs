@@ -24,6 +24,12 @@ const RUNG: &str = "720p60";
 const READERS: usize = 8;
 const ROUND: Duration = Duration::from_secs(4);
 const ROUNDS: usize = 3;
+/// Segments that are asked for in turn.
+const SEGMENTS: usize = 4;
+/// Broadcasts that are begun.
+const PUBLISHED: usize = 5;
+const PUBLISH: &str = "-re -f lavfi -i testsrc2=size=640x360:rate=30 -re -f lavfi -i sine=sample_rate=48000 -c:v libx264 \
+    -preset ultrafast -tune zerolatency -g 30 -keyint_min 30 -sc_threshold 0 -b:v 400k -pix_fmt yuv420p -c:a aac -f flv";
 /// Players that wait.
 const WAITING: usize = 10_000;
 const WAVES: usize = 5;
@@ -31,38 +37,131 @@ const WAVES: usize = 5;
 const FILES: usize = WAITING + 2_000;
 
 pub(crate) async fn measure() -> anyhow::Result<Vec<Report>> {
+    // Before this process keeps to one core, which its children would, too.
+    let (playable, edge) = (first_playable().await?, live_edge().await?);
     let us = std::process::id().to_string();
     let files = format!("--nofile={FILES}:{FILES}");
     process::output(process::command("prlimit").args(["--pid", &us, &files])).await?;
     let connections = format!("http.connections_max={}", 2 * WAITING);
-    let config = format!("[ladder]\nmax_quality = \"{RUNG}\"\n");
+    let config = format!("[ladder]\nmax_quality = \"{RUNG}\"\n[hls]\nwindow = 64\n");
     let server = Server::start_with(&config, &["--demo", "--set", &connections]).await?;
     let path = format!("/hls/demo/{RUNG}");
-    let segments = loop {
-        let list = get(server.address(), &format!("{path}/playlist.m3u8")).await;
-        let names: Vec<String> = match &list {
-            Ok(list) => list
-                .lines()
-                .filter(|line| line.starts_with("segment_"))
-                .map(str::to_owned)
-                .collect(),
-            Err(_) => Vec::new(),
-        };
-        if names.len() >= 4 {
-            break names;
-        }
-        sleep(Duration::from_millis(500)).await;
-    };
+    listed(&server, &path).await?;
     let reload = reload(&server, &path).await?;
-    // The encoder rests: what is measured is serving. What is listed stays, for nothing new comes.
+    // What is asked for over and over is to stay: the newest, in a window that is longer than the rounds take together.
+    let segments = listed(&server, &path).await?;
+    let newest = &segments[segments.len() - SEGMENTS..];
+    // The encoder rests: what is measured is serving.
     let worker = server.worker("demo").await?.to_string();
     let signal =
         async |name: &str| process::output(process::command("kill").args([name, &worker])).await;
     signal("-STOP").await?;
-    let against = against_nginx(&server, &path, &segments).await;
+    let against = against_nginx(&server, &path, newest).await;
     signal("-CONT").await?;
     server.stop().await?;
-    Ok(vec![against?, reload])
+    Ok(vec![against?, reload, playable, edge])
+}
+
+/// The names of the whole segments of a rendition, once there are a few.
+async fn listed(server: &Server, path: &str) -> anyhow::Result<Vec<String>> {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let list = get(server.address(), &format!("{path}/playlist.m3u8")).await;
+        let names: Vec<String> = list
+            .unwrap_or_default()
+            .lines()
+            .filter(|line| line.starts_with("segment_"))
+            .map(str::to_owned)
+            .collect();
+        if names.len() >= SEGMENTS {
+            return Ok(names);
+        }
+        ensure!(Instant::now() < end, "{path} has no {SEGMENTS} segments");
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// From the start of FFmpeg, which publishes by RTMP, to the first part that a player has.
+async fn first_playable() -> anyhow::Result<Report> {
+    let server = Server::start_with("[ingest.rtmp]\nlisten = \"127.0.0.1:0\"\n", &[]).await?;
+    let mut lasted = Vec::new();
+    for round in 0..PUBLISHED {
+        let name = format!("live{round}");
+        let url = format!(
+            "{}/live/{name}?token={}",
+            server.ready("rtmp")?,
+            server.token()
+        );
+        let began = Instant::now();
+        let mut publisher = process::ffmpeg(&format!("{PUBLISH} {url}")).spawn()?;
+        let end = began + Duration::from_secs(30);
+        let path = format!("/hls/{name}");
+        loop {
+            if let Some(part) = first_part(server.address(), &path).await
+                && fetch(server.address(), &part).await.is_ok()
+            {
+                break;
+            }
+            ensure!(Instant::now() < end, "{name}: nothing to play in 30 s");
+            sleep(Duration::from_millis(20)).await;
+        }
+        lasted.push(began.elapsed().as_secs_f64());
+        publisher.kill().await?;
+    }
+    server.stop().await?;
+    let lasted = Distribution::new(lasted);
+    let (middle, most) = (lasted.median(), lasted.quantile(1.0));
+    Ok(Report {
+        title: "From publishing to the first part that plays",
+        notes: vec![format!(
+            "FFmpeg's own start and its RTMP included; keyframes every second, passed through; {PUBLISHED} times"
+        )],
+        head: vec!["", "median s", "most s"],
+        rows: vec![vec![
+            "RTMP to HLS".to_owned(),
+            format!("{middle:.2}"),
+            format!("{most:.2}"),
+        ]],
+        figures: json!({ "first_playable": { "median_s": middle, "most_s": most } }),
+    })
+}
+
+/// The path of a part that the first variant lists.
+async fn first_part(address: &str, path: &str) -> Option<String> {
+    let variants = get(address, &format!("{path}/playlist.m3u8")).await.ok()?;
+    let variant = variants
+        .lines()
+        .find(|line| !line.is_empty() && !line.starts_with('#'))?;
+    let list = get(address, &format!("{path}/{variant}")).await.ok()?;
+    let (_, part) = list.split_once("#EXT-X-PART:")?;
+    let (_, uri) = part.lines().next()?.split_once("URI=\"")?;
+    let (uri, _) = uri.split_once('"')?;
+    let (folder, _) = variant.rsplit_once('/')?;
+    Some(format!("{path}/{folder}/{uri}"))
+}
+
+/// How far hls.js, in a real browser, stays behind the pictures' own clock.
+async fn live_edge() -> anyhow::Result<Report> {
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../browser/edge.js");
+    let mut command = process::command("node");
+    command.arg(script).env("LOCKGATE_BIN", process::server()?);
+    let printed = process::output(&mut command).await?;
+    let seen: serde_json::Value = serde_json::from_str(&printed)?;
+    let figure = |key: &str| seen[key].as_f64().unwrap_or(f64::NAN);
+    Ok(Report {
+        title: "Live edge distance in hls.js",
+        notes: vec![
+            "low-latency mode, parts of 200 ms; against the time at which pictures were made"
+                .to_owned(),
+        ],
+        head: vec!["", "median s", "most s"],
+        rows: vec![vec![
+            "behind live".to_owned(),
+            format!("{:.2}", figure("median_s")),
+            format!("{:.2}", figure("most_s")),
+        ]],
+        figures: json!({ "live_edge": seen }),
+    })
 }
 
 /// nginx on a port of its own; it is killed when this is dropped.

@@ -25,6 +25,7 @@ pub(crate) struct Server {
     http: Client<HttpConnector, Full<Bytes>>,
     base: String,
     token: String,
+    ready: Value,
     folder: TempDir,
 }
 
@@ -33,6 +34,11 @@ pub(crate) struct Pinned {
     pub(crate) core: usize,
     /// Besides the ports.
     pub(crate) config: String,
+}
+
+fn text(ready: &Value, key: &str) -> anyhow::Result<String> {
+    let text = ready[key].as_str().map(str::to_owned);
+    text.with_context(|| format!("the ready file has no {key}"))
 }
 
 impl Server {
@@ -91,10 +97,7 @@ impl Server {
             sleep(POLL).await;
         };
         let ready: Value = serde_json::from_slice(&ready)?;
-        let text = |key: &str| {
-            let text = ready[key].as_str().map(str::to_owned);
-            text.with_context(|| format!("the ready file has no {key}"))
-        };
+        let text = |key| text(&ready, key);
         // No connection is kept: what the server holds is to be its peers and nothing of ours.
         let http = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
@@ -103,6 +106,7 @@ impl Server {
             http,
             base: text("http")?,
             token: text("token")?,
+            ready: ready.clone(),
             child,
             folder,
         })
@@ -161,6 +165,11 @@ impl Server {
 
     pub(crate) fn token(&self) -> &str {
         &self.token
+    }
+
+    /// Another address that it told when it was ready, by its protocol.
+    pub(crate) fn ready(&self, protocol: &str) -> anyhow::Result<String> {
+        text(&self.ready, protocol)
     }
 
     /// Host and port of its HTTP.

@@ -1,4 +1,4 @@
-// Players that are not ours, on a blank page of the server: hls.js, shaka-player and the browser's own HLS.
+// Players that are not ours, on a blank page of the server: hls.js, shaka-player, dash.js and the browser's own HLS.
 
 import { fileURLToPath } from "node:url";
 
@@ -9,6 +9,12 @@ const script = (path) => fileURLToPath(new URL(`../node_modules/${path}`, import
 /** A page with a video element and nothing else. */
 export async function blank(here) {
   const page = await here.open("/livez");
+  await videoOn(page);
+  return page;
+}
+
+/** Puts a video element on a page, and nothing else. */
+export async function videoOn(page) {
   await page.evaluate(() => {
     document.body.innerHTML = "";
     const video = document.createElement("video");
@@ -16,7 +22,6 @@ export async function blank(here) {
     document.body.append(video);
     window.errors = [];
   });
-  return page;
 }
 
 /** hls.js with its low-latency mode; `window.behind` says how many seconds of the source's clock it is behind. */
@@ -25,7 +30,11 @@ export async function playHlsJs(page, url) {
   await page.evaluate((url) => {
     const video = document.querySelector("video");
     const hls = new Hls({ lowLatencyMode: true, enableWorker: false });
-    hls.on(Hls.Events.ERROR, (_event, data) => window.errors.push(`${data.details} ${data.fatal}`));
+    hls.on(Hls.Events.ERROR, (_event, data) => {
+      window.errors.push(`${data.details} ${data.fatal}`);
+      // hls.js stops at a server that is not there; its manual has the page start it again.
+      if (data.fatal && data.type === Hls.ErrorTypes.NETWORK_ERROR) setTimeout(() => hls.startLoad(), 1000);
+    });
     hls.on(Hls.Events.FRAG_CHANGED, (_event, { frag }) => (window.discontinuity = frag.cc));
     hls.loadSource(url);
     hls.attachMedia(video);
@@ -35,7 +44,7 @@ export async function playHlsJs(page, url) {
   }, url);
 }
 
-/** shaka-player, which plays HLS and DASH. */
+/** shaka-player, which plays HLS and DASH; the manifest of DASH says how far behind live. */
 export async function playShaka(page, url) {
   await page.addScriptTag({ path: script("shaka-player/dist/shaka-player.compiled.js") });
   await page.evaluate(async (url) => {
@@ -43,7 +52,8 @@ export async function playShaka(page, url) {
     const video = document.querySelector("video");
     const player = new shaka.Player();
     await player.attach(video);
-    player.configure({ streaming: { lowLatencyMode: true, liveSync: { enabled: true } } });
+    const liveSync = { enabled: !url.includes(".mpd") };
+    player.configure({ streaming: { lowLatencyMode: true, liveSync } });
     player.addEventListener("error", (event) => window.errors.push(`${event.detail.code} ${event.detail.data}`));
     window.player = player;
     window.behind = () => {
@@ -52,6 +62,23 @@ export async function playShaka(page, url) {
     };
     await player.load(url);
     void video.play();
+  }, url);
+}
+
+/** dash.js, following the latency that the manifest asks for. */
+export async function playDashJs(page, url) {
+  await page.addScriptTag({ path: script("dashjs/dist/modern/umd/dash.all.min.js") });
+  await page.evaluate((url) => {
+    const video = document.querySelector("video");
+    const player = dashjs.MediaPlayer().create();
+    player.updateSettings({ debug: { logLevel: dashjs.Debug.LOG_LEVEL_NONE } });
+    player.on(dashjs.MediaPlayer.events.ERROR, ({ error }) => window.errors.push(`${error.code} ${error.message}`));
+    player.initialize(video, url, true);
+    window.player = player;
+    window.behind = () => {
+      const at = player.timeAsUTC();
+      return at ? Date.now() / 1000 - at : null;
+    };
   }, url);
 }
 

@@ -9,7 +9,8 @@ import { fileURLToPath } from "node:url";
 
 import { until } from "./until.js";
 
-const BINARY = process.env.LOCKGATE_BIN ?? fileURLToPath(new URL("../../../target/debug/lockgate", import.meta.url));
+/** The server's binary. */
+export const BINARY = process.env.LOCKGATE_BIN ?? fileURLToPath(new URL("../../../target/debug/lockgate", import.meta.url));
 /** An encoder starts and a ladder is warmed before the server calls itself ready. */
 const READY_MS = 60_000;
 /** How long a polite stop may take. */
@@ -32,11 +33,41 @@ const CONFIG = {
 export async function startServer({ demo = false, config = {} } = {}) {
   if (!existsSync(BINARY)) throw new Error(`no server at ${BINARY}: build it, or name it in LOCKGATE_BIN`);
   const folder = await mkdtemp(join(tmpdir(), "lockgate-browser-"));
-  const ready = join(folder, "ready.json");
   await writeFile(join(folder, "lockgate.toml"), toToml({ ...CONFIG, store: { path: join(folder, "data") }, ...config }));
-
   const log = [];
-  const arguments_ = ["serve", "--config", join(folder, "lockgate.toml"), ...(demo ? ["--demo"] : [])];
+  let running = null;
+  const end = async () => {
+    await running?.end();
+    await rm(folder, { recursive: true, force: true });
+  };
+  const server = {
+    log,
+    demo,
+    stop: end,
+    /** `kill -9`, and a start with the same store at the same addresses. */
+    async crashAndStartAgain() {
+      await running.crash();
+      const { host } = new URL(server.http);
+      const set = ["--set", `http.listen=${host}`];
+      if (server.rtmp) set.push("--set", `ingest.rtmp.listen=${new URL(server.rtmp).host}`);
+      running = await launch({ folder, demo, log, set });
+      return Object.assign(server, running.told);
+    },
+  };
+  try {
+    running = await launch({ folder, demo, log });
+    return Object.assign(server, running.told);
+  } catch (error) {
+    await end();
+    throw new Error(`${error.message}\n${log.join("\n")}`, { cause: error });
+  }
+}
+
+/** One life of a server: what it told when it was ready, a polite end, and one without a word. */
+async function launch({ folder, demo, log, set = [] }) {
+  const ready = join(folder, "ready.json");
+  await rm(ready, { force: true });
+  const arguments_ = ["serve", "--config", join(folder, "lockgate.toml"), ...(demo ? ["--demo"] : []), ...set];
   const child = spawn(BINARY, arguments_, {
     cwd: folder,
     // The browser and the encoders share few cores: no rung is to be lost over it.
@@ -58,16 +89,20 @@ export async function startServer({ demo = false, config = {} } = {}) {
   void exited.then((how) => (ending = how));
   const killNow = () => child.kill("SIGKILL");
   process.once("exit", killNow);
-
-  const stop = async () => {
+  const gone = async () => {
+    await exited;
+    process.removeListener("exit", killNow);
+  };
+  const end = async () => {
     if (ending === null) child.kill("SIGTERM");
     const timer = setTimeout(killNow, STOP_MS);
-    await exited;
+    await gone();
     clearTimeout(timer);
-    process.removeListener("exit", killNow);
-    await rm(folder, { recursive: true, force: true });
   };
-  const server = { log, stop, demo };
+  const crash = async () => {
+    killNow();
+    await gone();
+  };
   try {
     const told = await until(
       "the server to be ready",
@@ -78,10 +113,10 @@ export async function startServer({ demo = false, config = {} } = {}) {
       READY_MS,
     );
     if (told.failed) throw new Error(`the server ended at once: ${told.failed}`);
-    return Object.assign(server, told);
+    return { told, end, crash };
   } catch (error) {
-    await stop();
-    throw new Error(`${error.message}\n${log.join("\n")}`, { cause: error });
+    await end();
+    throw error;
   }
 }
 

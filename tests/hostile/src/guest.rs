@@ -61,7 +61,7 @@ impl Module {
         let memory = format!("\"memory\") {}", self.pages);
         let good = Guest::default();
         let or = |part: &Option<String>, good: String| match part {
-            Some(part) => part.replace("ANSWER", ANSWER),
+            Some(part) => part.replace("NOTHING", NOTHING).replace("ANSWER", ANSWER),
             None => good,
         };
         Guest {

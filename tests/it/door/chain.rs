@@ -8,10 +8,10 @@ use http_body_util::Full;
 use hyper::{Method, header};
 use serde_json::{Value, json};
 
-use super::{mint, service::Service};
+use super::{hash, mint, service::Service};
 use crate::{
     refused::OFFER,
-    support::{Answer, Server, lockgate, until},
+    support::{Answer, Server, until},
 };
 
 async fn as_user(server: &Server, user: &str, password: &str, path: &str) -> Answer {
@@ -23,25 +23,6 @@ async fn as_user(server: &Server, user: &str, password: &str, path: &str) -> Ans
     server
         .send(request.body(Full::from(OFFER)).expect("a request"))
         .await
-}
-
-fn hash(password: &str) -> String {
-    use std::{io::Write as _, process::Stdio};
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    let mut child = lockgate(folder.path())
-        .args(["token", "hash"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the binary runs");
-    let mut stdin = child.stdin.take().expect("it is piped");
-    writeln!(stdin, "{password}").expect("the password is taken");
-    drop(stdin);
-    let output = child.wait_with_output().expect("the binary runs");
-    String::from_utf8(output.stdout)
-        .expect("a hash is text")
-        .trim()
-        .to_owned()
 }
 
 #[tokio::test]

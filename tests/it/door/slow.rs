@@ -4,7 +4,11 @@ use std::{collections::HashMap, process::Stdio, time::Duration};
 
 use bytes::Bytes;
 use hyper::Request;
-use tokio::{net::TcpStream, process::Command};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    process::Command,
+};
 
 use crate::support::{Server, until};
 
@@ -168,8 +172,53 @@ async fn a_flood_of_requests_that_are_given_up_is_cut() {
         .await
         .expect("the connection ended")
         .expect("no panic");
-    // Somebody else is served as ever, and so is who was cut, on a new connection.
-    assert_eq!(server.get("/livez").await.status, 200);
+    // Over HTTP/1 the same address is served as ever; by HTTP/2 its next connection waits a little, and then is, too.
+    let mut raw = TcpStream::connect(&address).await.expect("a connection");
+    raw.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await
+        .expect("it is written");
+    assert_eq!(server.anew().get("/livez").await.status, 200);
+    let mut first = [0; 1];
+    assert_eq!(
+        raw.try_read(&mut first).map_err(|error| error.kind()),
+        Err(std::io::ErrorKind::WouldBlock),
+        "it is answered at once"
+    );
+    let stream = TcpStream::connect(&address).await.expect("a connection");
+    let (client, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    tasks.spawn(async move { drop(connection.await) });
+    let mut client = client.ready().await.expect("it is taken in");
+    let request = Request::get(format!("http://{address}/livez")).body(());
+    let (answer, _) = client
+        .send_request(request.expect("a request"), true)
+        .expect("it is sent");
+    assert_eq!(answer.await.expect("it is answered").status(), 200);
+}
+
+#[tokio::test]
+async fn an_idle_connection_over_http_1_is_closed_and_one_that_is_used_is_not() {
+    let server = Server::start("", &HURRIED).await;
+    let address = server.url("").trim_start_matches("http://").to_owned();
+    let mut used = TcpStream::connect(&address).await.expect("a connection");
+    let mut idle = TcpStream::connect(&address).await.expect("a connection");
+    let ask = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut buffer = [0; 4096];
+    let mut first = [0; 4096];
+    idle.write_all(ask).await.expect("it is sent");
+    assert!(idle.read(&mut first).await.expect("it is answered") > 0);
+    let asking = async {
+        // Each in time, and all together for longer than anything may be idle.
+        for _ in 0..12 {
+            used.write_all(ask).await.expect("it is open");
+            let len = used.read(&mut buffer).await.expect("it is open");
+            assert!(buffer[..len].starts_with(b"HTTP/1.1 200"), "it was closed");
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    let mut rest = [0; 16];
+    let closing = tokio::time::timeout(Duration::from_secs(60), idle.read(&mut rest));
+    let ((), closed) = tokio::join!(asking, closing);
+    assert_eq!(closed.expect("it is closed").expect("not cut"), 0);
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! A running server, and what looks at it from outside.
 
+mod check;
 mod hls;
 mod http;
 mod sender;
@@ -12,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub(crate) use check::{check_server, with};
 pub(crate) use hls::{Playlist, variants};
 pub(crate) use http::Lines;
 pub(crate) use http::{Answer, Http};

@@ -47,7 +47,17 @@ impl Server {
         files: &[(&str, &str)],
     ) -> Self {
         let config = format!("{HTTP}{WEBRTC}{config}");
-        Self::start_as(&config, arguments, files).await
+        Self::start_as(&config, arguments, files, &[]).await
+    }
+
+    /// The same with variables in its environment.
+    pub(crate) async fn start_in(
+        config: &str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
+        let config = format!("{HTTP}{WEBRTC}{config}");
+        Self::start_as(&config, arguments, &[], variables).await
     }
 
     /// The same with a configuration that goes on with keys of `[http]`.
@@ -57,15 +67,20 @@ impl Server {
         files: &[(&str, &str)],
     ) -> Self {
         let config = format!("{WEBRTC}{HTTP}{config}");
-        Self::start_as(&config, arguments, files).await
+        Self::start_as(&config, arguments, files, &[]).await
     }
 
-    async fn start_as(config: &str, arguments: &[&str], files: &[(&str, &str)]) -> Self {
+    async fn start_as(
+        config: &str,
+        arguments: &[&str],
+        files: &[(&str, &str)],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         for (name, text) in [("lockgate.toml", config)].iter().chain(files) {
             fs::write(folder.path().join(name), text).expect("a file is written");
         }
-        let (child, http, ready) = Self::launch(folder.path(), arguments).await;
+        let (child, http, ready) = Self::launch(folder.path(), arguments, variables).await;
         Self {
             http,
             child,
@@ -79,16 +94,22 @@ impl Server {
         self.child.kill().expect("the server runs");
         self.child.wait().expect("the server can be waited for");
         fs::remove_file(self.folder.path().join("ready.json")).expect("it was ready");
-        (self.child, self.http, self.ready) = Self::launch(self.folder.path(), arguments).await;
+        (self.child, self.http, self.ready) =
+            Self::launch(self.folder.path(), arguments, &[]).await;
     }
 
-    async fn launch(folder: &Path, arguments: &[&str]) -> (Child, Http, serde_json::Value) {
+    async fn launch(
+        folder: &Path,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> (Child, Http, serde_json::Value) {
         let at = |name: &str| folder.join(name);
         let file = |name: &str| fs::File::create(at(name)).expect("a file for the output");
         let mut child = lockgate(folder)
             .args(["serve", "--config", "lockgate.toml"])
             .args(UNLIMITED.iter().flat_map(|key| ["--set", key]))
             .args(arguments)
+            .envs(variables.iter().copied())
             .env("LOCKGATE_READY_FILE", at("ready.json"))
             // Many tests share few cores; only those about load want to lose a rung over it.
             .env("LOCKGATE__LADDER__SHED", "false")
@@ -214,15 +235,31 @@ impl Server {
             .expect("the file is written");
     }
 
-    /// Asks it to go down, and returns its exit code.
-    pub(crate) async fn terminate(&mut self) -> Option<i32> {
+    /// Sends it a signal, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill")
-            .args(["-TERM", &pid])
+            .args([&format!("-{name}"), &pid])
             .status()
             .expect("kill runs");
         assert!(sent.success());
-        until("the server to go down", Duration::from_secs(20), || {
+    }
+
+    /// Asks it to go down, and returns its exit code.
+    pub(crate) async fn terminate(&mut self) -> Option<i32> {
+        self.signal("TERM");
+        self.down().await
+    }
+
+    /// Whether it has ended, and with which exit code.
+    pub(crate) fn ended(&mut self) -> Option<Option<i32>> {
+        let status = self.child.try_wait().expect("the server can be waited for");
+        status.map(|status| status.code())
+    }
+
+    /// Waits until it has gone down, and returns its exit code.
+    pub(crate) async fn down(&mut self) -> Option<i32> {
+        until("the server to go down", Duration::from_secs(60), || {
             let status = self.child.try_wait().expect("the server can be waited for");
             async move { status }
         })
@@ -274,8 +311,10 @@ impl Drop for Server {
 const HTTP: &str = "[http]\nlisten = \"127.0.0.1:0\"\n";
 const WEBRTC: &str = "[webrtc]\nudp_listen = \"127.0.0.1:0\"\n";
 
-/// Tests ask more often than anybody. Those of the limits set their own.
-const UNLIMITED: [&str; 5] = [
+/// Tests ask more often than anybody, and wait for nobody to leave. Those of the limits and of going down set their own.
+const UNLIMITED: [&str; 7] = [
+    "server.drain_s=0",
+    "rate_limit.connects=0",
     "rate_limit.requests=0",
     "rate_limit.admin_requests=0",
     "rate_limit.joins=0",

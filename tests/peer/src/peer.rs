@@ -19,6 +19,7 @@ use rtc::{
         },
         sdp::RTCSessionDescription,
         state::{RTCIceGatheringState, RTCPeerConnectionState},
+        transport::RTCDtlsTransportState,
     },
     rtp_transceiver::{
         RTCRtpTransceiverDirection, RTCRtpTransceiverInit,
@@ -191,6 +192,25 @@ impl Peer {
             .await
             .with_context(|| format!("{path} does not connect"))??;
         Ok(())
+    }
+
+    /// Waits for the other side's goodbye, DTLS close_notify (RFC 8446 §6.1), of which the library tells by the state of
+    /// DTLS alone. Whoever only falls silent says none.
+    pub(crate) async fn told_goodbye(&self) -> anyhow::Result<()> {
+        let mut transport = None;
+        for transceiver in self.library.get_transceivers().await {
+            if let Ok(Some(receiver)) = transceiver.receiver().await {
+                transport = receiver.transport().await?;
+            }
+        }
+        let transport = transport.context("there is no DTLS")?;
+        let mut look = tokio::time::interval(std::time::Duration::from_millis(20));
+        let told = async {
+            while !matches!(transport.state().await, Ok(RTCDtlsTransportState::Closed)) {
+                look.tick().await;
+            }
+        };
+        within(told).await
     }
 
     /// The track that the server sends, once its first packet is here.

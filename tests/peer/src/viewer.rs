@@ -116,6 +116,11 @@ impl Viewer {
         self.log.packets_lost.load(Relaxed)
     }
 
+    /// Waits until the server says goodbye.
+    pub async fn told_goodbye(&self) -> anyhow::Result<()> {
+        self.peer.told_goodbye().await
+    }
+
     /// Is never heard of again: not a word goes out any more, and its socket is closed.
     pub async fn vanish(self) {
         self.peer.vanish().await;

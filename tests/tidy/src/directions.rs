@@ -17,6 +17,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("policy-wasm", &["policy"]),
     ("fetch", &[]),
     ("store", &["ports"]),
+    ("telemetry", &["fetch", "ports"]),
     ("hls", &["media"]),
     ("transcode", &["broadcast", "media", "ports"]),
     ("dtls", &[]),
@@ -48,6 +49,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
             "simulate",
             "srt",
             "store",
+            "telemetry",
             "transcode",
             "transport",
             "web",
@@ -96,6 +98,12 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("governor", &["api"]),
     ("prometheus-client", &["api"]),
     ("clap", &["server"]),
+    ("opentelemetry", &["telemetry"]),
+    ("opentelemetry_sdk", &["telemetry"]),
+    ("opentelemetry-otlp", &["telemetry"]),
+    ("tracing-opentelemetry", &["telemetry"]),
+    ("tracing-subscriber", &["telemetry", "transport"]),
+    ("sd-notify", &["server"]),
     ("mp4-atom", &["hls"]),
 ];
 

@@ -18,8 +18,11 @@ mod users;
 mod watch;
 
 use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use lockgate_fetch::Fetcher;
@@ -102,6 +105,11 @@ pub struct Door {
     logins: Arc<Logins>,
     /// What the counter of wrong logins was made of.
     failures: Option<(u32, Duration)>,
+    /// The server goes down: whoever has no session gets none.
+    closing: Arc<AtomicBool>,
+    started: Instant,
+    /// When an HLS player was last let through, in ms since `started`, 0 for never.
+    hls_at_ms: Arc<AtomicU64>,
 }
 
 /// What comes with being let in.
@@ -141,6 +149,9 @@ impl Door {
             guests: Arc::default(),
             logins: Arc::new(Logins::new(rules.failures)),
             failures: rules.failures,
+            closing: Arc::default(),
+            started: Instant::now(),
+            hls_at_ms: Arc::default(),
         }
     }
 
@@ -152,6 +163,9 @@ impl Door {
         let mut door = Self::new(rules);
         door.seats = Arc::clone(&self.seats);
         door.guests = Arc::clone(&self.guests);
+        door.closing = Arc::clone(&self.closing);
+        door.started = self.started;
+        door.hls_at_ms = Arc::clone(&self.hls_at_ms);
         if same {
             door.logins = Arc::clone(&self.logins);
         }
@@ -197,19 +211,53 @@ impl Door {
         }
     }
 
-    /// Whether the caller's own credentials allow an action, whatever everybody may do.
-    pub async fn vouch(&self, caller: &Caller, action: Action<'_>) -> Result<(), Refusal> {
-        if let Some(name) = action.name() {
-            self.seats.let_in(Seal::of(caller, name))?;
-        }
+    /// Which of some actions the caller's own credentials allow, whatever everybody may do. An error: the credentials are
+    /// not good for anything.
+    pub async fn vouch<'a>(
+        &self,
+        caller: &Caller,
+        actions: &[Action<'a>],
+    ) -> Result<Vec<Action<'a>>, Refusal> {
         let who = self.who(caller).await?;
-        self.ask_judges(caller, &who, action).await.map(drop)
+        let mut allowed = Vec::new();
+        for action in actions {
+            if let Some(name) = action.name()
+                && self.seats.let_in(Seal::of(caller, name)).is_err()
+            {
+                continue;
+            }
+            match self.ask_judges(caller, &who, *action).await {
+                Ok(_) => allowed.push(*action),
+                Err(refusal @ (Refusal::BadCredentials | Refusal::TooMany(_))) => {
+                    return Err(refusal);
+                }
+                Err(_) => {}
+            }
+        }
+        Ok(allowed)
     }
 
     /// A request of an HLS or DASH player. The first one of a session, and one every `auth.recheck_s`, is decided about.
     async fn seated(&self, caller: &Caller, name: &BroadcastName) -> Result<Grant, Refusal> {
         let seal = Seal::of(caller, name);
         self.seats.let_in(seal)?;
+        if self.closing.load(Ordering::Acquire) && !self.seats.has(seal) {
+            return Err(Refusal::Closing);
+        }
+        let granted = self.seat(caller, name, seal).await;
+        if granted.is_ok() {
+            let now_ms = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.hls_at_ms.store(now_ms.max(1), Ordering::Relaxed);
+        }
+        granted
+    }
+
+    async fn seat(
+        &self,
+        caller: &Caller,
+        name: &BroadcastName,
+        seal: Seal,
+    ) -> Result<Grant, Refusal> {
         let epoch = self.epoch();
         if let Some(grant) = self.seats.take(seal, epoch) {
             return Ok(grant);
@@ -236,8 +284,20 @@ impl Door {
         }
     }
 
+    /// From now on nobody gets an HLS session who has none: the server is going down.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    /// How long no HLS or DASH player has asked for anything; `None` if none ever did.
+    pub fn hls_quiet(&self) -> Option<Duration> {
+        let at_ms = self.hls_at_ms.load(Ordering::Relaxed);
+        let at = Duration::from_millis(at_ms);
+        (at_ms > 0).then(|| self.started.elapsed().saturating_sub(at))
+    }
+
     /// What a good token says.
-    pub(crate) async fn claims_of(&self, token: &str) -> Option<Claims> {
+    pub(crate) async fn claims_of(&self, token: &str) -> Option<Arc<Claims>> {
         self.verifier.verify(token).await.ok()
     }
 
@@ -248,7 +308,8 @@ impl Door {
             return None;
         }
         let admin = Scopes::known(&claims.scope).allow(Action::Admin);
-        Some((claims.sub.or(claims.jti)?, admin))
+        let subject = claims.sub.as_ref().or(claims.jti.as_ref())?;
+        Some((subject.clone(), admin))
     }
 
     /// What was revoked.
@@ -282,7 +343,7 @@ impl Door {
         for step in &self.chain {
             let found = match step {
                 Step::Internal => match &caller.login {
-                    Some(login) => self.users.check(login).await,
+                    Some(login) => self.users.check(login).await.map(|user| user.map(Arc::new)),
                     None => Ok(None),
                 },
                 Step::Jwt => match &caller.token {
@@ -292,7 +353,7 @@ impl Door {
                 Step::Http | Step::Policy => Ok(None),
             };
             match found {
-                Ok(Some(claims)) if who.claims.is_none() => who.claims = Some(Arc::new(claims)),
+                Ok(Some(claims)) if who.claims.is_none() => who.claims = Some(claims),
                 Ok(_) => {}
                 Err(refusal) => return Err(self.logins.failed(caller.peer, refusal)),
             }
@@ -300,7 +361,7 @@ impl Door {
         Ok(who)
     }
 
-    async fn claims(&self, token: &str) -> Result<Claims, Refusal> {
+    async fn claims(&self, token: &str) -> Result<Arc<Claims>, Refusal> {
         let checked = self.verifier.verify(token).await;
         let checked = checked.and_then(|claims| {
             if self.revoked.has(&claims) {

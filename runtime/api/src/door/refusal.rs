@@ -27,4 +27,7 @@ pub enum Refusal {
     /// What they showed was wrong too often.
     #[error("too many wrong tokens or passwords came from this address; wait {} s", .0.as_secs())]
     TooMany(Duration),
+    /// The server is going down and takes nobody in.
+    #[error("the server is shutting down")]
+    Closing,
 }

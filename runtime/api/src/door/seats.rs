@@ -134,7 +134,12 @@ impl Seats {
         holds.then_some(said.verdict.grant)
     }
 
-    /// The same where nobody could be asked now: for a little longer.
+    /// Whether there is such a session, whatever it was granted.
+    pub(super) fn has(&self, seal: Seal) -> bool {
+        self.taken.contains_key(&seal)
+    }
+
+    /// The same as [`take`](Self::take) where nobody could be asked now: for a little longer.
     pub(super) fn bear(&self, seal: Seal, epoch: (u64, u64)) -> Option<Grant> {
         let said = self.taken.get(&seal)?.said();
         let holds = said.verdict.holds.saturating_mul(GRACE);

@@ -40,6 +40,8 @@ pub struct Settings {
     pub signals: u32,
     /// Reports of HLS players a minute.
     pub reports: u32,
+    /// New connections over RTMP and SRT a minute.
+    pub connects: u32,
 }
 
 /// All budgets, and who may say where a request comes from.
@@ -51,6 +53,7 @@ pub struct Limits {
     joins: Option<Budget>,
     signals: Option<Budget>,
     reports: Option<Budget>,
+    connects: Option<Budget>,
 }
 
 impl Limits {
@@ -65,12 +68,19 @@ impl Limits {
             joins: Budget::new("joins", settings.joins, minute),
             signals: Budget::new("signals", settings.signals, minute),
             reports: Budget::new("reports", settings.reports, minute),
+            connects: Budget::new("connects", settings.connects, minute),
         }
     }
 
     /// Whether these are the limits that those would be; then they go on with what they have counted.
     pub fn are(&self, settings: Settings, proxies: &Proxies) -> bool {
         self.settings == settings && self.proxies == *proxies
+    }
+
+    /// Whether an address may connect once more by another protocol than HTTP.
+    pub(crate) fn admit(&self, peer: IpAddr) -> bool {
+        let budget = self.connects.as_ref();
+        budget.is_none_or(|budget| budget.spend(Key::address(peer)).is_ok())
     }
 
     fn of(&self, class: Class) -> Option<&Budget> {

@@ -12,6 +12,7 @@ use std::{
 
 use axum::body::{Body, Bytes, HttpBody};
 use hyper::body::{Frame, SizeHint};
+use tokio::sync::Notify;
 
 use super::Timeouts;
 
@@ -20,6 +21,8 @@ pub(super) struct Activity {
     timeouts: Timeouts,
     state: Mutex<State>,
     active: AtomicUsize,
+    /// Too many requests were given up: not to be seen a second later, after thousands more.
+    flooded: Notify,
 }
 
 struct State {
@@ -67,6 +70,7 @@ impl Activity {
             timeouts,
             state: Mutex::new(state),
             active: AtomicUsize::new(0),
+            flooded: Notify::new(),
         })
     }
 
@@ -82,6 +86,11 @@ impl Activity {
             activity: Arc::clone(self),
             done: false,
         }
+    }
+
+    /// Waits until so many requests were given up that the connection is to be cut.
+    pub(super) async fn flooded(&self) {
+        self.flooded.notified().await;
     }
 
     /// Whether the connection is to be cut now.
@@ -113,6 +122,9 @@ impl Activity {
                 state.resets_since = now;
             }
             state.resets += 1;
+            if state.resets == RESETS_MAX + 1 {
+                self.flooded.notify_one();
+            }
         }
         state.idle_since = state.idle_since.max(now);
         drop(state);

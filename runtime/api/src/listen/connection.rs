@@ -1,6 +1,10 @@
 //! One connection from its first byte to its last.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, body::Body, http::Request};
 use hyper::body::Incoming;
@@ -22,6 +26,7 @@ use super::{
     Rules,
     activity::{Activity, Cut},
     paced::{Cutter, Paced},
+    penalty::Penalties,
     proxy,
     tally::{Counted, Tally},
 };
@@ -30,6 +35,7 @@ use super::{
 pub(super) struct Terms {
     pub(super) rules: Rules,
     pub(super) tally: Tally,
+    pub(super) penalties: Penalties,
     pub(super) router: Router,
 }
 
@@ -64,12 +70,21 @@ pub(super) async fn run(
     let Some(_counted) = counted else {
         return tracing::debug!(peer = %client, "as many connections as an address may have");
     };
+    // A proxy that speaks for all its clients is none of them.
+    let offender = (!is_proxy || speaks_for_client).then(|| client.ip());
+    if let Some(address) = offender
+        && !hold(&stream, terms.penalties.left(address), rules).await
+    {
+        return tracing::debug!(peer = %client, "a connection that was held is gone");
+    }
     let cutter = Cutter::default();
     let stream = Paced::new(stream, rules.timeouts.write, cutter.clone());
     match &rules.tls {
-        None => serve(stream, client, &terms, &cutter, watcher).await,
+        None => serve(stream, (client, offender), &terms, &cutter, watcher).await,
         Some(tls) => match timeout(handshake, tls.accept(stream)).await {
-            Ok(Ok(Some(stream))) => serve(stream, client, &terms, &cutter, watcher).await,
+            Ok(Ok(Some(stream))) => {
+                serve(stream, (client, offender), &terms, &cutter, watcher).await;
+            }
             Ok(Ok(None)) => tracing::debug!(peer = %client, "a challenge of ACME was answered"),
             Ok(Err(error)) => tracing::debug!(peer = %client, %error, "a handshake failed"),
             Err(_) => tracing::debug!(peer = %client, "a handshake took too long"),
@@ -77,9 +92,31 @@ pub(super) async fn run(
     }
 }
 
+/// Holds a connection from an address that was cut a while ago. Over plain HTTP only HTTP/2 is held, as its first bytes tell
+/// (RFC 9113 §3.4); over TLS that is not known before a handshake, which is what costs most. False if there is no
+/// connection any more.
+async fn hold(stream: &TcpStream, left: Duration, rules: &Rules) -> bool {
+    if left.is_zero() {
+        return true;
+    }
+    if rules.tls.is_none() {
+        let mut first = [0; 3];
+        match timeout(rules.timeouts.header, stream.peek(&mut first)).await {
+            Ok(Ok(len @ 1..)) => {
+                if !b"PRI".starts_with(first.get(..len).unwrap_or_default()) {
+                    return true;
+                }
+            }
+            _ => return false,
+        }
+    }
+    tokio::time::sleep(left).await;
+    true
+}
+
 async fn serve<S>(
     stream: S,
-    peer: SocketAddr,
+    (peer, offender): (SocketAddr, Option<IpAddr>),
     terms: &Arc<Terms>,
     cutter: &Cutter,
     watcher: Watcher,
@@ -118,10 +155,14 @@ async fn serve<S>(
         tokio::select! {
             ended = &mut connection => {
                 if let Err(error) = ended {
+                    if let Some(address) = offender && is_flood(error.as_ref()) {
+                        terms.penalties.add(address);
+                    }
                     tracing::debug!(%peer, %error, "a connection ended early");
                 }
                 return;
             }
+            () = activity.flooded() => {}
             _ = tick.tick() => {}
         }
         let Some(cut) = activity.look(std::time::Instant::now()) else {
@@ -131,11 +172,26 @@ async fn serve<S>(
             Cut::Idle => tracing::trace!(%peer, "an idle connection is closed"),
             Cut::Resets | Cut::Unread => {
                 cutter.cut();
+                if let (Cut::Resets, Some(address)) = (cut, offender) {
+                    terms.penalties.add(address);
+                }
                 tracing::debug!(%peer, why = ?cut, "a connection is cut");
             }
         }
         return;
     }
+}
+
+/// Whether the library has ended a connection for what the peer did to it (RFC 9113 §7, `ENHANCE_YOUR_CALM`).
+fn is_flood(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            return error.is_library() && error.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+        }
+        next = error.source();
+    }
+    false
 }
 
 fn builder(header: Duration) -> auto::Builder<TokioExecutor> {

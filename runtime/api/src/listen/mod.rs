@@ -9,6 +9,7 @@ mod activity;
 mod body;
 mod connection;
 mod paced;
+mod penalty;
 mod proxy;
 mod tally;
 
@@ -22,6 +23,7 @@ use crate::{Proxies, tls::Tls};
 
 pub(crate) use body::{is_too_slow, paced_bodies};
 use connection::Terms;
+use penalty::Penalties;
 use tally::Tally;
 
 /// A bound HTTP listener.
@@ -97,6 +99,7 @@ impl Listener {
         let graceful = GracefulShutdown::new();
         let terms = Arc::new(Terms {
             tally: Tally::new(self.rules.per_address_max),
+            penalties: Penalties::new(),
             rules: self.rules,
             router,
         });

@@ -1,7 +1,10 @@
 //! Keys that an issuer publishes at a URL, and changes from time to time.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,6 +25,8 @@ pub struct Jwks {
     refresh: Duration,
     cooldown: Duration,
     keys: RwLock<Arc<KeySet>>,
+    /// Counts sets that came.
+    changes: AtomicU64,
     /// When it was last asked for. Held while it is being fetched: others wait for the same answer.
     asked: Mutex<Option<Instant>>,
 }
@@ -42,6 +47,7 @@ impl Jwks {
             refresh,
             cooldown,
             keys: RwLock::default(),
+            changes: AtomicU64::new(0),
             asked: Mutex::default(),
         })
     }
@@ -57,6 +63,11 @@ impl Jwks {
             let pause = if fetched { self.refresh } else { self.cooldown };
             tokio::time::sleep(pause).await;
         }
+    }
+
+    /// Changes with each set that comes: what was checked with one before may no longer be good.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// The keys, fetched anew if none of them has this id and the cooldown is over.
@@ -102,6 +113,7 @@ impl Jwks {
         };
         tracing::debug!(url = %lockgate_fetch::shown(&self.url), keys = keys.len(), "the key set came");
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        self.changes.fetch_add(1, Ordering::AcqRel);
         true
     }
 }

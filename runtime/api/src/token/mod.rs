@@ -37,6 +37,8 @@ pub struct Claims {
     pub exp: u64,
     /// Everything it says, for policies.
     pub all: BTreeMap<String, Value>,
+    /// About what remembering it takes, in bytes.
+    pub(crate) weight: usize,
 }
 
 /// Why a token is not good. What is said to the caller is less than this.
@@ -102,7 +104,7 @@ pub fn mint(signer: &Signer, wish: &Wish, now_unix_s: u64) -> Result<String, Tok
 
 impl Claims {
     /// Reads what the signature was found good for.
-    fn read(all: BTreeMap<String, Value>) -> Result<Self, TokenError> {
+    fn read(all: BTreeMap<String, Value>, weight: usize) -> Result<Self, TokenError> {
         let wrong = |name: &str| TokenError::Invalid(format!("the claim {name} cannot be read"));
         let text = |name: &str| match all.get(name) {
             None => Ok(None),
@@ -126,6 +128,7 @@ impl Claims {
             iat: time("iat")?,
             exp: time("exp")?,
             all,
+            weight,
         })
     }
 }

@@ -91,6 +91,8 @@ const NO_PARTS: &str = "the stream has no parts";
 
 fn with_probes(watched: &Watched, judge: fn(&Probed) -> Seen) -> Seen {
     match &watched.probed {
+        // What has ended ignores directives.
+        Some(probed) if probed.now.ended => Seen::skip("the stream has ended"),
         Some(probed) => judge(probed),
         None => Seen::skip(NO_PARTS),
     }
@@ -145,11 +147,18 @@ fn blocking(watched: &Watched) -> Seen {
                 .cloned(),
         );
     }
-    if let Some(probed) = &watched.probed {
+    if let Some(probed) = watched.probed.as_ref().filter(|probed| !probed.now.ended) {
         let next = probed.now.next();
-        let list = probed.after_last.list();
-        if !list.is_some_and(|list| has(&list, next, Some(0))) {
+        let (number, awaited) = &probed.awaited;
+        let holds = |answer: &Answer, number: u64, part: Option<usize>| {
+            let list = answer.list();
+            list.is_some_and(|list| list.ended || has(&list, number, part))
+        };
+        if !holds(&probed.after_last, next, Some(0)) {
             wrong.push(probed.after_last.words());
+        }
+        if !holds(awaited, *number, None) {
+            wrong.push(format!("{}, without it", awaited.words()));
         }
     }
     verdict(&wrong, format!("{count} reloads had what they waited for"))

@@ -22,6 +22,8 @@ pub(super) struct Probed {
     pub(super) old: Answer,
     /// A part after the last of a closed segment.
     pub(super) after_last: Answer,
+    /// The segment after the last, with its number, while nothing else is waited for.
+    pub(super) awaited: (u64, Answer),
     /// `_HLS_skip=YES` and `v2`.
     pub(super) deltas: [Answer; 2],
     /// A part that nobody hinted at.
@@ -102,13 +104,16 @@ pub(super) async fn ask(fetch: &Fetch, one: &Followed, all: &[Followed]) -> Prob
     let part_alone = asked("_HLS_part=0".to_owned()).await;
     let far_segment = asked(format!("_HLS_msn={}", next + 8)).await;
     let far = now.open.len() + 2 * limit + 2;
-    let far_part = asked(format!("_HLS_msn={next}&_HLS_part={far}")).await;
+    // Of the segment after the next, which cannot be closed by now.
+    let far_part = asked(format!("_HLS_msn={}&_HLS_part={far}", next + 1)).await;
     let after_last = asked(format!(
         "_HLS_msn={}&_HLS_part={}",
         next.saturating_sub(1),
         last_part.max(1)
     ))
     .await;
+    let later = fresh().await.map_or(next, |list| list.next());
+    let awaited = (later, asked(format!("_HLS_msn={later}")).await);
     let deltas = [
         asked("_HLS_skip=YES".to_owned()).await,
         asked("_HLS_skip=v2".to_owned()).await,
@@ -156,6 +161,7 @@ pub(super) async fn ask(fetch: &Fetch, one: &Followed, all: &[Followed]) -> Prob
         far_part,
         old,
         after_last,
+        awaited,
         deltas,
         unhinted,
         unlisted,

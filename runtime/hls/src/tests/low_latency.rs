@@ -7,11 +7,11 @@ use super::{
     parse::{check_playlist, chunks, fragment},
     *,
 };
-use crate::{Ask, Awaited, ManifestAsk, Rendition, Skip};
+use crate::{Ask, Awaited, Rendition, Skip};
 
-const SECOND: i64 = 90_000;
+pub(super) const SECOND: i64 = 90_000;
 
-fn low_latency(window: usize, tracks: &[(&str, Format)]) -> Packager {
+pub(super) fn low_latency(window: usize, tracks: &[(&str, Format)]) -> Packager {
     let config = Config {
         window,
         ..Config::default()
@@ -397,88 +397,6 @@ fn what_only_others_have_is_a_gap() {
     #EXT-X-PART:DURATION=0.200000,URI="part_5_3.m4s"
     #EXT-X-PRELOAD-HINT:TYPE=PART,URI="part_5_4.m4s"
     "#);
-}
-
-#[test]
-fn a_manifest_with_a_break() {
-    let mut packager = low_latency(4, &[("360p30", video(Some(600))), ("aac", aac())]);
-    let ask = ManifestAsk {
-        now_unix_ms: ORIGIN_MS + 8_000,
-        base: "../../hls/live",
-        query: Some("token=a&b"),
-        clock: "../time",
-    };
-    assert_eq!(packager.manifest(ask), None);
-    let later = 6 * SECOND + 30_000;
-    let tracks = [
-        (
-            "360p30",
-            [rung(30, 0, 5 * SECOND, 0), rung(30, later, 9 * SECOND, 1)].concat(),
-        ),
-        (
-            "aac",
-            [sounds(0, 5 * SECOND, 0), sounds(later, 9 * SECOND, 1)].concat(),
-        ),
-    ];
-    push_all(&mut packager, &tracks);
-    assert_snapshot!(packager.manifest(ask).unwrap(), @r#"
-    <?xml version="1.0" encoding="utf-8"?>
-    <MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff-live:2011" type="dynamic" availabilityStartTime="2026-01-02T03:04:05.678Z" publishTime="2026-01-02T03:04:13.678Z" minimumUpdatePeriod="PT2S" minBufferTime="PT2S" timeShiftBufferDepth="PT6.666667S" suggestedPresentationDelay="PT6S" maxSegmentDuration="PT3S">
-      <Period id="0" start="PT0.000000S">
-        <AdaptationSet id="0" contentType="video" mimeType="video/mp4" segmentAlignment="true" startWithSAP="1">
-          <Representation id="360p30" bandwidth="750000" codecs="avc1.42c01f" width="1280" height="720" frameRate="30000/1000" sar="1:1">
-            <SegmentTemplate timescale="90000" presentationTimeOffset="900000" startNumber="0" initialization="../../hls/live/360p30/init_0.mp4?token=a&amp;b" media="../../hls/live/360p30/segment_$Number$.m4s?token=a&amp;b">
-              <SegmentTimeline>
-                <S t="900000" d="180000"/>
-                <S d="180000"/>
-                <S d="90000"/>
-              </SegmentTimeline>
-            </SegmentTemplate>
-          </Representation>
-        </AdaptationSet>
-        <AdaptationSet id="1" contentType="audio" mimeType="audio/mp4" segmentAlignment="true" startWithSAP="1">
-          <Representation id="aac" bandwidth="160000" codecs="mp4a.40.2" audioSamplingRate="48000">
-            <AudioChannelConfiguration schemeIdUri="urn:mpeg:dash:23003:3:audio_channel_configuration:2011" value="2"/>
-            <SegmentTemplate timescale="90000" presentationTimeOffset="900000" startNumber="0" initialization="../../hls/live/aac/init_0.mp4?token=a&amp;b" media="../../hls/live/aac/segment_$Number$.m4s?token=a&amp;b">
-              <SegmentTimeline>
-                <S t="900000" d="180480"/>
-                <S d="180480"/>
-                <S d="90240"/>
-              </SegmentTimeline>
-            </SegmentTemplate>
-          </Representation>
-        </AdaptationSet>
-      </Period>
-      <Period id="1" start="PT6.333333S">
-        <AdaptationSet id="0" contentType="video" mimeType="video/mp4" segmentAlignment="true" startWithSAP="1">
-          <Representation id="360p30" bandwidth="750000" codecs="avc1.42c01f" width="1280" height="720" frameRate="30000/1000" sar="1:1">
-            <SegmentTemplate timescale="90000" presentationTimeOffset="1470000" startNumber="3" initialization="../../hls/live/360p30/init_0.mp4?token=a&amp;b" media="../../hls/live/360p30/segment_$Number$.m4s?token=a&amp;b">
-              <SegmentTimeline>
-                <S t="1470000" d="150000"/>
-              </SegmentTimeline>
-            </SegmentTemplate>
-          </Representation>
-        </AdaptationSet>
-        <AdaptationSet id="1" contentType="audio" mimeType="audio/mp4" segmentAlignment="true" startWithSAP="1">
-          <Representation id="aac" bandwidth="160000" codecs="mp4a.40.2" audioSamplingRate="48000">
-            <AudioChannelConfiguration schemeIdUri="urn:mpeg:dash:23003:3:audio_channel_configuration:2011" value="2"/>
-            <SegmentTemplate timescale="90000" presentationTimeOffset="1470000" startNumber="3" initialization="../../hls/live/aac/init_0.mp4?token=a&amp;b" media="../../hls/live/aac/segment_$Number$.m4s?token=a&amp;b">
-              <SegmentTimeline>
-                <S t="1470240" d="149760"/>
-              </SegmentTimeline>
-            </SegmentTemplate>
-          </Representation>
-        </AdaptationSet>
-      </Period>
-      <UTCTiming schemeIdUri="urn:mpeg:dash:utc:http-iso:2014" value="../time"/>
-    </MPD>
-    "#);
-    packager.finish();
-    let ended = packager.manifest(ask).unwrap();
-    assert!(
-        !ended.contains("minimumUpdatePeriod") && ended.contains("mediaPresentationDuration=\"PT9"),
-        "{ended}"
-    );
 }
 
 proptest! {

@@ -1,5 +1,6 @@
 //! Tests over the public surface: whole playlists as text, properties, and real media read back by FFmpeg.
 
+mod dash;
 mod low_latency;
 mod media;
 mod parse;

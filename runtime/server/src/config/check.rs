@@ -46,6 +46,7 @@ impl Config {
                 ));
             }
         }
+        self.check_telemetry()?;
         self.auth.check()?;
         self.http.check()
     }
@@ -85,7 +86,7 @@ impl Config {
             if !names.insert(name) {
                 return Err(format!("ladder.rungs: two rungs are named {name}"));
             }
-            if ["source", "opus", "aac"].contains(&name.as_str()) {
+            if ["source", "passthrough", "opus", "aac"].contains(&name.as_str()) {
                 return Err(format!(
                     "ladder.rungs: the name {name} is kept for a track of the source"
                 ));

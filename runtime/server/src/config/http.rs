@@ -116,6 +116,8 @@ pub struct RateLimit {
     pub signals: u32,
     /// Reports of HLS players in a minute.
     pub reports: u32,
+    /// New connections over RTMP and SRT of an address in a minute.
+    pub connects: u32,
     /// Wrong tokens and passwords from an address in a window, before no more are looked at.
     pub failed_logins: u32,
     /// Networks of proxies that are believed when they say whom they speak for.
@@ -144,6 +146,7 @@ impl RateLimit {
             joins: self.joins,
             signals: self.signals,
             reports: self.reports,
+            connects: self.connects,
         }
     }
 
@@ -250,6 +253,7 @@ impl Default for RateLimit {
             joins: 1200,
             signals: 6000,
             reports: 6000,
+            connects: 120,
             failed_logins: 100,
             trusted_proxies: Vec::new(),
         }

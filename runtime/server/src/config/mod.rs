@@ -7,6 +7,7 @@ mod http;
 mod limits;
 mod load;
 mod log;
+mod ops;
 mod origin;
 mod ranges;
 mod record;
@@ -28,6 +29,7 @@ pub use http::{AcmeOrders, Http, HttpTimeouts, RateLimit, TlsFiles, TlsMode};
 pub use limits::PolicyLimits;
 pub use load::{Error, Loaded, Loader};
 pub use log::{PolicyLog, Record as LogRecord};
+pub use ops::{Log, LogFormat, Server, Telemetry};
 pub use origin::{Origin, Origins};
 pub use record::Record;
 pub use schema::schema;
@@ -58,6 +60,12 @@ pub struct Config {
     pub policies: Policies,
     /// Where the server keeps its own files.
     pub store: Store,
+    /// How it goes down.
+    pub server: Server,
+    /// The log.
+    pub log: Log,
+    /// Traces.
+    pub telemetry: Telemetry,
 }
 
 /// Where media comes from, besides publishers.

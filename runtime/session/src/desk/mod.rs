@@ -134,7 +134,17 @@ impl Desk {
         self.inner.late.load(Ordering::Relaxed)
     }
 
+    /// Whether the thread answers within `within`: what it does for anybody is bounded by the budgets of policies.
+    pub async fn answers(&self, within: Duration) -> bool {
+        let (reply, answer) = oneshot::channel();
+        if self.post(Ask::Alive { reply }).is_err() {
+            return false;
+        }
+        matches!(tokio::time::timeout(within, answer).await, Ok(Ok(())))
+    }
+
     /// Decides a batch within the deadline.
+    #[tracing::instrument(target = "lockgate::span", name = "decide", skip_all, fields(%kind, broadcast = &*about.stream, rows = batch.row_count), err)]
     pub async fn decide(
         &self,
         kind: Kind,
@@ -177,6 +187,13 @@ impl Desk {
     }
 
     /// Asks whether a request is let in. Anything but a clear answer is an error, and an error means no.
+    #[tracing::instrument(
+        target = "lockgate::span",
+        name = "decide",
+        skip_all,
+        fields(kind = "auth"),
+        err
+    )]
     pub async fn authorize(&self, request: Request) -> Result<Verdict, DeskError> {
         let answer = self.call(|reply| Ask::Authorize { request, reply }).await?;
         answer.map_err(|fault| DeskError::Auth(fault.to_string()))

@@ -63,6 +63,9 @@ pub(super) enum Ask {
         candidate: Option<Admitted>,
         reply: oneshot::Sender<()>,
     },
+    Alive {
+        reply: oneshot::Sender<()>,
+    },
     Measures {
         reply: oneshot::Sender<Vec<Measures>>,
     },
@@ -209,6 +212,7 @@ fn answer(places: &mut HashMap<Kind, Place>, ask: Ask, now_ms: u64) {
                 let _unheard = reply.send(());
             }
         }
+        Ask::Alive { reply } => drop(reply.send(())),
         Ask::Measures { reply } => {
             let places = Kind::ALL.iter().filter_map(|kind| places.get(kind));
             drop(reply.send(places.map(|place| place.measures(now_ms)).collect()));

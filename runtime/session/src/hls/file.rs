@@ -5,15 +5,26 @@ use bytes::Bytes;
 use lockgate_hls::{Container, Rendition};
 use lockgate_media::TrackId;
 
+use super::Growing;
+
+/// What a file holds.
+#[derive(Debug)]
+pub enum MediaBody {
+    /// All of it.
+    Whole(Bytes),
+    /// A segment that is being filled.
+    Growing(Growing),
+}
+
 /// A segment, part or init section.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct MediaFile {
     /// Its bytes.
-    pub bytes: Bytes,
+    pub body: MediaBody,
     /// Its media type.
     pub content_type: &'static str,
-    /// A strong entity tag, without quotes.
-    pub etag: String,
+    /// A strong entity tag, without quotes; none while the length is not known.
+    pub etag: Option<String>,
 }
 
 /// A name that playlists may write.
@@ -58,11 +69,6 @@ impl FileName {
     }
 
     pub(super) fn file(self, track: &TrackId, container: Container, bytes: Bytes) -> MediaFile {
-        let content_type = match container {
-            Container::Ts => "video/mp2t",
-            Container::Fmp4 if *track == TrackId::aac() => "audio/mp4",
-            Container::Fmp4 => "video/mp4",
-        };
         // A name is never used for other bytes.
         let etag = match self {
             Self::Segment(number) => format!("s{number}-{:x}", bytes.len()),
@@ -70,10 +76,31 @@ impl FileName {
             Self::Init(version) => format!("i{version}-{:x}", bytes.len()),
         };
         MediaFile {
-            bytes,
-            content_type,
-            etag,
+            body: MediaBody::Whole(bytes),
+            content_type: content_type(track, container),
+            etag: Some(etag),
         }
+    }
+
+    pub(super) fn growing(
+        self,
+        track: &TrackId,
+        container: Container,
+        growing: Growing,
+    ) -> MediaFile {
+        MediaFile {
+            body: MediaBody::Growing(growing),
+            content_type: content_type(track, container),
+            etag: None,
+        }
+    }
+}
+
+fn content_type(track: &TrackId, container: Container) -> &'static str {
+    match container {
+        Container::Ts => "video/mp2t",
+        Container::Fmp4 if *track == TrackId::aac() => "audio/mp4",
+        Container::Fmp4 => "video/mp4",
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod dvr;
 mod file;
+mod growing;
 mod views;
 
 use std::{
@@ -18,7 +19,7 @@ use lockgate_broadcast::{
     Broadcast,
     track::{Role, Start, Track},
 };
-use lockgate_hls::{Awaited, ManifestAsk, Packager, Rendition, Skip};
+use lockgate_hls::{Awaited, Container, ManifestAsk, Packager, Rendition, Skip};
 use lockgate_media::{AudioCodec, Format, TrackId, VideoCodec};
 use lockgate_ports::{
     Records,
@@ -33,7 +34,8 @@ use crate::{Error, numbers};
 use dvr::Dvr;
 pub use dvr::{DvrConfig, sweep as sweep_dvr};
 use file::FileName;
-pub use file::MediaFile;
+pub use file::{MediaBody, MediaFile};
+pub use growing::{CutShort, Growing};
 pub use views::Text;
 use views::{Form, Views};
 
@@ -199,7 +201,8 @@ impl Hls {
     }
 
     /// A segment, part or init section of a rendition by the name its playlist gives it. A part that the playlist
-    /// hints at is waited for until it is whole (rfc8216bis §6.2.6).
+    /// hints at is waited for until it is whole (rfc8216bis §6.2.6). A segment that is being filled, or is the next, comes
+    /// as it is filled: players of DASH ask for it ahead, also of a rendition that is started by that.
     pub async fn file(&self, id: &TrackId, name: &str) -> Result<MediaFile, Error> {
         let shared = &self.shared;
         let mut news = shared.touch(id)?;
@@ -208,18 +211,27 @@ impl Hls {
             broadcast: shared.broadcast.name().clone(),
             file: format!("{id}/{name}"),
         };
+        let late = || Error::TooLate(shared.broadcast.name().clone());
         let file = FileName::parse(name, container).ok_or_else(none)?;
         let view = Arc::clone(&news.borrow_and_update());
         if let Some(bytes) = file.find(&view) {
             return Ok(file.file(id, container, bytes));
         }
+        let latest = Instant::now() + target(&view) * 3;
         let bytes = match (file, &shared.dvr) {
             (FileName::Part(number, index), _) if view.hint() == Some((number, index)) => {
-                let latest = Instant::now() + target(&view) * 3;
                 let decided = |view: &Rendition| view.hint() != Some((number, index));
-                let late = || Error::TooLate(shared.broadcast.name().clone());
                 let view = wait_until(&mut news, latest, decided).await;
                 file.find(&*view.ok_or_else(late)?)
+            }
+            (FileName::Segment(number), _) if shared.is_coming(&view, number) => {
+                let view = wait_until(&mut news, latest, |view| is_decided(view, number)).await;
+                let view = view.ok_or_else(late)?;
+                if view.open.as_ref().is_some_and(|open| open.number == number) {
+                    let growing = Growing::new(news, number, target(&view) * 3);
+                    return Ok(file.growing(id, container, growing));
+                }
+                file.find(&view)
             }
             (FileName::Segment(number), Some(dvr)) => dvr.segment(id, number).await,
             (FileName::Init(version), Some(dvr)) => dvr.init(id, version),
@@ -228,24 +240,33 @@ impl Hls {
         Ok(file.file(id, container, bytes.ok_or_else(none)?))
     }
 
-    /// The DASH manifest; see [`ManifestAsk`]. DASH has one list for all renditions, so that whoever reads it keeps all
-    /// of them packaged.
+    /// The DASH manifest; see [`ManifestAsk`]. It lists all renditions; those that are not packaged now with what they
+    /// would have next, where there are parts. So it starts none of them but one, for the times, if there is no other.
+    /// Without parts nothing can be said of what is not packaged, and who reads it keeps all packaged.
     pub async fn manifest(&self, ask: ManifestAsk<'_>) -> Result<Arc<Text>, Error> {
         let shared = &self.shared;
+        let has_parts = shared.config.segments.clamped().part_ms > 0;
         let complete = |packager: &Packager| {
-            let tracks = shared.broadcast.tracks();
-            let mut tracks = packageable(tracks);
-            let all = tracks.all(|track| {
-                // One by one, so that those which start late are wanted, too.
-                shared.touch_known(packager, track.id());
-                let view = packager.snapshot(track.id());
+            let has_segments = |id: &TrackId| {
+                let view = packager.snapshot(id);
                 view.is_some_and(|view| !view.segments.is_empty())
-            });
+            };
+            let tracks: Vec<Track> = packageable(shared.broadcast.tracks()).collect();
+            let clock = shared.clock(&tracks, has_segments).filter(|_| has_parts);
+            let mut all = !tracks.is_empty();
+            for track in &tracks {
+                let id = track.id();
+                let is_clock = clock.as_ref() == Some(id);
+                // One by one, so that those which start late are wanted, too.
+                if clock.is_none() || (is_clock && !has_segments(id)) {
+                    shared.touch_known(packager, id);
+                }
+                let is_audio = track.format().audio().is_some();
+                let whole = clock.is_none() || is_clock || is_audio;
+                all &= has_segments(id) || (!whole && packager.snapshot(id).is_some());
+            }
             all.then(|| packager.manifest(ask)).flatten()
         };
-        for track in shared.broadcast.tracks() {
-            drop(shared.touch(track.id()));
-        }
         match shared.wait_for(complete).await {
             Ok(text) => Ok(Text::new(text)),
             // A rung that does not come must not keep the others from being seen.
@@ -307,6 +328,35 @@ impl Shared {
             self.wanted.notify_one();
         }
         known
+    }
+
+    /// The rendition whose segments tell a manifest what time it is: one that has some, one that is fetched, or the one
+    /// that costs least. `None` without pictures.
+    fn clock(&self, tracks: &[Track], has_segments: impl Fn(&TrackId) -> bool) -> Option<TrackId> {
+        let fetched = self.fetched();
+        let videos = tracks.iter().filter_map(|track| {
+            let format = track.format();
+            let video = format.video()?;
+            let pixels = u64::from(video.width) * u64::from(video.height);
+            let id = track.id();
+            let is_encoded = track.role() != Role::Passthrough;
+            let cost = (
+                !has_segments(id),
+                !fetched.contains_key(id),
+                is_encoded,
+                pixels,
+            );
+            Some((cost, id))
+        });
+        let (_, id) = videos.min_by_key(|(cost, _)| *cost)?;
+        Some(id.clone())
+    }
+
+    /// Whether a segment that a rendition does not list will be there soon, or may be.
+    fn is_coming(&self, view: &Rendition, number: u64) -> bool {
+        let is_cmaf = view.container == Container::Fmp4 && !view.ended;
+        let is_open = view.open.as_ref().is_some_and(|open| open.number == number);
+        is_open || (is_cmaf && !is_decided(view, number) && self.packager().expects(number))
     }
 
     async fn wait_for<T>(&self, mut ready: impl FnMut(&Packager) -> Option<T>) -> Result<T, Error> {
@@ -441,6 +491,11 @@ async fn wait_until(
 ) -> Option<Arc<Rendition>> {
     let found = timeout_at(latest, news.wait_for(|view| ready(view))).await;
     Some(Arc::clone(&*found.ok()?.ok()?))
+}
+
+/// Whether it is known what becomes of a segment: it is there, is being filled, or others after it are.
+fn is_decided(view: &Rendition, number: u64) -> bool {
+    view.ended || view.newest().is_some_and(|(newest, _)| newest >= number)
 }
 
 fn target(view: &Rendition) -> Duration {

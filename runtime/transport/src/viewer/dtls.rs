@@ -309,7 +309,7 @@ mod tests {
     #[test]
     fn a_handshake_ends_in_keys_whatever_is_lost() {
         let (ours, theirs) = (Identity::new().unwrap(), Identity::new().unwrap());
-        for (lost, within_ms) in [(0.0, 50), (0.05, 4_000), (0.2, 12_000)] {
+        for (lost, within_ms) in [(0.0, 50), (0.05, 5_000), (0.2, 18_000)] {
             for seed in 0..150 {
                 let took = shake(seed, lost, &ours, &theirs);
                 let within = Duration::from_millis(within_ms);
