@@ -39,7 +39,7 @@ pub struct Parts {
     /// STUN and TURN servers handed to peers.
     pub ice_servers: std::sync::Arc<[crate::IceServer]>,
     /// Requests, counted and traced.
-    pub traffic: crate::Traffic,
+    pub traffic: std::sync::Arc<crate::Traffic>,
     /// How the server is.
     pub health: std::sync::Arc<crate::Health>,
     /// Which lines the log has.

@@ -179,7 +179,7 @@ impl Server {
             body_within: config.http.timeouts.resolve().body,
             ice_servers: ice_servers(&config),
             metrics: config.http.metrics,
-            traffic: Traffic::new(adopt),
+            traffic: Arc::new(Traffic::new(adopt)),
             health: Arc::clone(&health),
             log: Arc::new(Lines(telemetry.filter())),
             configuration: Weak::<Live>::new(),

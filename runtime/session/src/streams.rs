@@ -366,7 +366,8 @@ impl Streams {
 
     /// How long players of HLS take to come to the end of what has ended: a window, and a segment to notice it.
     pub fn hls_window(&self) -> Duration {
-        let segments = &self.inner.config.hls.segments;
+        let config = self.inner.config();
+        let segments = &config.hls.segments;
         let count = u32::try_from(segments.window).unwrap_or(u32::MAX);
         Duration::from_secs(u64::from(segments.segment_s)).saturating_mul(count.saturating_add(1))
     }
