@@ -38,7 +38,7 @@ pub enum Access {
 #[utoipa::path(
     get, path = "/metrics", tag = "operations", security(("token" = ["admin"])),
     responses(
-        (status = 200, description = "The metrics.", body = String, content_type = "application/openmetrics-text"),
+        (status = 200, description = "The metrics, in the form that is asked for.", content((String = "application/openmetrics-text"), (String = "text/plain"))),
         (status = 503, response = Unavailable),
     ),
 )]
