@@ -19,7 +19,7 @@ NAMELESS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --rema
 PLUGINS := abr-reference optimize-reference score-reference ladder-reference auth-reference two-kinds
 say = printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help run test check bench hostile churn crash fuzz interop interop-setup plugins plugins-check guests setup test-setup pages fixtures shots clean
+.PHONY: help run test check bench hostile churn crash fuzz api api-fuzz api-setup interop interop-setup plugins plugins-check guests setup test-setup pages fixtures shots clean
 
 help:
 	@echo "make run    install what is missing, build release, serve the demo"
@@ -31,6 +31,7 @@ help:
 	@echo "make churn    ten thousand peers that vanish, at each stage"
 	@echo "make crash    three hundred kills of a server that records sessions"
 	@echo "make fuzz SECONDS=60  new hostile input for each parser, for so long"
+	@echo "make api-fuzz SECONDS=600  the API by its own OpenAPI document, for so long"
 	@echo "make plugins  the reference plugins as Wasm components"
 	@echo "make guests   build, test and check first policies in Rust, JavaScript and Python"
 
@@ -40,13 +41,14 @@ run: setup pages
 	@$(call say,serving the demo; Ctrl-C ends it)
 	@exec target/release/lockgate serve --demo
 
-test: test-setup interop-setup pages fixtures
+test: test-setup interop-setup api-setup pages fixtures
 	@$(call say,building everything once)
 	@$(CARGO) build --workspace --all-targets
 	@$(call say,Rust tests)
 	@LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" $(CARGO) nextest run --workspace
 	@$(MAKE) --no-print-directory plugins-check
 	@KINDS="abr auth" $(MAKE) --no-print-directory guests-js
+	@$(MAKE) --no-print-directory api
 	@$(call say,browser tests)
 	@cd tests/browser && LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" npm test
 	@$(call say,other people's WebRTC)
@@ -97,6 +99,18 @@ FUZZED := lockgate-transport lockgate-media lockgate-rtmp lockgate-srt lockgate-
 fuzz: setup
 	@$(call say,$(SECONDS) s for each target)
 	@LOCKGATE_FUZZ_SECONDS=$(SECONDS) $(CARGO) test --quiet $(addprefix -p ,$(FUZZED)) --lib -- --nocapture --test-threads 2 fuzz::
+
+# The running server by its own OpenAPI document (schemathesis): no 5xx, and nothing that the document does not say. `make
+# test` does some thousand requests, always the same.
+API := LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" target/schemathesis/bin/python tests/api/run.py
+api: api-setup fixtures
+	@$(call say,the API by its own document)
+	@$(API) --examples 2
+
+api-fuzz: api-setup pages fixtures
+	@$(CARGO) build --workspace --bin lockgate
+	@$(call say,the API by its own document for $(SECONDS) s)
+	@$(API) --examples 200 --seconds $(SECONDS)
 
 # The reference policies as components, beside their sources. The result is committed: no Wasm target is needed to build
 # or test the runtime.
@@ -152,6 +166,14 @@ target/aiortc/.installed: tests/interop/requirements.txt
 	@$(call say,installing aiortc)
 	@python3 -m venv target/aiortc
 	@target/aiortc/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+api-setup: test-setup target/schemathesis/.installed
+
+target/schemathesis/.installed: tests/api/requirements.txt
+	@$(call say,installing schemathesis)
+	@python3 -m venv target/schemathesis
+	@target/schemathesis/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
 # The pages, embedded by the build. Only what changed.

@@ -11,6 +11,7 @@ function addresses() {
       server.middlewares.use((request, _response, next) => {
         const url = request.url ?? "/";
         if (/^\/watch\/[^/?]+(\?|$)/.test(url)) request.url = "/watch.html";
+        else if (/^\/api\/docs(\?|$)/.test(url)) request.url = "/docs.html";
         else if (/^\/studio(\?|$)/.test(url)) request.url = "/studio.html";
         next();
       });
@@ -29,7 +30,7 @@ export default defineConfig({
     // hls.js is one large chunk of its own, loaded only by who needs it.
     chunkSizeWarningLimit: 700,
     rolldownOptions: {
-      input: ["index.html", "watch.html", "studio.html"],
+      input: ["index.html", "watch.html", "studio.html", "docs.html"],
     },
   },
   server: {

@@ -33,16 +33,22 @@
 //! - `tutorial`  the page `sdk/README.md`, command by command
 //! - `hostile`   a corpus of policies that mean ill, each played while somebody watches
 //! - `door`      tokens, users, the operator's service, sessions that are ended, limits, HTTPS, slow clients
+//! - `api`       the OpenAPI document, walked: who is let in where; reports of HLS players
+//! - `bad_input` hostile names, bodies and headers for every route of the document
+//! - `configuration`  places, origins, secrets, and changes while sessions go on
 //! - `ops`       going down, the service manager and its watchdog, the log, traces
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
 //!
 //! What a browser must see is in `tests/browser`.
 
+mod api;
 mod author;
+mod bad_input;
 mod bad_policies;
 mod bench;
 mod check;
 mod churn;
+mod configuration;
 mod continuity;
 mod crash;
 mod dash;

@@ -194,6 +194,7 @@ async fn every_error_of_the_router_is_a_problem_too() {
     }
     let typed = server
         .request(Method::POST, "/whip/live")
+        .header(header::AUTHORIZATION, format!("Bearer {}", server.token))
         .header(header::CONTENT_TYPE, "text/plain");
     server
         .send(
@@ -238,7 +239,7 @@ async fn a_port_in_use_and_an_unknown_key_end_the_start_with_a_clear_word() {
     let (code, said) = run(&["serve", "--config", "bad.toml"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(
-        said.contains("line 2") && said.contains("did you mean `listen`?"),
+        said.contains("bad.toml:2:1: ") && said.contains("did you mean `listen`?"),
         "{said}"
     );
     let (code, said) = run(&["check-config", "none.toml"]);

@@ -4,16 +4,18 @@ use std::{collections::VecDeque, convert::Infallible, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::{Path, Query, State},
+    extract::{Query, State},
     http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use futures_util::stream;
-use lockgate_session::desk::Entry;
+use lockgate_session::{Kind, desk::Entry};
 use serde_json::json;
 use tokio::sync::broadcast::error::RecvError;
 
+use crate::extract::Params;
+use crate::openapi::{BadRequest, NotFound, Unavailable};
 use crate::{
     App, Problem,
     caller::Caller,
@@ -31,11 +33,21 @@ struct Wanted {
     row: Option<String>,
 }
 
-/// Answers with what is remembered, oldest first; with `follow=1`, goes on with what comes until the caller goes. A
+/// The decision log as lines of JSON: what is remembered, oldest first, and with `follow=1` what comes until the caller goes. A
 /// caller that reads too slowly loses lines, and a line `{"lost":N}` says how many decisions of this kind went by.
+#[utoipa::path(
+    get, path = "/api/policies/{kind}/decisions", tag = "policies", security(("token" = ["admin"])),
+    params(("kind" = Kind, Path, description = "The kind of judgement.", example = "abr"), ("follow" = Option<String>, Query, description = "1 goes on with what comes."), ("limit" = Option<u64>, Query, description = "So many of the newest."), ("stream" = Option<String>, Query, description = "Of this broadcast only."), ("row" = Option<String>, Query, description = "Of this session only.")),
+    responses(
+        (status = 200, description = "A line for each decision.", body = String, content_type = "application/x-ndjson"),
+        (status = 400, response = BadRequest),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable),
+    ),
+)]
 pub(crate) async fn get(
     State(app): State<App>,
-    Path(kind): Path<String>,
+    Params(kind): Params<String>,
     caller: Caller,
     uri: Uri,
 ) -> Result<Response, Problem> {

@@ -1,15 +1,19 @@
-//! Typed extractors: path names and bodies, whose rejections are problems.
+//! What handlers take of a request: path names and bodies, whose rejections are problems.
 
 use axum::{
     body::{Body, to_bytes},
-    extract::{FromRequest, FromRequestParts, Path, Request},
+    extract::{FromRequestParts, Path, Request},
     http::{HeaderMap, header, request::Parts},
 };
 use bytes::Bytes;
 use lockgate_media::BroadcastName;
 use lockgate_session::{Error, SessionId};
+use serde::de::DeserializeOwned;
 
 use crate::{Problem, webrtc};
+
+/// Parameters of the path, as [`axum::extract::Path`] has them; what cannot be read is a problem.
+pub(crate) struct Params<T>(pub(crate) T);
 
 /// `{stream}` of the path.
 pub(crate) struct Name(pub(crate) BroadcastName);
@@ -17,11 +21,15 @@ pub(crate) struct Name(pub(crate) BroadcastName);
 /// `{stream}` and `{session}` of the path.
 pub(crate) struct Session(pub(crate) BroadcastName, pub(crate) SessionId);
 
-/// A body of type `application/sdp`.
-pub(crate) struct Sdp(pub(crate) String);
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Params<T> {
+    type Rejection = Problem;
 
-/// A body of type `application/trickle-ice-sdpfrag` (RFC 8840 §9).
-pub(crate) struct SdpFragment(pub(crate) String);
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::<T>::from_request_parts(parts, state).await;
+        path.map(|Path(all)| Self(all))
+            .map_err(|_| Problem::no_route(parts.uri.path()))
+    }
+}
 
 impl<S: Send + Sync> FromRequestParts<S> for Name {
     type Rejection = Problem;
@@ -46,20 +54,14 @@ impl<S: Send + Sync> FromRequestParts<S> for Session {
     }
 }
 
-impl<S: Send + Sync> FromRequest<S> for Sdp {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        text(request, webrtc::SDP).await.map(Self)
-    }
+/// A body of type `application/sdp`. Like every body it is read once its sender was let in.
+pub(crate) async fn sdp(request: Request) -> Result<String, Problem> {
+    text(request, webrtc::SDP).await
 }
 
-impl<S: Send + Sync> FromRequest<S> for SdpFragment {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        text(request, webrtc::SDP_FRAGMENT).await.map(Self)
-    }
+/// A body of type `application/trickle-ice-sdpfrag` (RFC 8840 §9).
+pub(crate) async fn sdp_fragment(request: Request) -> Result<String, Problem> {
+    text(request, webrtc::SDP_FRAGMENT).await
 }
 
 /// The whole body, at most `max` bytes.
@@ -91,13 +93,22 @@ pub(crate) fn track(
 }
 
 /// A body of JSON, at most 64 KiB.
-pub(crate) async fn json<T: serde::de::DeserializeOwned>(
+pub(crate) async fn json<T: DeserializeOwned>(
     request: Request,
     example: &str,
 ) -> Result<T, Problem> {
     let body = bounded(request.into_body(), JSON_LEN_MAX).await?;
-    serde_json::from_slice(&body)
-        .map_err(|error| Problem::bad_body(format!("send {example}: {error}")))
+    object(&body, example)
+}
+
+/// An object of JSON; serde alone would take a list of its values, too.
+pub(crate) fn object<T: DeserializeOwned>(body: &[u8], example: &str) -> Result<T, Problem> {
+    let wrong = |what: &dyn std::fmt::Display| Problem::bad_body(format!("send {example}: {what}"));
+    let value: serde_json::Value = serde_json::from_slice(body).map_err(|error| wrong(&error))?;
+    if !value.is_object() {
+        return Err(wrong(&"the body is no object"));
+    }
+    T::deserialize(value).map_err(|error| wrong(&error))
 }
 
 type PathMap = std::collections::HashMap<String, String>;

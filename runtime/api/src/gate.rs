@@ -1,6 +1,9 @@
 //! The gate for publishers that do not come by HTTP: the same door, the same use case.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{
+    net::IpAddr,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use lockgate_media::BroadcastName;
 use lockgate_ports::{Admitted, BoxFuture, Gate, Refusal, Wish, ingest::Via};
@@ -12,8 +15,8 @@ use crate::{Caller, Door, Limits, Login, Problem, Protocol, scope::Action};
 #[derive(Clone)]
 pub struct StreamGate {
     streams: Streams,
-    door: Arc<Door>,
-    limits: Arc<Limits>,
+    door: Arc<RwLock<Arc<Door>>>,
+    limits: Arc<RwLock<Arc<Limits>>>,
 }
 
 impl StreamGate {
@@ -21,9 +24,19 @@ impl StreamGate {
     pub fn new(streams: Streams, door: Arc<Door>, limits: Arc<Limits>) -> Self {
         Self {
             streams,
-            door,
-            limits,
+            door: Arc::new(RwLock::new(door)),
+            limits: Arc::new(RwLock::new(limits)),
         }
+    }
+
+    /// Lets publishers in by another door and within other limits from now on.
+    pub fn put(&self, door: Arc<Door>, limits: Arc<Limits>) {
+        *self.door.write().unwrap_or_else(PoisonError::into_inner) = door;
+        *self.limits.write().unwrap_or_else(PoisonError::into_inner) = limits;
+    }
+
+    fn door(&self) -> Arc<Door> {
+        Arc::clone(&self.door.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn admit(&self, wish: Wish) -> Result<Admitted, Problem> {
@@ -39,17 +52,19 @@ impl StreamGate {
             },
             agent: String::new(),
         };
-        let entered = self.door.enter(&caller, Action::Publish(&name)).await?;
+        let door = self.door();
+        let entered = door.enter(&caller, Action::Publish(&name)).await?;
         let who = entered.principal().visiting(entered.visitor());
         let (session, admitted) = self.streams.publish_stream(name, wish.via, who).await?;
-        self.door.stay(session, entered);
+        door.stay(session, entered);
         Ok(admitted)
     }
 }
 
 impl Gate for StreamGate {
     fn knock(&self, peer: IpAddr) -> bool {
-        self.limits.admit(peer.to_canonical())
+        let limits = self.limits.read().unwrap_or_else(PoisonError::into_inner);
+        limits.admit(peer.to_canonical())
     }
 
     fn enter(&self, wish: Wish) -> BoxFuture<'_, Result<Admitted, Refusal>> {

@@ -7,7 +7,7 @@ use std::sync::{
 
 use axum::extract::State;
 
-use crate::{App, Problem};
+use crate::{App, Problem, openapi::Unavailable};
 
 /// How the server is, as whoever looks after it found it last.
 #[derive(Debug, Default)]
@@ -51,12 +51,26 @@ impl Health {
     }
 }
 
-/// `GET /livez`: 503 only where a restart would help.
+/// Whether the process does its work: 503 only where a restart would help.
+#[utoipa::path(
+    get, path = "/livez", tag = "operations", security(()),
+    responses(
+        (status = 200, description = "It does.", body = String, content_type = "text/plain"),
+        (status = 503, response = Unavailable),
+    ),
+)]
 pub(crate) async fn livez(State(app): State<App>) -> Result<&'static str, Problem> {
     app.health.alive().map(|()| "alive\n")
 }
 
-/// `GET /readyz`.
+/// Whether new sessions are taken in.
+#[utoipa::path(
+    get, path = "/readyz", tag = "operations", security(()),
+    responses(
+        (status = 200, description = "They are.", body = String, content_type = "text/plain"),
+        (status = 503, response = Unavailable),
+    ),
+)]
 pub(crate) async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
     app.health.ready().map(|()| "ready\n")
 }

@@ -3,21 +3,34 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, Method, Uri, header},
     response::{IntoResponse, Response},
 };
 use lockgate_media::TrackId;
 use lockgate_session::{Awaited, ManifestAsk, Reload, Skip};
 
+use crate::extract::Params;
+use crate::openapi::{NoRange, NotFound, Unavailable};
 use crate::{
     App, Caller, Problem,
     caller::carried,
     extract::{self, Name},
     serve::Wishes,
 };
+use lockgate_media::BroadcastName;
 
-/// `GET /hls/{stream}/playlist.m3u8`: the multivariant playlist.
+/// The multivariant playlist.
+#[utoipa::path(
+    get, path = "/hls/{stream}/playlist.m3u8", tag = "hls", security(("token" = ["play"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo"), ("dvr" = Option<String>, Query, description = "1 for the long window, 0 for the short one."), ("token" = Option<String>, Query, description = "The access token, where no header can be sent.")),
+    responses(
+        (status = 200, description = "The playlist.", body = String, content_type = "application/vnd.apple.mpegurl"),
+        (status = 304, description = "It is what `If-None-Match` names."),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable),
+    ),
+)]
 pub(crate) async fn multivariant(
     State(app): State<App>,
     Name(name): Name,
@@ -43,11 +56,23 @@ pub(crate) async fn multivariant(
     Ok(seat.served(&app.streams, None, answer))
 }
 
-/// `GET /hls/{stream}/{rung}/{file}`: a media playlist, a segment, a part or an init section.
+/// A media playlist (`playlist.m3u8`), a segment, a part or an init section.
+#[utoipa::path(
+    get, path = "/hls/{stream}/{rung}/{file}", tag = "hls", security(("token" = ["play"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo"), ("rung" = String, Path, description = "The rendition.", example = "720p60"), ("file" = String, Path, description = "The file.", example = "playlist.m3u8"), ("_HLS_msn" = Option<u64>, Query, description = "Wait until this segment is in the playlist."), ("_HLS_part" = Option<u64>, Query, description = "Wait until this part of it is."), ("_HLS_skip" = Option<String>, Query, description = "YES or v2: only what is new."), ("dvr" = Option<String>, Query, description = "1 for the long window, 0 for the short one."), ("token" = Option<String>, Query, description = "The access token, where no header can be sent.")),
+    responses(
+        (status = 200, description = "The playlist, or the file.", content((String = "application/vnd.apple.mpegurl"), (Vec<u8> = "video/mp4"), (Vec<u8> = "video/mp2t"))),
+        (status = 206, description = "The range that was asked for."),
+        (status = 304, description = "It is what `If-None-Match` names."),
+        (status = 404, response = NotFound),
+        (status = 416, response = NoRange),
+        (status = 503, response = Unavailable),
+    ),
+)]
 pub(crate) async fn file(
     State(app): State<App>,
     Name(name): Name,
-    Path((_, rung, file)): Path<(String, String, String)>,
+    Params((_, rung, file)): Params<(String, String, String)>,
     caller: Caller,
     method: Method,
     headers: HeaderMap,
@@ -79,7 +104,17 @@ pub(crate) async fn file(
     Ok(seat.served(&app.streams, picture, answer))
 }
 
-/// `GET /dash/{stream}/manifest.mpd`: the DASH manifest.
+/// The DASH manifest.
+#[utoipa::path(
+    get, path = "/dash/{stream}/manifest.mpd", tag = "hls", security(("token" = ["play"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo"), ("token" = Option<String>, Query, description = "The access token, where no header can be sent.")),
+    responses(
+        (status = 200, description = "The manifest.", body = String, content_type = "application/dash+xml"),
+        (status = 304, description = "It is what `If-None-Match` names."),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable),
+    ),
+)]
 pub(crate) async fn manifest(
     State(app): State<App>,
     Name(name): Name,
@@ -105,7 +140,13 @@ pub(crate) async fn manifest(
     Ok(seat.served(&app.streams, None, answer))
 }
 
-/// `GET /dash/time`: the server's clock, for players of the manifest.
+/// The server's clock, for players of the manifest.
+#[utoipa::path(
+    get, path = "/dash/time", tag = "hls", security(()),
+    responses(
+        (status = 200, description = "The time.", body = String, content_type = "text/plain"),
+    ),
+)]
 pub(crate) async fn time() -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod caller;
+mod configuration;
 mod decisions;
 pub mod door;
 mod drain;
@@ -19,17 +20,20 @@ pub mod limits;
 pub mod listen;
 mod log;
 mod metrics;
+mod openapi;
 mod pages;
 mod policies;
 pub mod problem;
 mod process;
 mod recordings;
+mod reports;
 mod revocations;
 mod router;
 pub mod scope;
 mod serve;
 mod sessions;
 mod streams;
+mod switch;
 pub mod tls;
 pub mod token;
 mod traffic;
@@ -40,6 +44,7 @@ mod whep_events;
 mod whip;
 
 pub use caller::{Caller, Login, Protocol};
+pub use configuration::{Change, Configuration, Configured};
 pub use door::{Door, Grant, HlsSession, Refusal};
 pub use gate::StreamGate;
 pub use headers::Headers;
@@ -49,8 +54,10 @@ pub use limits::{Limits, Proxies};
 pub use listen::Listener;
 pub use log::LogFilter;
 pub use metrics::Access as MetricsAccess;
+pub use openapi::document;
 pub use policies::PolicyStore;
 pub use problem::Problem;
-pub use router::{App, Parts, router};
+pub use router::{App, Parts, Routes, router};
 pub use scope::{Scope, Scopes};
+pub use switch::Switch;
 pub use traffic::{Adopt, Traffic};

@@ -17,20 +17,31 @@ pub trait LogFilter: Send + Sync + 'static {
     fn set(&self, filter: &str) -> Result<(), String>;
 }
 
-#[derive(Serialize, Deserialize)]
+/// Which lines the log has.
+#[derive(Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = LogFilter)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Shown {
+    /// A level, or `target=level` separated by commas.
     filter: String,
 }
 
-/// `GET /api/log`.
+/// Which lines the log has.
+#[utoipa::path(
+    get, path = "/api/log", tag = "operations", security(("token" = ["admin"])),
+    responses((status = 200, description = "The filter in effect.", body = Shown)),
+)]
 pub(crate) async fn get(State(app): State<App>, caller: Caller) -> Result<Json<Shown>, Problem> {
     app.door.admit(&caller, Action::Admin).await?;
     let filter = app.log.text();
     Ok(Json(Shown { filter }))
 }
 
-/// `PUT /api/log`: stands until the next start, or until the configuration is read again.
+/// Changes which lines the log has, until the next start, or until `log.filter` changes.
+#[utoipa::path(
+    put, path = "/api/log", tag = "operations", security(("token" = ["admin"])), request_body = Shown,
+    responses((status = 200, description = "It is in effect.", body = Shown)),
+)]
 pub(crate) async fn put(
     State(app): State<App>,
     caller: Caller,

@@ -21,10 +21,11 @@ use prometheus_client::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::openapi::Unavailable;
 use crate::{App, Caller, Problem, policies, process::Process, scope::Action};
 
 /// Who may read the metrics.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Access {
     /// Whoever has the scope `admin`.
@@ -34,7 +35,14 @@ pub enum Access {
     Open,
 }
 
-/// `GET /metrics`.
+/// What Prometheus collects (OpenMetrics). With `http.metrics = "open"` it needs no token.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operations", security(("token" = ["admin"])),
+    responses(
+        (status = 200, description = "The metrics, in the form that is asked for.", content((String = "application/openmetrics-text"), (String = "text/plain"))),
+        (status = 503, response = Unavailable),
+    ),
+)]
 pub(crate) async fn scrape(
     State(app): State<App>,
     caller: Caller,

@@ -1,24 +1,83 @@
 //! The pages, embedded in the binary.
 
 use axum::{
-    extract::{Path, Request},
+    extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use lockgate_web::Asset;
 
 use crate::Problem;
+use crate::extract::Params;
+use crate::openapi::NotFound;
 
-/// A page by its name.
-pub(crate) async fn page(name: &'static str, headers: HeaderMap) -> Response {
+/// The start page.
+#[utoipa::path(
+    get, path = "/", tag = "pages", security(()),
+    responses(
+        (status = 200, description = "The page.", body = String, content_type = "text/html"),
+        (status = 304, description = "It is what `If-None-Match` names."),
+    ),
+)]
+pub(crate) async fn index(headers: HeaderMap) -> Response {
+    page("index", &headers)
+}
+
+/// The player.
+#[utoipa::path(
+    get, path = "/watch/{stream}", tag = "pages", security(()),
+    params(("stream" = String, Path, description = "The broadcast.", example = "demo")),
+    responses(
+        (status = 200, description = "The page.", body = String, content_type = "text/html"),
+        (status = 304, description = "It is what `If-None-Match` names."),
+    ),
+)]
+pub(crate) async fn watch(headers: HeaderMap) -> Response {
+    page("watch", &headers)
+}
+
+/// Publishing from a browser.
+#[utoipa::path(
+    get, path = "/studio", tag = "pages", security(()),
+    responses(
+        (status = 200, description = "The page.", body = String, content_type = "text/html"),
+        (status = 304, description = "It is what `If-None-Match` names."),
+    ),
+)]
+pub(crate) async fn studio(headers: HeaderMap) -> Response {
+    page("studio", &headers)
+}
+
+/// This document for people.
+#[utoipa::path(
+    get, path = "/api/docs", tag = "operations", security(()),
+    responses(
+        (status = 200, description = "The page.", body = String, content_type = "text/html"),
+        (status = 304, description = "It is what `If-None-Match` names."),
+    ),
+)]
+pub(crate) async fn docs(headers: HeaderMap) -> Response {
+    page("docs", &headers)
+}
+
+fn page(name: &'static str, headers: &HeaderMap) -> Response {
     match lockgate_web::page(name) {
-        Some(asset) => respond(asset, &headers),
+        Some(asset) => respond(asset, headers),
         None => Problem::no_route(name).into_response(),
     }
 }
 
-/// `GET /assets/{path}`: scripts, styles and pictures of the pages.
-pub(crate) async fn asset(Path(path): Path<String>, request: Request) -> Response {
+/// Scripts, styles and pictures of the pages.
+#[utoipa::path(
+    get, path = "/assets/{path}", tag = "pages", security(()),
+    params(("path" = String, Path, description = "The file.")),
+    responses(
+        (status = 200, description = "The file.", content((String = "text/javascript"), (String = "text/css"), (String = "image/svg+xml"))),
+        (status = 304, description = "It is what `If-None-Match` names."),
+        (status = 404, response = NotFound),
+    ),
+)]
+pub(crate) async fn asset(Params(path): Params<String>, request: Request) -> Response {
     match lockgate_web::asset(&format!("assets/{path}")) {
         Some(asset) => respond(asset, request.headers()),
         None => Problem::no_route(request.uri().path()).into_response(),

@@ -4,13 +4,17 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::{StatusCode, header},
 };
 use lockgate_ports::BoxFuture;
-use lockgate_session::{Artifact, DeskError, Kind, LoadError};
-use serde_json::{Value, json};
+use lockgate_session::{Artifact, DeskError, Kind, LoadError, SlotInfo, desk::FilesInfo};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
 
+use crate::extract::Params;
+use crate::openapi::{NotFound, Unavailable, Unusable};
 use crate::{App, Caller, Problem, extract::bounded, scope::Action};
 
 /// Loads policies that come by the API, and keeps the last good ones.
@@ -28,23 +32,72 @@ pub trait PolicyStore: Send + Sync + 'static {
     fn keep<'a>(&'a self, kind: Kind, digest: &'a str, bytes: &'a [u8]) -> BoxFuture<'a, ()>;
 }
 
-/// `GET /api/policies`.
-pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Value>, Problem> {
-    app.door.admit(&caller, Action::Admin).await?;
-    let slots = app.desk.info().await.map_err(refused)?;
-    Ok(Json(
-        json!({ "policies": slots, "late": app.desk.late(), "log": app.desk.files() }),
-    ))
+/// The answer to `GET /api/policies`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Policies)]
+pub(crate) struct Listing {
+    /// Each kind.
+    policies: Vec<SlotInfo>,
+    /// Batches that were not answered in time, so far.
+    late: u64,
+    /// The files of the decision log; null where it is in memory only.
+    log: Option<FilesInfo>,
 }
 
-/// `PUT /api/policies/{kind}`: the body is a Luau script or a Wasm component; it decides from the next tick on. One that
-/// answers several kinds takes the kind it is put to, and no other.
+/// A policy that was put in charge.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Swapped {
+    /// Of what.
+    kind: Kind,
+    /// Its generation.
+    generation: u64,
+    /// Its name.
+    name: String,
+    /// Its version.
+    version: String,
+    /// Its digest.
+    digest: String,
+    /// All kinds it could answer.
+    answers: Vec<Kind>,
+}
+
+/// What decides.
+#[utoipa::path(
+    get, path = "/api/policies", tag = "policies", security(("token" = ["admin"])),
+    responses(
+        (status = 200, description = "Each kind.", body = Listing),
+        (status = 503, response = Unavailable),
+    ),
+)]
+pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Listing>, Problem> {
+    app.door.admit(&caller, Action::Admin).await?;
+    let slots = app.desk.info().await.map_err(refused)?;
+    Ok(Json(Listing {
+        policies: slots,
+        late: app.desk.late(),
+        log: app.desk.files(),
+    }))
+}
+
+/// Puts a policy in charge of a kind: it decides from the next tick on. One that answers several kinds takes the kind it is put
+/// to, and no other.
+#[utoipa::path(
+    put, path = "/api/policies/{kind}", tag = "policies", security(("token" = ["admin"])),
+    params(("kind" = Kind, Path, description = "The kind of judgement.", example = "abr")),
+    request_body(content = Vec<u8>, description = "A Luau script or a Wasm component.", content_type = "application/octet-stream"),
+    responses(
+        (status = 200, description = "It decides.", body = Swapped),
+        (status = 404, response = NotFound),
+        (status = 422, response = Unusable),
+        (status = 503, response = Unavailable),
+    ),
+)]
 pub(crate) async fn swap(
     State(app): State<App>,
-    Path(kind): Path<String>,
+    Params(kind): Params<String>,
     caller: Caller,
     request: Request,
-) -> Result<Json<Value>, Problem> {
+) -> Result<Json<Swapped>, Problem> {
     app.door.admit(&caller, Action::Admin).await?;
     let kind = parse(&kind)?;
     let (bytes, artifact) = load(&app, kind, request).await?;
@@ -62,15 +115,30 @@ pub(crate) async fn swap(
         .map_err(refused)?;
     app.policies.keep(kind, &digest, &bytes).await;
     tracing::info!(%kind, generation, %digest, "a policy that came by the API decides from now on");
-    Ok(Json(
-        json!({ "kind": kind, "generation": generation, "name": name, "version": version, "digest": digest, "answers": answers }),
-    ))
+    Ok(Json(Swapped {
+        kind,
+        generation,
+        name,
+        version,
+        digest,
+        answers,
+    }))
 }
 
-/// `POST /api/policies/{kind}/rollback`: the policy before the active one decides again.
+/// Puts the policy before the active one in charge again.
+#[utoipa::path(
+    post, path = "/api/policies/{kind}/rollback", tag = "policies", security(("token" = ["admin"])),
+    params(("kind" = Kind, Path, description = "The kind of judgement.", example = "abr")),
+    responses(
+        (status = 204, description = "It decides again."),
+        (status = 404, response = NotFound),
+        (status = 422, response = Unusable),
+        (status = 503, response = Unavailable),
+    ),
+)]
 pub(crate) async fn rollback(
     State(app): State<App>,
-    Path(kind): Path<String>,
+    Params(kind): Params<String>,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
     app.door.admit(&caller, Action::Admin).await?;
@@ -78,10 +146,21 @@ pub(crate) async fn rollback(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `PUT /api/policies/{kind}/shadow`: a candidate decides beside the active policy, without effect.
+/// Lets a candidate decide beside the active policy, without effect.
+#[utoipa::path(
+    put, path = "/api/policies/{kind}/shadow", tag = "policies", security(("token" = ["admin"])),
+    params(("kind" = Kind, Path, description = "The kind of judgement.", example = "abr")),
+    request_body(content = Vec<u8>, description = "A Luau script or a Wasm component.", content_type = "application/octet-stream"),
+    responses(
+        (status = 204, description = "It does."),
+        (status = 404, response = NotFound),
+        (status = 422, response = Unusable),
+        (status = 503, response = Unavailable),
+    ),
+)]
 pub(crate) async fn shadow(
     State(app): State<App>,
-    Path(kind): Path<String>,
+    Params(kind): Params<String>,
     caller: Caller,
     request: Request,
 ) -> Result<StatusCode, Problem> {
@@ -95,10 +174,19 @@ pub(crate) async fn shadow(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// `DELETE /api/policies/{kind}/shadow`.
+/// Ends the shadow.
+#[utoipa::path(
+    delete, path = "/api/policies/{kind}/shadow", tag = "policies", security(("token" = ["admin"])),
+    params(("kind" = Kind, Path, description = "The kind of judgement.", example = "abr")),
+    responses(
+        (status = 204, description = "There is none."),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable),
+    ),
+)]
 pub(crate) async fn end_shadow(
     State(app): State<App>,
-    Path(kind): Path<String>,
+    Params(kind): Params<String>,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
     app.door.admit(&caller, Action::Admin).await?;

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     body::Body,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -14,26 +14,44 @@ use lockgate_session::{Error, Recording};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
+use crate::extract::Params;
+use crate::openapi::{NoRange, NotFound};
 use crate::{App, Caller, Problem, scope::Action};
 
 /// The answer to `GET /api/recordings`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Recordings)]
 pub(crate) struct Listing {
     recordings: Vec<Recording>,
 }
 
-/// `GET /api/recordings`, oldest first.
+/// The files, oldest first.
+#[utoipa::path(
+    get, path = "/api/recordings", tag = "recordings", security(("token" = ["admin"])),
+    responses(
+        (status = 200, description = "They.", body = Listing),
+    ),
+)]
 pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Listing>, Problem> {
     app.door.admit(&caller, Action::Admin).await?;
     let recordings = app.streams.recordings().await?;
     Ok(Json(Listing { recordings }))
 }
 
-/// `GET /api/recordings/{stream}/{file}`: the file, or the part of it that is asked for (RFC 9110 §14.2). One that is
-/// still written is given up to where it has come.
+/// A file, or the part of it that is asked for (RFC 9110 §14.2). One that is still written is given up to where it has come.
+#[utoipa::path(
+    get, path = "/api/recordings/{stream}/{file}", tag = "recordings", security(("token" = ["admin"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo"), ("file" = String, Path, description = "The file, as the list names it.")),
+    responses(
+        (status = 200, description = "The file.", body = Vec<u8>, content_type = "video/mp4"),
+        (status = 206, description = "The range.", body = Vec<u8>, content_type = "video/mp4"),
+        (status = 404, response = NotFound),
+        (status = 416, response = NoRange),
+    ),
+)]
 pub(crate) async fn get(
     State(app): State<App>,
-    Path((stream, file)): Path<(String, String)>,
+    Params((stream, file)): Params<(String, String)>,
     caller: Caller,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {

@@ -4,11 +4,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::{
     Json,
-    extract::{Path, Request, State},
+    extract::{Request, State},
     http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::extract::Params;
+use crate::openapi::{NotFound, NotRecorded};
 use crate::{
     App, Caller, Problem,
     extract::json,
@@ -17,7 +19,8 @@ use crate::{
 };
 
 /// What is to be revoked: one of them.
-#[derive(Deserialize)]
+#[derive(Deserialize, utoipa::ToSchema)]
+#[schema(as = ToRevoke)]
 #[serde(deny_unknown_fields)]
 struct Wanted {
     /// The token with this id.
@@ -29,19 +32,34 @@ struct Wanted {
 }
 
 /// The answer to `GET /api/revocations`.
-#[derive(Serialize)]
+#[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = Revocations)]
 pub(crate) struct Listing {
     revocations: Vec<Entry>,
 }
 
-/// `GET /api/revocations`.
+/// What was revoked.
+#[utoipa::path(
+    get, path = "/api/revocations", tag = "revocations", security(("token" = ["admin"])),
+    responses(
+        (status = 200, description = "They.", body = Listing),
+    ),
+)]
 pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Listing>, Problem> {
     app.door.admit(&caller, Action::Admin).await?;
     let revocations = app.door.revoked().list();
     Ok(Json(Listing { revocations }))
 }
 
-/// `POST /api/revocations`: holds within a second for whatever session came in by such a token, too.
+/// Revokes; holds within a second for whatever session came in by such a token, too.
+#[utoipa::path(
+    post, path = "/api/revocations", tag = "revocations", security(("token" = ["admin"])),
+    request_body(content = Wanted, description = "One of the three."),
+    responses(
+        (status = 201, description = "It is revoked, and on the disk.", body = Entry),
+        (status = 507, response = NotRecorded),
+    ),
+)]
 pub(crate) async fn add(
     State(app): State<App>,
     caller: Caller,
@@ -70,10 +88,19 @@ pub(crate) async fn add(
     Ok((StatusCode::CREATED, Json(entry)))
 }
 
-/// `DELETE /api/revocations/{jti|sub}/{id}`: takes one back.
+/// Takes a revocation back.
+#[utoipa::path(
+    delete, path = "/api/revocations/{kind}/{id}", tag = "revocations", security(("token" = ["admin"])),
+    params(("kind" = String, Path, description = "`jti` or `sub`.", example = "jti"), ("id" = String, Path, description = "The id.")),
+    responses(
+        (status = 204, description = "It is taken back."),
+        (status = 404, response = NotFound),
+        (status = 507, response = NotRecorded),
+    ),
+)]
 pub(crate) async fn remove(
     State(app): State<App>,
-    Path((kind, id)): Path<(String, String)>,
+    Params((kind, id)): Params<(String, String)>,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
     app.door.admit(&caller, Action::Admin).await?;

@@ -3,7 +3,6 @@
 use axum::{
     Router,
     extract::Request,
-    http::HeaderMap,
     middleware,
     response::IntoResponse,
     routing::{delete, get, post, put},
@@ -11,9 +10,9 @@ use axum::{
 use lockgate_session::{Desk, Streams};
 
 use crate::{
-    Door, Headers, Limits, PolicyStore, Problem, decisions, drain, headers, health, hls, limits,
-    listen, log, metrics, pages, policies, recordings, revocations, sessions, streams, verify,
-    webrtc, whep, whep_events, whip,
+    Configuration, Door, Headers, Limits, PolicyStore, Problem, configuration, decisions, drain,
+    headers, health, hls, limits, listen, log, metrics, openapi, pages, policies, recordings,
+    reports, revocations, sessions, streams, verify, whep, whep_events, whip,
 };
 
 /// What handlers work on. Cheap to clone: every layer of every request has one.
@@ -21,6 +20,7 @@ use crate::{
 pub struct App(std::sync::Arc<Parts>);
 
 /// What an [`App`] is made of.
+#[derive(Clone)]
 pub struct Parts {
     /// The core.
     pub streams: Streams,
@@ -39,13 +39,15 @@ pub struct Parts {
     /// STUN and TURN servers handed to peers.
     pub ice_servers: std::sync::Arc<[crate::IceServer]>,
     /// Requests, counted and traced.
-    pub traffic: crate::Traffic,
+    pub traffic: std::sync::Arc<crate::Traffic>,
     /// How the server is.
     pub health: std::sync::Arc<crate::Health>,
     /// Which lines the log has.
-    pub log: Box<dyn crate::LogFilter>,
+    pub log: std::sync::Arc<dyn crate::LogFilter>,
     /// Who may read `/metrics`.
     pub metrics: metrics::Access,
+    /// Shows the configuration and reads it again.
+    pub configuration: std::sync::Weak<dyn Configuration>,
 }
 
 impl From<Parts> for App {
@@ -62,23 +64,43 @@ impl std::ops::Deref for App {
     }
 }
 
+/// What a listener serves.
+pub type Routes = Router;
+
 /// The whole HTTP surface.
-pub fn router(app: App) -> Router {
-    let page = |name: &'static str| get(move |headers: HeaderMap| pages::page(name, headers));
+pub fn router(app: App) -> Routes {
+    routes()
+        .fallback(|request: Request| async move { Problem::no_route(request.uri().path()) })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(|_| {
+            Problem::internal().into_response()
+        }))
+        .layer(middleware::from_fn_with_state(app.clone(), limits::govern))
+        .layer(middleware::from_fn(drain::refused_bodies))
+        .layer(middleware::from_fn_with_state(
+            app.body_within,
+            listen::paced_bodies,
+        ))
+        .layer(middleware::from_fn_with_state(app.clone(), headers::on_all))
+        .with_state(app)
+}
+
+/// Every path with its handlers; each stands in the OpenAPI document, too.
+pub(crate) fn routes() -> Router<App> {
     Router::new()
-        .route("/", page("index"))
-        .route("/watch/{stream}", page("watch"))
-        .route("/studio", page("studio"))
+        .route("/", get(pages::index))
+        .route("/watch/{stream}", get(pages::watch))
+        .route("/studio", get(pages::studio))
         .route("/assets/{*path}", get(pages::asset))
-        .route("/whip/{stream}", post(whip::publish).get(webrtc::nothing))
+        .route("/whip/{stream}", post(whip::publish).get(whip::discover))
         .route(
             "/whip/{stream}/{session}",
-            get(webrtc::nothing).patch(whip::patch).delete(whip::end),
+            get(whip::show).patch(whip::patch).delete(whip::end),
         )
         .route("/whep/{stream}", post(whep::subscribe).get(whep::discover))
         .route(
             "/whep/{stream}/{session}",
-            get(webrtc::nothing).patch(whep::patch).delete(whep::end),
+            get(whep::show).patch(whep::patch).delete(whep::end),
         )
         .route("/whep/{stream}/{session}/layer", post(whep::layer))
         .route("/whep/{stream}/{session}/sse", post(whep_events::open))
@@ -102,7 +124,13 @@ pub fn router(app: App) -> Router {
             delete(streams::kick_of),
         )
         .route("/api/streams/{stream}/verify", post(verify::verify))
-        .route("/api/stream/{stream}/verify", post(verify::verify))
+        .route("/api/stream/{stream}/verify", post(verify::verify_too))
+        .route("/api/streams/{stream}/metrics", get(reports::metrics))
+        .route("/api/streams/{stream}/stats", post(reports::report))
+        .route("/api/config", get(configuration::show))
+        .route("/api/config/reload", post(configuration::reload))
+        .route("/api/openapi.json", get(openapi::serve))
+        .route("/api/docs", get(pages::docs))
         .route("/api/sessions", get(sessions::list))
         .route("/api/sessions/export", get(sessions::export))
         .route("/api/sessions/import", post(sessions::import))
@@ -129,17 +157,4 @@ pub fn router(app: App) -> Router {
         .route("/metrics", get(metrics::scrape))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))
-        .fallback(|request: Request| async move { Problem::no_route(request.uri().path()) })
-        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        .layer(tower_http::catch_panic::CatchPanicLayer::custom(|_| {
-            Problem::internal().into_response()
-        }))
-        .layer(middleware::from_fn_with_state(app.clone(), limits::govern))
-        .layer(middleware::from_fn(drain::refused_bodies))
-        .layer(middleware::from_fn_with_state(
-            app.body_within,
-            listen::paced_bodies,
-        ))
-        .layer(middleware::from_fn_with_state(app.clone(), headers::on_all))
-        .with_state(app)
 }

@@ -107,6 +107,12 @@ impl Scopes {
         Self(words.filter_map(|word| word.parse().ok()).collect())
     }
 
+    /// Whether anything at all may be played.
+    pub(crate) fn has_play(&self) -> bool {
+        let plays = |scope: &Scope| matches!(scope, Scope::Play(_) | Scope::Admin);
+        self.0.iter().any(plays)
+    }
+
     /// Whether an action is allowed.
     pub fn allow(&self, action: Action<'_>) -> bool {
         self.0.iter().any(|scope| match (scope, action) {

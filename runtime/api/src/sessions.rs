@@ -11,21 +11,48 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::stream;
+use lockgate_media::BroadcastName;
 use lockgate_ports::RecordError;
-use lockgate_session::history::{
-    Found, History, HistoryError, Imported, LineError, Query, SessionView, read_lines,
+use lockgate_session::{
+    SessionId,
+    history::{
+        EndReason, Found, History, HistoryError, Imported, LineError, Query, RecordState, Role,
+        SessionView, Via, read_lines,
+    },
 };
 use serde_json::json;
 
+use crate::openapi::{NotFound, NotRecorded, Unavailable};
 use crate::{
     App, Caller, Problem, decisions::bad_query, extract::bounded, problem::not_recorded,
     scope::Action,
 };
 
-/// `GET /api/sessions`: filtered by `stream`, `host`, `subject`, `role`, `protocol`, `state`, `reason`,
+/// Lists sessions, live and past. Filtered by `stream`, `host`, `subject`, `role`, `protocol`, `state`, `reason`,
 /// `started_after_ms` (inclusive) and `started_before_ms`; sorted by `sort`, one of `started_at`, `ended_at`, `duration` and
 /// `data_used`, with `-` in front for the greatest first (`-started_at`); `limit` of them (50, at most 1000), and from
 /// `cursor` on, which is `next` of the page before.
+#[utoipa::path(
+    get, path = "/api/sessions", tag = "sessions", security(("token" = ["admin"])),
+    params(
+        ("stream" = Option<BroadcastName>, Query, description = "Of this broadcast."),
+        ("host" = Option<String>, Query, description = "Of broadcasts of this publisher."),
+        ("subject" = Option<String>, Query, description = "Of this subject or user."),
+        ("role" = Option<Role>, Query, description = "Who publishes, or who watches."),
+        ("protocol" = Option<Via>, Query, description = "By this protocol."),
+        ("state" = Option<RecordState>, Query, description = "Live, or over."),
+        ("reason" = Option<EndReason>, Query, description = "Over for this reason."),
+        ("started_after_ms" = Option<u64>, Query, description = "Begun then or later, in ms since 1970-01-01 UTC."),
+        ("started_before_ms" = Option<u64>, Query, description = "Begun before then, in ms since 1970-01-01 UTC."),
+        ("sort" = Option<String>, Query, description = "`started_at`, `ended_at`, `duration` or `data_used`; `-` in front puts the greatest first."),
+        ("limit" = Option<u32>, Query, description = "So many of them, 1 to 1000; 50 if absent."),
+        ("cursor" = Option<String>, Query, description = "`next` of the page before."),
+    ),
+    responses(
+        (status = 200, description = "They.", body = Found),
+        (status = 503, response = Unavailable),
+    ),
+)]
 pub(crate) async fn list(
     State(app): State<App>,
     caller: Caller,
@@ -37,7 +64,16 @@ pub(crate) async fn list(
     Ok(Json(found))
 }
 
-/// `GET /api/sessions/{session}`: one session, live or past.
+/// One session, live or past.
+#[utoipa::path(
+    get, path = "/api/sessions/{session}", tag = "sessions", security(("token" = ["admin"])),
+    params(("session" = SessionId, Path, description = "The session, as the `Location` of the 201 has it.")),
+    responses(
+        (status = 200, description = "It.", body = SessionView),
+        (status = 404, response = NotFound),
+        (status = 503, response = Unavailable),
+    ),
+)]
 pub(crate) async fn one(
     State(app): State<App>,
     Path(session): Path<String>,
@@ -50,8 +86,25 @@ pub(crate) async fn one(
     Ok(Json(history(&app)?.get(id).await.map_err(unread)?))
 }
 
-/// `GET /api/sessions/export`: all that match the filters of `GET /api/sessions`, oldest first, a record a line. What is
-/// live is given as it is now.
+/// All sessions that match the filters, oldest first, a record a line. What is live is given as it is now.
+#[utoipa::path(
+    get, path = "/api/sessions/export", tag = "sessions", security(("token" = ["admin"])),
+    params(
+        ("stream" = Option<BroadcastName>, Query, description = "Of this broadcast."),
+        ("host" = Option<String>, Query, description = "Of broadcasts of this publisher."),
+        ("subject" = Option<String>, Query, description = "Of this subject or user."),
+        ("role" = Option<Role>, Query, description = "Who publishes, or who watches."),
+        ("protocol" = Option<Via>, Query, description = "By this protocol."),
+        ("state" = Option<RecordState>, Query, description = "Live, or over."),
+        ("reason" = Option<EndReason>, Query, description = "Over for this reason."),
+        ("started_after_ms" = Option<u64>, Query, description = "Begun then or later, in ms since 1970-01-01 UTC."),
+        ("started_before_ms" = Option<u64>, Query, description = "Begun before then, in ms since 1970-01-01 UTC."),
+    ),
+    responses(
+        (status = 200, description = "Records, one JSON object a line.", body = String, content_type = "application/x-ndjson"),
+        (status = 503, response = Unavailable),
+    ),
+)]
 pub(crate) async fn export(
     State(app): State<App>,
     caller: Caller,
@@ -92,9 +145,17 @@ fn lines(sessions: &[SessionView]) -> Bytes {
     lines.into()
 }
 
-/// `POST /api/sessions/import`: takes in the lines of an export, at most 64 MiB of them. 200 means that they are on the
+/// Takes in the lines of an export, at most 64 MiB of them. 200 means that they are on the
 /// disk. Where a line is bad, none is taken, and `lines` of the answer names the bad ones. Sent again, it changes
 /// nothing.
+#[utoipa::path(
+    post, path = "/api/sessions/import", tag = "sessions", security(("token" = ["admin"])),
+    request_body(content = String, description = "Lines of an export.", content_type = "application/x-ndjson"),
+    responses(
+        (status = 200, description = "They are on the disk.", body = Imported),
+        (status = 507, response = NotRecorded),
+    ),
+)]
 pub(crate) async fn import(
     State(app): State<App>,
     caller: Caller,

@@ -1,23 +1,24 @@
 //! `/api`: what is live.
 
-use axum::{
-    Json,
-    extract::{Path, State},
-    http::StatusCode,
-};
+use axum::{Json, extract::State, http::StatusCode};
+use lockgate_media::BroadcastName;
 use lockgate_session::{Error, SessionId, StreamInfo, ViewerInfo};
 use serde::Serialize;
 
+use crate::extract::Params;
+use crate::openapi::NotFound;
 use crate::{App, Caller, HlsSession, Problem, extract::Name, scope::Action};
 
 /// The answer to `GET /api/streams`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Streams)]
 pub(crate) struct Listing {
     streams: Vec<StreamInfo>,
 }
 
 /// The answer to `GET /api/streams/{id}/sessions`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = StreamSessions)]
 pub(crate) struct Sessions {
     /// The session of its publisher, where that is a WebRTC peer.
     publisher: Option<SessionId>,
@@ -27,8 +28,15 @@ pub(crate) struct Sessions {
     hls: Vec<HlsSession>,
 }
 
-/// `GET /api/streams`: those the caller may watch.
+/// What is live: the broadcasts that the caller may watch.
+#[utoipa::path(
+    get, path = "/api/streams", tag = "streams", security(("token" = ["play"])),
+    responses(
+        (status = 200, description = "They.", body = Listing),
+    ),
+)]
 pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<Listing>, Problem> {
+    app.door.may_play(&caller).await?;
     let mut streams = Vec::new();
     for stream in app.streams.list() {
         match app.door.admit(&caller, Action::Play(&stream.id)).await {
@@ -40,7 +48,15 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<
     Ok(Json(Listing { streams }))
 }
 
-/// `GET /api/streams/{id}`.
+/// A broadcast.
+#[utoipa::path(
+    get, path = "/api/streams/{stream}", tag = "streams", security(("token" = ["play"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo")),
+    responses(
+        (status = 200, description = "It.", body = StreamInfo),
+        (status = 404, response = NotFound),
+    ),
+)]
 pub(crate) async fn one(
     State(app): State<App>,
     Name(name): Name,
@@ -50,7 +66,15 @@ pub(crate) async fn one(
     Ok(Json(app.streams.info(&name)?))
 }
 
-/// `GET /api/streams/{id}/sessions`: who publishes and who watches, for an administrator.
+/// Who publishes and who watches.
+#[utoipa::path(
+    get, path = "/api/streams/{stream}/sessions", tag = "streams", security(("token" = ["admin"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo")),
+    responses(
+        (status = 200, description = "They.", body = Sessions),
+        (status = 404, response = NotFound),
+    ),
+)]
 pub(crate) async fn sessions(
     State(app): State<App>,
     Name(name): Name,
@@ -64,25 +88,40 @@ pub(crate) async fn sessions(
     }))
 }
 
-/// `DELETE /api/sessions/{session}`: ends a session of whatever protocol, and keeps whoever had it out for a while.
+/// Ends a session of whatever protocol, and keeps whoever had it out for a while.
+#[utoipa::path(
+    delete, path = "/api/sessions/{session}", tag = "streams", security(("token" = ["admin"])),
+    params(("session" = SessionId, Path, description = "The session, as the `Location` of the 201 has it.")),
+    responses(
+        (status = 204, description = "It is over."),
+        (status = 404, response = NotFound),
+    ),
+)]
 pub(crate) async fn kick(
     State(app): State<App>,
-    Path(session): Path<String>,
+    Params(session): Params<String>,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
     app.door.admit(&caller, Action::Admin).await?;
     end_session(&app, &session)
 }
 
-/// `DELETE /api/streams/{id}/sessions/{session}`: the same where it is a session of this broadcast.
+/// Ends a session of this broadcast, and keeps whoever had it out for a while.
+#[utoipa::path(
+    delete, path = "/api/streams/{stream}/sessions/{session}", tag = "streams", security(("token" = ["admin"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo"), ("session" = SessionId, Path, description = "The session, as the `Location` of the 201 has it.")),
+    responses(
+        (status = 204, description = "It is over."),
+        (status = 404, response = NotFound),
+    ),
+)]
 pub(crate) async fn kick_of(
     State(app): State<App>,
-    Path((stream, session)): Path<(String, String)>,
+    Params((stream, session)): Params<(String, String)>,
     caller: Caller,
 ) -> Result<StatusCode, Problem> {
     app.door.admit(&caller, Action::Admin).await?;
-    let name =
-        lockgate_media::BroadcastName::new(&stream).map_err(|error| Problem::bad_name(&error))?;
+    let name = BroadcastName::new(&stream).map_err(|error| Problem::bad_name(&error))?;
     let session_id: SessionId = session
         .parse()
         .map_err(|()| Problem::no_session(&session))?;
@@ -116,7 +155,15 @@ fn end_session(app: &App, session: &str) -> Result<StatusCode, Problem> {
     }
 }
 
-/// `DELETE /api/streams/{id}`: ends a broadcast.
+/// Ends a broadcast.
+#[utoipa::path(
+    delete, path = "/api/streams/{stream}", tag = "streams", security(("token" = ["admin"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo")),
+    responses(
+        (status = 204, description = "It is over."),
+        (status = 404, response = NotFound),
+    ),
+)]
 pub(crate) async fn stop(
     State(app): State<App>,
     Name(name): Name,

@@ -55,11 +55,6 @@ pub(crate) fn patch(
     })
 }
 
-/// GET and HEAD of a session or of a WHIP endpoint: nothing to see, and that is no error (RFC 9725 §4.1).
-pub(crate) async fn nothing() -> StatusCode {
-    StatusCode::NO_CONTENT
-}
-
 /// RFC 9725 §4.3.1: a PATCH names the ICE session it is meant for, else it is 428.
 fn if_match(headers: &HeaderMap) -> Result<IceTag, Problem> {
     let mut tags = Vec::new();

@@ -11,29 +11,45 @@ use axum::{
     },
 };
 use futures_util::Stream;
-use lockgate_media::TrackId;
-use lockgate_session::{Error, Verdict, Watcher};
+use lockgate_media::{BroadcastName, TrackId};
+use lockgate_session::{Error, SessionId, Verdict, Watcher};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::openapi::{
+    Conflict, MediaType, NotFound, PreconditionFailed, PreconditionRequired, Unavailable, Unusable,
+};
 use crate::{
     App, Caller, Problem,
     decisions::bad_query,
-    extract::{Name, Sdp, SdpFragment, Session, bounded},
+    extract::{Name, Session, bounded, object, sdp, sdp_fragment},
     scope::Action,
     webrtc, whep_events,
 };
 
-/// `POST /whep/{stream}`: an offer in, 201 with the answer out. `?data_saver=1` asks to save data from the start.
+/// Watches: an offer in, the answer out.
+#[utoipa::path(
+    post, path = "/whep/{stream}", tag = "whep", security(("token" = ["play"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo"), ("data_saver" = Option<String>, Query, description = "1 asks to save data from the start.")),
+    request_body(content = String, description = "The offer.", content_type = "application/sdp"),
+    responses(
+        (status = 201, description = "The answer.", body = String, content_type = "application/sdp", headers(("Location" = String, description = "The session."), ("ETag" = String, description = "The ICE session."))),
+        (status = 409, response = Conflict),
+        (status = 415, response = MediaType),
+        (status = 422, response = Unusable),
+        (status = 503, response = Unavailable),
+    ),
+)]
 pub(crate) async fn subscribe(
     State(app): State<App>,
     Name(name): Name,
     caller: Caller,
     RawQuery(query): RawQuery,
-    Sdp(offer): Sdp,
+    request: Request,
 ) -> Result<Response, Problem> {
     let entered = app.door.enter(&caller, Action::Play(&name)).await?;
     let saves_data = data_saver(query.as_deref())?;
+    let offer = sdp(request).await?;
     let watcher = Watcher {
         cap_kbps: entered.grant.cap_kbps,
         visitor: entered.visitor(),
@@ -86,26 +102,56 @@ fn not_live_is_a_conflict(error: Error) -> Problem {
 }
 
 /// GET and HEAD of an endpoint: what it is can be seen by its media type (WHEP draft-03 §4.2).
+#[utoipa::path(
+    get, path = "/whep/{stream}", tag = "whep", security(()),
+    params(("stream" = String, Path, description = "The broadcast.", example = "demo")),
+    responses(
+        (status = 200, description = "Empty, with the media type of offers.", content_type = "application/sdp"),
+    ),
+)]
 pub(crate) async fn discover() -> impl IntoResponse {
     [(header::CONTENT_TYPE, webrtc::SDP)]
 }
 
-/// `PATCH /whep/{stream}/{session}`: candidates and ICE restarts.
+/// Trickles candidates or restarts ICE.
 ///
 /// We never make a counter-offer (WHEP draft-03 §4.3.2): it could only hold the codecs that the viewer's offer had
 /// none of. So there is no answer to be sent here either.
+#[utoipa::path(
+    patch, path = "/whep/{stream}/{session}", tag = "whep", security(("token" = ["play"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo"), ("session" = SessionId, Path, description = "The session, as the `Location` of the 201 has it."), ("If-Match" = String, Header, description = "The ETag of the session; `*` restarts ICE.")),
+    request_body(content = String, description = "An SDP fragment (RFC 8840 §9).", content_type = "application/trickle-ice-sdpfrag"),
+    responses(
+        (status = 200, description = "An ICE restart: our half.", body = String, content_type = "application/trickle-ice-sdpfrag", headers(("ETag" = String, description = "The new ICE session."))),
+        (status = 204, description = "Candidates were taken."),
+        (status = 404, response = NotFound),
+        (status = 412, response = PreconditionFailed),
+        (status = 415, response = MediaType),
+        (status = 422, response = Unusable),
+        (status = 428, response = PreconditionRequired),
+    ),
+)]
 pub(crate) async fn patch(
     State(app): State<App>,
     Session(name, session): Session,
     caller: Caller,
     headers: HeaderMap,
-    SdpFragment(fragment): SdpFragment,
+    request: Request,
 ) -> Result<Response, Problem> {
     app.door.admit(&caller, Action::Play(&name)).await?;
+    let fragment = sdp_fragment(request).await?;
     webrtc::patch(&app.streams.viewer(&name, session)?, &headers, &fragment)
 }
 
-/// `DELETE /whep/{stream}/{session}`.
+/// Ends a viewing session.
+#[utoipa::path(
+    delete, path = "/whep/{stream}/{session}", tag = "whep", security(("token" = ["play"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo"), ("session" = SessionId, Path, description = "The session, as the `Location` of the 201 has it.")),
+    responses(
+        (status = 200, description = "It is over."),
+        (status = 404, response = NotFound),
+    ),
+)]
 pub(crate) async fn end(
     State(app): State<App>,
     Session(name, session): Session,
@@ -116,9 +162,22 @@ pub(crate) async fn end(
     Ok(StatusCode::OK)
 }
 
+/// Nothing to see of a session, and that is no error.
+#[utoipa::path(
+    get, path = "/whep/{stream}/{session}", tag = "whep", security(()),
+    params(("stream" = String, Path, description = "The broadcast.", example = "demo"), ("session" = String, Path, description = "The session.")),
+    responses(
+        (status = 204, description = "Nothing."),
+    ),
+)]
+pub(crate) async fn show() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
 /// What a viewer asks for by the layer extension. A rendition is one layer: what chooses inside one is refused, as is
 /// what we do not know, for a wish that is passed over would look as if it were kept.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[schema(as = LayerChoice)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Layer {
     /// The place of the video section in the SDP, as `layers` events name it.
@@ -135,7 +194,16 @@ struct Layer {
     data_saver: Option<bool>,
 }
 
-/// `POST /whep/{stream}/{session}/layer`: the viewer picks a rendition, or automatic.
+/// Picks a rendition, or leaves the choice to the server again (the layer extension).
+#[utoipa::path(
+    post, path = "/whep/{stream}/{session}/layer", tag = "whep", security(("token" = ["play"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo"), ("session" = SessionId, Path, description = "The session, as the `Location` of the 201 has it.")),
+    request_body(content = Layer, description = "{} leaves the choice to the server."),
+    responses(
+        (status = 200, description = "It is wanted from now on."),
+        (status = 404, response = NotFound),
+    ),
+)]
 pub(crate) async fn layer(
     State(app): State<App>,
     Session(name, session): Session,
@@ -144,11 +212,7 @@ pub(crate) async fn layer(
 ) -> Result<StatusCode, Problem> {
     app.door.admit(&caller, Action::Play(&name)).await?;
     let body = bounded(request.into_body(), 4096).await?;
-    let layer: Layer = serde_json::from_slice(&body).map_err(|error| {
-        Problem::bad_body(format!(
-            "send {{\"rid\": \"TRACK\"}}, or {{}} for the server's choice: {error}"
-        ))
-    })?;
+    let layer: Layer = object(&body, "{\"rid\": \"TRACK\"}, or {} for the server's choice")?;
     let section = app.streams.video_section(&name, session)?;
     if let Some(wanted) = layer.media_id
         && section.is_none_or(|section| section.to_string() != wanted)
@@ -184,8 +248,16 @@ struct Decided {
     reason: String,
 }
 
-/// `GET /whep/{stream}/{session}/events`: server-sent events `rung`, one at the start and one at every change, and
-/// `layers` whenever there are other tracks to choose from.
+/// Server-sent events `rung`, one at the start and one at every change, and `layers` whenever there are other tracks to
+/// choose from.
+#[utoipa::path(
+    get, path = "/whep/{stream}/{session}/events", tag = "whep", security(("token" = ["play"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo"), ("session" = SessionId, Path, description = "The session, as the `Location` of the 201 has it.")),
+    responses(
+        (status = 200, description = "Events, without an end.", body = String, content_type = "text/event-stream"),
+        (status = 404, response = NotFound),
+    ),
+)]
 pub(crate) async fn events(
     State(app): State<App>,
     Session(name, session): Session,

@@ -15,6 +15,7 @@ use lockgate_session::{Event, EventKind, Layer, SessionId};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::openapi::{Conflict, NotFound};
 use crate::{
     App, Caller, Problem,
     extract::{Session, bounded},
@@ -45,7 +46,16 @@ pub(crate) fn link(url: &str) -> String {
     format!("<{url}/sse>; rel=\"{URN}\"; events=\"{kinds}\"")
 }
 
-/// `POST /whep/{stream}/{session}/sse`: makes an event stream of the types in the body, of all without one.
+/// Makes an event stream of the types in the body, of all without one.
+#[utoipa::path(
+    post, path = "/whep/{stream}/{session}/sse", tag = "whep", security(("token" = ["play"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo"), ("session" = SessionId, Path, description = "The session, as the `Location` of the 201 has it.")),
+    request_body(content = Option<Vec<String>>, description = "`active`, `inactive`, `layers`, `reconnect`, `viewercount`."),
+    responses(
+        (status = 201, description = "It is made.", headers(("Location" = String, description = "Where it is read."))),
+        (status = 404, response = NotFound),
+    ),
+)]
 pub(crate) async fn open(
     State(app): State<App>,
     Session(name, session): Session,
@@ -60,7 +70,16 @@ pub(crate) async fn open(
     Ok((StatusCode::CREATED, [(header::LOCATION, location)]).into_response())
 }
 
-/// `GET /whep/{stream}/{session}/sse/{events}`: the events from now on, with what holds at the start.
+/// The events from now on, with what holds at the start.
+#[utoipa::path(
+    get, path = "/whep/{stream}/{session}/sse/{events}", tag = "whep", security(("token" = ["play"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo"), ("session" = SessionId, Path, description = "The session, as the `Location` of the 201 has it."), ("events" = SessionId, Path, description = "The event stream, as the `Location` of the 201 has it.")),
+    responses(
+        (status = 200, description = "Events, without an end.", body = String, content_type = "text/event-stream"),
+        (status = 404, response = NotFound),
+        (status = 409, response = Conflict),
+    ),
+)]
 pub(crate) async fn read(
     State(app): State<App>,
     EventStream(name, session, id): EventStream,
@@ -77,7 +96,15 @@ pub(crate) async fn read(
         .into_response())
 }
 
-/// `DELETE /whep/{stream}/{session}/sse/{events}`.
+/// Ends an event stream.
+#[utoipa::path(
+    delete, path = "/whep/{stream}/{session}/sse/{events}", tag = "whep", security(("token" = ["play"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo"), ("session" = SessionId, Path, description = "The session, as the `Location` of the 201 has it."), ("events" = SessionId, Path, description = "The event stream, as the `Location` of the 201 has it.")),
+    responses(
+        (status = 200, description = "It is over."),
+        (status = 404, response = NotFound),
+    ),
+)]
 pub(crate) async fn close(
     State(app): State<App>,
     EventStream(name, session, id): EventStream,

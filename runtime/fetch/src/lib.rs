@@ -54,6 +54,20 @@ pub enum FetchError {
     Silent(String),
 }
 
+/// A URL as people may see it: without user name and password, and without its query, where keys stand.
+pub fn shown(url: &str) -> String {
+    match Url::parse(url) {
+        Ok(url) => {
+            let host = url.host_str().unwrap_or_default();
+            let port = url.port().map(|port| format!(":{port}"));
+            let query = url.query().map_or("", |_| "?…");
+            let (scheme, path) = (url.scheme(), url.path());
+            format!("{scheme}://{host}{}{path}{query}", port.unwrap_or_default())
+        }
+        Err(error) => format!("({error})"),
+    }
+}
+
 impl Fetcher {
     /// A fetcher for these origins and no others.
     pub fn new(origins: Vec<Origin>) -> Result<Self, FetchError> {
@@ -158,7 +172,7 @@ fn parse(text: &str) -> Result<Url, FetchError> {
     Url::parse(text)
         .ok()
         .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        .ok_or_else(|| FetchError::Url(text.chars().take(200).collect()))
+        .ok_or_else(|| FetchError::Url(shown(text).chars().take(200).collect()))
 }
 
 /// An error and what is behind it: the outer one alone says nothing.

@@ -32,7 +32,7 @@ pub enum AudioCodec {
 }
 
 /// Frames per second as a ratio, so that 30000/1001 stays what it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct FrameRate {
     /// Frames in `den` seconds.
     pub num: u32,

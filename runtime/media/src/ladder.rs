@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::{TrackId, h264::fit_within};
 
 /// A target of the ladder: at most this size, this many frames a second, about this bitrate.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Rung {
     /// Its name in URLs and decisions, such as `720p60`.

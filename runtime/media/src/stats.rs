@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// What is known of one viewer's link. Absent values are absent, not zero.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct LinkStats {
     /// Estimated bandwidth towards the viewer in kbit/s.
     pub bandwidth_kbps: Option<f64>,
@@ -30,7 +30,7 @@ pub struct LinkStats {
 }
 
 /// What is known of a publisher's link.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct IngestStats {
     /// Packets received.
     pub packets_received: u64,

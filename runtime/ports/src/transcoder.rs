@@ -92,7 +92,7 @@ pub struct Settings {
 }
 
 /// What a source turned out to be.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SourceInfo {
     /// The container or protocol, FFmpeg's name; empty for peers and the demo.
     pub container: String,
@@ -103,7 +103,7 @@ pub struct SourceInfo {
 }
 
 /// A source's video.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct VideoSource {
     /// FFmpeg's name of the codec, such as `h264` or `rawvideo`.
     pub codec: String,
@@ -122,7 +122,7 @@ pub struct VideoSource {
 }
 
 /// A source's audio.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct AudioSource {
     /// FFmpeg's name of the codec, such as `aac`.
     pub codec: String,
@@ -133,7 +133,7 @@ pub struct AudioSource {
 }
 
 /// The rungs to encode.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Plan {
     /// Best first.
     pub rungs: Vec<Rung>,
@@ -142,7 +142,8 @@ pub struct Plan {
 }
 
 /// How a ladder goes.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, utoipa::ToSchema)]
+#[schema(as = LadderStatus)]
 pub struct Status {
     /// What it does.
     pub state: State,
@@ -168,7 +169,8 @@ pub struct Status {
 }
 
 /// What a ladder does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = LadderState)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     /// Opening the source.

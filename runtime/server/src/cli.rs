@@ -14,8 +14,9 @@ use crate::{
     Config, Server,
     bench::{self, BenchCommand},
     check::{self, CheckCommand},
-    config::Loader,
+    config::{self, Loaded, Loader, Origin},
     doctor::{self, DoctorArgs},
+    live,
     package::{self, PackageArgs},
     policy::{self, PolicyCommand},
     sessions::{self, SessionsCommand},
@@ -44,6 +45,15 @@ enum Command {
     CheckConfig {
         /// The file; `lockgate.toml` here if there is one.
         file: Option<PathBuf>,
+        /// Sets one key, as `serve` does. May be given again.
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// Prints JSON: the configuration and the origins of what is not the default.
+        #[arg(long)]
+        json: bool,
+        /// Prints the JSON Schema of configuration files and checks nothing.
+        #[arg(long, conflicts_with_all = ["file", "set", "json"])]
+        schema: bool,
     },
     /// Makes or explains access tokens.
     #[command(subcommand)]
@@ -69,14 +79,14 @@ enum Command {
     TranscodeWorker,
 }
 
-#[derive(Args)]
+#[derive(Args, Clone, Default)]
 pub(crate) struct ConfigArgs {
     /// The configuration file; `lockgate.toml` here if there is one.
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(crate) config: Option<PathBuf>,
     /// Sets one key, such as `http.listen=127.0.0.1:3000`. May be given again.
     #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
+    pub(crate) set: Vec<String>,
 }
 
 /// Runs the command that the process was started with.
@@ -96,20 +106,26 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
     let mut out = std::io::stdout();
     match command {
         Command::TranscodeWorker => return Ok(lockgate_transcode::worker::run()),
-        Command::Serve { config, demo } => serve(&config, demo)?,
+        Command::Serve { config, demo } => serve(config, demo)?,
         Command::Bench(command) => return bench::execute(command),
         Command::Check(command) => return check::execute(command),
         Command::Doctor(args) => return doctor::execute(&args),
         Command::Package(args) => return package::execute(&args),
         Command::Policy(command) => return policy::execute(command),
-        Command::CheckConfig { file } => {
-            let mut config = ConfigArgs {
-                config: file,
-                set: Vec::new(),
+        Command::CheckConfig { schema: true, .. } => {
+            writeln!(out, "{}", serde_json::to_string_pretty(&config::schema())?)?;
+        }
+        Command::CheckConfig {
+            file, set, json, ..
+        } => {
+            let loaded = ConfigArgs { config: file, set }.load_whole()?;
+            live::check(&loaded)?;
+            if json {
+                let shown = serde_json::to_string_pretty(&loaded.to_json())?;
+                writeln!(out, "{shown}")?;
+            } else {
+                write!(out, "{}", loaded.to_toml()?)?;
             }
-            .load()?;
-            config.auth.redact();
-            write!(out, "{}", toml::to_string_pretty(&config)?)?;
         }
         Command::Sessions(command) => return sessions::execute(command),
         Command::Token(command) => return tokens::execute(command),
@@ -118,14 +134,22 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 impl ConfigArgs {
-    /// `.env`, the file, the environment, `--set`: the later wins.
+    /// The file, `.env`, the environment, `--set`: the later wins.
     pub(crate) fn load(&self) -> anyhow::Result<Config> {
+        Ok(self.load_whole()?.config)
+    }
+
+    /// The file that is read, if there is one.
+    pub(crate) fn file(&self) -> Option<PathBuf> {
+        let here = || Some(PathBuf::from(HERE)).filter(|path| path.is_file());
+        self.config.clone().or_else(here)
+    }
+
+    /// The same with the origin of each value.
+    pub(crate) fn load_whole(&self) -> anyhow::Result<Loaded> {
         let mut loader = Loader::default();
-        let here = PathBuf::from("lockgate.toml");
-        match &self.config {
-            Some(path) => loader.file(path)?,
-            None if here.is_file() => loader.file(&here)?,
-            None => {}
+        if let Some(path) = self.file() {
+            loader.file(&path)?;
         }
         let dotenv: Vec<(String, String)> = match dotenvy::dotenv_iter() {
             Ok(pairs) => pairs
@@ -134,10 +158,11 @@ impl ConfigArgs {
             Err(error) if error.not_found() => Vec::new(),
             Err(error) => return Err(error).context(".env cannot be read"),
         };
-        loader.environment(dotenv.into_iter())?;
-        loader.environment(std::env::vars_os().filter_map(|(name, value)| {
+        loader.environment(dotenv.into_iter(), Origin::Dotenv)?;
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
-        }))?;
+        });
+        loader.environment(variables, Origin::Environment)?;
         for assignment in &self.set {
             loader.assignment(assignment)?;
         }
@@ -172,23 +197,20 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "that is too long".to_owned())
 }
 
+/// The configuration file that is read where none is named.
+const HERE: &str = "lockgate.toml";
+
 /// Runs the server, and returns when it has gone down.
-fn serve(args: &ConfigArgs, demo: bool) -> anyhow::Result<()> {
-    let config = args.load()?;
+fn serve(args: ConfigArgs, demo: bool) -> anyhow::Result<()> {
+    let loaded = args.load_whole()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     let (ended, telemetry) = runtime.block_on(async {
-        let telemetry = lockgate_telemetry::start(config.telemetry())?;
-        let filter = telemetry.filter();
+        let telemetry = lockgate_telemetry::start(loaded.config.telemetry())?;
         let serving = async {
-            let server = Server::start(config, demo, &telemetry).await?;
-            let reload = || {
-                let config = args.load()?;
-                filter.set(&config.log_filter())?;
-                Ok(())
-            };
-            server.run(reload).await
+            let server = Server::start(loaded, args, demo, &telemetry).await?;
+            server.run().await
         };
         anyhow::Ok((serving.await, telemetry))
     })?;

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use lockgate_api::{
-    Door, Headers, Scopes,
+    Headers, Scopes,
     door::{Hook, Rules, User, Users},
     listen, tls,
     token::{self, Algorithm, Jwks, Key, KeySet, Revoked, Signer, Verifier, Wish},
@@ -13,7 +13,12 @@ use lockgate_fetch::Fetcher;
 use lockgate_ports::Records;
 use lockgate_session::Desk;
 
-use crate::{Config, cli::unix_now, config::TlsMode, secret::secret};
+use crate::{
+    Config,
+    cli::unix_now,
+    config::{self, TlsMode},
+    secret::secret,
+};
 
 /// All keys of a configuration.
 pub(crate) struct Keys {
@@ -25,16 +30,21 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    pub(crate) fn load(config: &Config) -> anyhow::Result<Self> {
+    /// `published` are keys that have been fetched already.
+    pub(crate) fn load(config: &Config, published: Option<Arc<Jwks>>) -> anyhow::Result<Self> {
+        Self::with(config, &secret(config)?, published)
+    }
+
+    /// The same with what our own tokens are signed with.
+    fn with(config: &Config, secret: &[u8], fetched: Option<Arc<Jwks>>) -> anyhow::Result<Self> {
         let auth = &config.auth;
         let rules = token::Rules {
             issuers: auth.issuer.clone(),
             audiences: auth.audience.clone(),
             leeway: Duration::from_secs(auth.leeway_s),
         };
-        let secret = secret(config)?;
         let own = Algorithm::HS256;
-        let mut keys = vec![Key::secret(None, own, &secret, &rules).context("auth.secret")?];
+        let mut keys = vec![Key::secret(None, own, secret, &rules).context("auth.secret")?];
         for key in &auth.keys {
             let kid = key.kid.clone();
             let name = kid.clone().unwrap_or_else(|| "without a kid".to_owned());
@@ -48,23 +58,24 @@ impl Keys {
                         .with_context(|| format!("{}: {}", what(), path.display()))?
                 }
                 (None, secret) => {
-                    let secret = secret.as_deref().unwrap_or_default();
+                    let secret = secret.as_ref().map_or("", config::Secret::reveal);
                     Key::secret(kid, key.algorithm, secret.as_bytes(), &rules).with_context(what)?
                 }
             });
         }
         let published = match &auth.jwks_url {
             None => None,
+            Some(_) if fetched.is_some() => fetched,
             Some(url) => {
                 let refresh = Duration::from_secs(auth.jwks_refresh_s);
                 let cooldown = Duration::from_secs(auth.jwks_cooldown_s);
-                let jwks = Jwks::new(url.clone(), rules, refresh, cooldown);
+                let jwks = Jwks::new(url.reveal().to_owned(), rules, refresh, cooldown);
                 Some(Arc::new(jwks.context("auth.jwks_url")?))
             }
         };
         Ok(Self {
             verifier: Verifier::new(KeySet::new(keys), published.clone()),
-            signer: Signer::secret(None, own, &secret).context("auth.secret")?,
+            signer: Signer::secret(None, own, secret).context("auth.secret")?,
             published,
         })
     }
@@ -81,43 +92,72 @@ pub(crate) fn wish(config: &Config, scopes: Scopes, ttl: Duration) -> Wish {
     }
 }
 
-/// The door.
-pub(crate) fn door(
+/// Finds what of `[auth]` cannot be used that the types cannot say: keys, hashes, URLs.
+pub(crate) fn check(config: &Config) -> anyhow::Result<()> {
+    // The real one may have to be made, which a check does not do.
+    let placeholder = [0; 32];
+    let own = config.auth.secret.as_ref();
+    Keys::with(
+        config,
+        own.map_or(&placeholder, |own| own.reveal().as_bytes()),
+        None,
+    )?;
+    users(config)?;
+    hook(config)?;
+    Fetcher::new(config.auth.ask.clone()).context("auth.ask")?;
+    Ok(())
+}
+
+fn users(config: &Config) -> anyhow::Result<Users> {
+    let users = config.auth.users.iter().map(|user| User {
+        name: user.name.clone(),
+        hash: user.password.reveal().to_owned(),
+        scopes: Scopes::new(user.scopes.clone()),
+    });
+    Users::new(users.collect()).context("auth.users")
+}
+
+fn hook(config: &Config) -> anyhow::Result<Option<Hook>> {
+    let auth = &config.auth;
+    let deadline = Duration::from_millis(auth.http.deadline_ms);
+    auth.http
+        .url
+        .as_ref()
+        .map(|url| Hook::new(url.reveal().to_owned(), deadline))
+        .transpose()
+        .context("auth.http.url")
+}
+
+/// What was revoked, as the store has it.
+pub(crate) fn revoked(records: Arc<dyn Records>) -> anyhow::Result<Arc<Revoked>> {
+    let revoked = Revoked::load(records, unix_now());
+    Ok(Arc::new(
+        revoked.context("the revoked tokens cannot be read")?,
+    ))
+}
+
+/// What a door is made of.
+pub(crate) fn rules(
     config: &Config,
     verifier: Verifier,
     desk: Desk,
-    records: Arc<dyn Records>,
-) -> anyhow::Result<Door> {
+    revoked: Arc<Revoked>,
+) -> anyhow::Result<Rules> {
     let auth = &config.auth;
-    let users = auth.users.iter().map(|user| User {
-        name: user.name.clone(),
-        hash: user.password.clone(),
-        scopes: Scopes::new(user.scopes.clone()),
-    });
-    let deadline = Duration::from_millis(auth.http.deadline_ms);
-    let hook = auth
-        .http
-        .url
-        .clone()
-        .map(|url| Hook::new(url, deadline))
-        .transpose()
-        .context("auth.http.url")?;
     let failures = config.rate_limit.failed_logins;
-    Ok(Door::new(Rules {
+    Ok(Rules {
         chain: auth.chain.clone(),
         anonymous: Scopes::new(auth.anonymous.clone()),
         verifier,
-        revoked: Arc::new(
-            Revoked::load(records, unix_now()).context("the revoked tokens cannot be read")?,
-        ),
-        users: Users::new(users.collect()).context("auth.users")?,
-        hook,
+        revoked,
+        users: users(config)?,
+        hook: hook(config)?,
         fetcher: Fetcher::new(auth.ask.clone())?,
         desk,
         recheck: Duration::from_secs(auth.recheck_s),
         kicked: Duration::from_secs(auth.kick_s),
         failures: (failures > 0).then(|| (failures, config.rate_limit.window())),
-    }))
+    })
 }
 
 /// What connections to the port have to keep, and what keeps its certificate up to date.

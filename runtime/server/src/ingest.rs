@@ -73,7 +73,7 @@ async fn bind_srt(config: &config::Srt) -> std::io::Result<Option<srt::Listener>
         connections_max: config.connections_max,
         silence_max: Duration::from_secs(config.silence_s),
         latency: Duration::from_millis(config.latency_ms),
-        passphrase: config.passphrase.clone(),
+        passphrase: (config.passphrase.as_ref()).map(|text| text.reveal().to_owned()),
     };
     srt::Listener::bind(config).await.map(Some)
 }

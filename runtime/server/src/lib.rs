@@ -12,6 +12,7 @@ mod doctor;
 mod door;
 mod drain;
 mod ingest;
+mod live;
 mod package;
 mod policies;
 mod policy;

@@ -5,7 +5,7 @@ mod kept;
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, SystemTime},
 };
 
@@ -26,7 +26,7 @@ use kept::Kept;
 
 /// The policy files of a server.
 pub(crate) struct Policies {
-    files: HashMap<Kind, PathBuf>,
+    files: RwLock<HashMap<Kind, PathBuf>>,
     store: Arc<Store>,
     desk: Desk,
 }
@@ -35,8 +35,8 @@ pub(crate) struct Policies {
 struct Store {
     kept: Kept,
     forms: Forms,
-    parameters: HashMap<Kind, Value>,
-    limits: HashMap<Kind, Limits>,
+    /// Parameters and limits of each kind.
+    terms: RwLock<HashMap<Kind, (Value, Limits)>>,
 }
 
 impl Policies {
@@ -55,27 +55,14 @@ impl Policies {
         let store = Arc::new(Store {
             kept: Kept::new(folder, records),
             forms,
-            parameters: Kind::ALL
-                .into_iter()
-                .map(|kind| (kind, parameters(config, kind)))
-                .collect(),
-            limits: config
-                .policies
-                .limits
-                .iter()
-                .map(|(kind, limits)| (*kind, limits.resolve()))
-                .collect(),
+            terms: RwLock::new(terms(config)),
         });
-        let files: HashMap<Kind, PathBuf> = Kind::ALL
-            .into_iter()
-            .filter_map(|kind| Some((kind, config.policies.file(kind)?.clone())))
-            .collect();
         let policies = Self {
-            files,
+            files: RwLock::new(files(config)),
             store,
             desk: desk.clone(),
         };
-        for (kind, path) in &policies.files {
+        for (kind, path) in &policies.files() {
             if !policies.swap_to(*kind, path).await && !policies.fall_back(*kind).await {
                 // Without its policy the door would open to whom the operator meant to keep out.
                 anyhow::ensure!(
@@ -94,12 +81,65 @@ impl Policies {
         Arc::clone(&self.store) as Arc<dyn PolicyStore>
     }
 
+    fn files(&self) -> HashMap<Kind, PathBuf> {
+        self.files
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Takes what has changed in the configuration: files, parameters, limits, grants. What is refused leaves everything as it
+    /// was.
+    pub(crate) async fn change(&self, old: &Config, new: &Config) -> anyhow::Result<()> {
+        self.take_terms(new);
+        let mut swapped = Vec::new();
+        for kind in Kind::ALL {
+            let file = new.policies.file(kind);
+            let same = file == old.policies.file(kind)
+                && parameters(old, kind) == parameters(new, kind)
+                && grants(old, kind) == grants(new, kind)
+                && old.policies.limits.get(&kind) == new.policies.limits.get(&kind);
+            let Some(path) = file.filter(|_| !same) else {
+                continue;
+            };
+            if let Err(error) = self.read_and_admit(kind, path).await {
+                self.take_terms(old);
+                for kind in swapped {
+                    // There was one before it, or the built-in.
+                    drop(self.desk.rollback(kind).await);
+                }
+                return Err(error.context(format!("policies.{kind}: {}", path.display())));
+            }
+            swapped.push(kind);
+        }
+        for kind in Kind::ALL {
+            let removed = new.policies.file(kind).is_none() && old.policies.file(kind).is_some();
+            let builtin = builtin_parameters(new, kind);
+            if removed || builtin != builtin_parameters(old, kind) {
+                self.desk.settle(kind, builtin, removed).await?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_terms(&self, config: &Config) {
+        for kind in Kind::ALL {
+            self.desk.grant(kind, grants(config, kind));
+        }
+        let held = self.store.terms.write();
+        *held.unwrap_or_else(PoisonError::into_inner) = terms(config);
+        let held = self.files.write();
+        *held.unwrap_or_else(PoisonError::into_inner) = files(config);
+    }
+
     /// Looks at the files several times a second, and swaps to what has changed.
-    pub(crate) fn watch(self) -> Task {
+    pub(crate) fn watch(self: Arc<Self>) -> Task {
         own(async move {
-            let mut seen: HashMap<Kind, Option<(SystemTime, u64)>> = HashMap::new();
-            for (kind, path) in &self.files {
-                seen.insert(*kind, stamp(path).await);
+            type Seen = (PathBuf, Option<(SystemTime, u64)>);
+            let mut seen: HashMap<Kind, Seen> = HashMap::new();
+            for (kind, path) in self.files() {
+                let now = stamp(&path).await;
+                seen.insert(kind, (path, now));
             }
             let mut tick = tokio::time::interval(LOOK_EVERY);
             for turn in 0u64.. {
@@ -109,10 +149,12 @@ impl Policies {
                 {
                     self.store.kept.follow(&slots).await;
                 }
-                for (kind, path) in &self.files {
+                for (kind, path) in &self.files() {
                     let now = stamp(path).await;
-                    let Some(before) = seen.insert(*kind, now) else {
-                        continue;
+                    let before = match seen.insert(*kind, (path.clone(), now)) {
+                        Some((known, before)) if known == *path => before,
+                        // Whoever named another file has swapped to it.
+                        _ => continue,
                     };
                     match (before, now) {
                         (before, now) if before == now => {}
@@ -129,30 +171,26 @@ impl Policies {
     }
 
     async fn swap_to(&self, kind: Kind, path: &Path) -> bool {
-        let told = path.display();
-        let bytes = match tokio::fs::read(path).await {
-            Ok(bytes) => bytes,
+        match self.read_and_admit(kind, path).await {
+            Ok(()) => true,
             Err(error) => {
-                tracing::error!(%kind, path = %told, %error, "the policy file cannot be read; the old policy stays. Put the file there, or mend its permissions");
-                return false;
-            }
-        };
-        let manifest = tokio::fs::read_to_string(path.with_extension("toml"))
-            .await
-            .ok();
-        match self
-            .admit(kind, &path.display().to_string(), bytes, manifest)
-            .await
-        {
-            Ok((generation, digest)) => {
-                tracing::info!(%kind, path = %told, generation, %digest, "a policy decides from now on");
-                true
-            }
-            Err(error) => {
-                tracing::error!(%kind, path = %told, %error, "the policy is refused; the old one stays");
+                tracing::error!(%kind, path = %path.display(), error = format!("{error:#}"), "the policy is refused; the old one stays");
                 false
             }
         }
+    }
+
+    async fn read_and_admit(&self, kind: Kind, path: &Path) -> anyhow::Result<()> {
+        let told = path.display();
+        let bytes = tokio::fs::read(path)
+            .await
+            .context("the policy file cannot be read; put it there, or mend its permissions")?;
+        let manifest = tokio::fs::read_to_string(path.with_extension("toml"))
+            .await
+            .ok();
+        let (generation, digest) = self.admit(kind, &told.to_string(), bytes, manifest).await?;
+        tracing::info!(%kind, path = %told, generation, %digest, "a policy decides from now on");
+        Ok(())
     }
 
     async fn fall_back(&self, kind: Kind) -> bool {
@@ -191,7 +229,7 @@ impl Policies {
         let digest = artifact.digest().to_owned();
         for other in artifact.manifest().kinds.keys() {
             if *other != kind
-                && self.files.get(other).map(PathBuf::as_path) != Some(Path::new(&named))
+                && self.files().get(other).map(PathBuf::as_path) != Some(Path::new(&named))
             {
                 tracing::info!(%kind, also = %other, "this policy answers another kind too, and decides only what it is named for; name it under policies.{other} as well if it is to");
             }
@@ -215,7 +253,7 @@ impl PolicyStore for Store {
     }
 
     fn parameters(&self, kind: Kind) -> Value {
-        self.parameters.get(&kind).cloned().unwrap_or(Value::Null)
+        self.terms(kind).0
     }
 
     fn keep<'a>(&'a self, kind: Kind, digest: &'a str, bytes: &'a [u8]) -> BoxFuture<'a, ()> {
@@ -225,7 +263,12 @@ impl PolicyStore for Store {
 
 impl Store {
     fn limits(&self, kind: Kind) -> Limits {
-        self.limits.get(&kind).copied().unwrap_or_default()
+        self.terms(kind).1
+    }
+
+    fn terms(&self, kind: Kind) -> (Value, Limits) {
+        let held = self.terms.read().unwrap_or_else(PoisonError::into_inner);
+        held.get(&kind).cloned().unwrap_or_default()
     }
 }
 
@@ -269,6 +312,24 @@ impl Forms {
         }
         Ok(Arc::new(Luau::load(name, bytes, manifest, limits)?))
     }
+}
+
+fn files(config: &Config) -> HashMap<Kind, PathBuf> {
+    Kind::ALL
+        .into_iter()
+        .filter_map(|kind| Some((kind, config.policies.file(kind)?.clone())))
+        .collect()
+}
+
+fn terms(config: &Config) -> HashMap<Kind, (Value, Limits)> {
+    let limits = |kind| {
+        let limits = config.policies.limits.get(&kind);
+        limits.map_or_else(Limits::default, |limits| limits.resolve())
+    };
+    Kind::ALL
+        .into_iter()
+        .map(|kind| (kind, (parameters(config, kind), limits(kind))))
+        .collect()
 }
 
 /// What a policy that a file or the API brings is configured with: the operator's table and nothing else.
@@ -336,7 +397,7 @@ fn is_wasm(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\0asm")
 }
 
-async fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
+pub(crate) async fn stamp(path: &Path) -> Option<(SystemTime, u64)> {
     let metadata = tokio::fs::metadata(path).await.ok()?;
     Some((metadata.modified().ok()?, metadata.len()))
 }

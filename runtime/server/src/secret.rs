@@ -15,7 +15,7 @@ use crate::Config;
 /// The configured secret, or the one kept in the store, made there on the first start.
 pub(crate) fn secret(config: &Config) -> anyhow::Result<Vec<u8>> {
     if let Some(secret) = &config.auth.secret {
-        return Ok(secret.clone().into_bytes());
+        return Ok(secret.reveal().as_bytes().to_vec());
     }
     let folder = &config.store.path;
     fs::create_dir_all(folder).with_context(|| {

@@ -3,14 +3,14 @@
 use std::{
     num::NonZero,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
 use anyhow::Context as _;
 use lockgate_api::{
-    Account, Adopt, App, IceServer, Limits, Listener, LogFilter, Parts, Scope, Scopes, StreamGate,
-    Traffic, token,
+    Account, Adopt, App, Configuration as _, Door, IceServer, Limits, Listener, LogFilter, Scope,
+    Scopes, StreamGate, Traffic, token,
 };
 use lockgate_media::BroadcastName;
 use lockgate_ports::{
@@ -29,11 +29,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::{
     Config,
     announce::Announcement,
-    cli::unix_now,
-    config,
+    cli::{ConfigArgs, unix_now},
+    config::{self, Loaded},
     door::{self, Keys},
     drain::{Down, Stops},
     ingest,
+    live::{Live, Parts},
     policies::{self, Policies},
     supervisor,
 };
@@ -41,7 +42,12 @@ use crate::{
 /// A server that has bound its ports and started its sources.
 pub struct Server {
     listener: Listener,
-    app: App,
+    live: Arc<Live>,
+    streams: Streams,
+    desk: Desk,
+    /// That of the start; those that follow share what it needs to close.
+    door: Arc<Door>,
+    health: Arc<lockgate_api::Health>,
     _tasks: Vec<Task>,
     /// The ports for RTMP and SRT.
     publishers: Vec<Task>,
@@ -52,8 +58,14 @@ pub struct Server {
 
 impl Server {
     /// Puts the server together. Whatever fails, nothing is left behind.
-    pub async fn start(config: Config, demo: bool, telemetry: &Telemetry) -> anyhow::Result<Self> {
-        let keys = Keys::load(&config)?;
+    pub(crate) async fn start(
+        loaded: Loaded,
+        args: ConfigArgs,
+        demo: bool,
+        telemetry: &Telemetry,
+    ) -> anyhow::Result<Self> {
+        let config = loaded.config.clone();
+        let keys = Keys::load(&config, None)?;
         let (rules, keeper) = door::port(&config)?;
         // Ports first: a second server must fail before it starts a single worker.
         let listener = Listener::bind(config.http.listen, rules)
@@ -88,9 +100,10 @@ impl Server {
         if let Err(error) = tokio::task::spawn_blocking(move || sweep_dvr(&folder)).await? {
             tracing::warn!(%error, "what an earlier run left of long windows cannot be removed");
         }
-        let policies = Policies::start(&config, &desk, Arc::clone(&records)).await?;
-        let known = Arc::clone(&records);
-        let door = Arc::new(door::door(&config, keys.verifier, desk.clone(), known)?);
+        let policies = Arc::new(Policies::start(&config, &desk, Arc::clone(&records)).await?);
+        let revoked = door::revoked(Arc::clone(&records))?;
+        let rules = door::rules(&config, keys.verifier, desk.clone(), revoked)?;
+        let door = Arc::new(Door::new(rules));
         let streams = Streams::new(
             session_config(&config, demo),
             desk.clone(),
@@ -115,12 +128,8 @@ impl Server {
             broadcasts.push(name);
         }
         for source in &config.ingest.source {
-            let input = Input::Url {
-                url: source.url.clone(),
-                looped: source.looped,
-            };
             streams
-                .add_source(source.name.clone(), input)
+                .add_source(source.name.clone(), input(source))
                 .with_context(|| format!("ingest.source {}", source.name))?;
             broadcasts.push(source.name.clone());
         }
@@ -135,12 +144,12 @@ impl Server {
             config.rate_limit.settings(),
             config.rate_limit.proxies(),
         ));
-        let gate: Arc<dyn Gate> = Arc::new(StreamGate::new(
+        let gate = Arc::new(StreamGate::new(
             streams.clone(),
             Arc::clone(&door),
             Arc::clone(&limits),
         ));
-        let publishers = ports.serve(&gate);
+        let publishers = ports.serve(&(Arc::clone(&gate) as Arc<dyn Gate>));
         let announcement = Announcement {
             http: listener.local_addr()?,
             secure: config.http.is_secure(),
@@ -158,34 +167,41 @@ impl Server {
                 .write(Path::new(&path))
                 .context("LOCKGATE_READY_FILE cannot be written")?;
         }
-        let store = policies.store();
-        let mut tasks = vec![
-            policies.watch(),
-            own(Arc::clone(&door).watch(streams.clone())),
-            own(history.keep()),
-        ];
-        tasks.extend(keeper.map(own));
-        tasks.extend(keys.published.map(|keys| own(keys.keep_fresh())));
         let adopt = telemetry
             .has_traces()
             .then(|| Arc::new(lockgate_telemetry::adopt) as Adopt);
-        let ice_servers = config.webrtc.ice_servers.iter().map(ice_server).collect();
+        let health: Arc<lockgate_api::Health> = Arc::default();
+        let app = App::from(lockgate_api::Parts {
+            streams: streams.clone(),
+            desk: desk.clone(),
+            policies: policies.store(),
+            door: Arc::clone(&door),
+            limits,
+            headers: Arc::new(door::headers(&config)),
+            body_within: config.http.timeouts.resolve().body,
+            ice_servers: ice_servers(&config),
+            metrics: config.http.metrics,
+            traffic: Arc::new(Traffic::new(adopt)),
+            health: Arc::clone(&health),
+            log: Arc::new(Lines(telemetry.filter())),
+            configuration: Weak::<Live>::new(),
+        });
+        let parts = Parts {
+            app,
+            gate,
+            policies: Arc::clone(&policies),
+            published: keys.published,
+        };
+        let live = Live::new(loaded, args, demo, parts);
+        let mut tasks = vec![policies.watch(), live.watch(), own(history.keep())];
+        tasks.extend(keeper.map(own));
         Ok(Self {
             listener,
-            app: App::from(Parts {
-                streams,
-                desk,
-                policies: store,
-                door,
-                limits,
-                headers: Arc::new(door::headers(&config)),
-                body_within: config.http.timeouts.resolve().body,
-                ice_servers,
-                traffic: Traffic::new(adopt),
-                health: Arc::default(),
-                log: Box::new(Lines(telemetry.filter())),
-                metrics: config.http.metrics,
-            }),
+            live,
+            streams,
+            desk,
+            door,
+            health,
             _tasks: tasks,
             publishers,
             stay: Duration::from_secs(config.server.drain_s),
@@ -194,19 +210,19 @@ impl Server {
     }
 
     /// Serves until SIGINT or SIGTERM, then takes nobody in any more, lets who is there go on for a while, ends what is live
-    /// and lets requests finish. The second signal ends it at once. `reload` is called at SIGHUP.
-    pub async fn run(self, reload: impl Fn() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    /// and lets requests finish. The second signal ends it at once. SIGHUP has the configuration read again.
+    pub async fn run(self) -> anyhow::Result<()> {
         let stops = Stops::listen()?;
-        let (streams, health) = (self.app.streams.clone(), Arc::clone(&self.app.health));
+        let (streams, health) = (self.streams, self.health);
         let _watch = own(supervisor::watch(
             Arc::clone(&health),
-            self.app.desk.clone(),
+            self.desk.clone(),
             streams.clone(),
         ));
         let down = Down {
             streams: streams.clone(),
-            desk: self.app.desk.clone(),
-            door: Arc::clone(&self.app.door),
+            desk: self.desk,
+            door: self.door,
             health,
             publishers: self.publishers,
             stay: self.stay,
@@ -219,7 +235,7 @@ impl Server {
         };
         supervisor::ready();
         tokio::select! {
-            () = self.listener.serve(lockgate_api::router(self.app), stop) => streams.recorded().await,
+            () = self.listener.serve(self.live.router(), stop) => streams.recorded().await,
             () = second => {
                 tracing::info!("told to stop once more: ending at once");
                 streams.end_all();
@@ -227,28 +243,22 @@ impl Server {
                 tokio::time::timeout(AT_ONCE, streams.recorded()).await.ok();
                 streams.forget();
             }
-            error = on_hangup(reload) => return Err(error),
+            error = on_hangup(&self.live) => return Err(error),
         }
         Ok(())
     }
 }
 
 /// Reads the configuration again whenever SIGHUP comes. Returns only if it cannot be waited for.
-async fn on_hangup(reload: impl Fn() -> anyhow::Result<()>) -> anyhow::Error {
+async fn on_hangup(live: &Live) -> anyhow::Error {
     let mut hangup = match signal(SignalKind::hangup()) {
         Ok(hangup) => hangup,
         Err(error) => return error.into(),
     };
     while let Some(()) = hangup.recv().await {
         supervisor::reloading();
-        match reload() {
-            Ok(()) => tracing::info!("the configuration was read again"),
-            Err(error) => {
-                tracing::error!(
-                    "the configuration was not taken, and the old one stays: {error:#}"
-                );
-            }
-        }
+        // What was refused is in the log.
+        drop(live.reload().await);
         supervisor::ready();
     }
     std::future::pending().await
@@ -272,7 +282,7 @@ pub(crate) fn transport_config(config: &Config, demo: bool) -> lockgate_transpor
     }
 }
 
-fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
+pub(crate) fn session_config(config: &Config, demo: bool) -> lockgate_session::Config {
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     // The demo shows the whole ladder at work, watched or not.
     let on_demand = config.ladder.on_demand && !demo;
@@ -318,6 +328,19 @@ fn dvr_path(config: &Config) -> PathBuf {
     config.hls.dvr_path.clone().unwrap_or_else(beside)
 }
 
+/// What a source is to the transcoder.
+pub(crate) fn input(source: &config::Source) -> Input {
+    Input::Url {
+        url: source.url.reveal().to_owned(),
+        looped: source.looped,
+    }
+}
+
+/// STUN and TURN servers for peers.
+pub(crate) fn ice_servers(config: &Config) -> Arc<[IceServer]> {
+    config.webrtc.ice_servers.iter().map(ice_server).collect()
+}
+
 fn ice_server(server: &config::IceServer) -> IceServer {
     let username = server.username.clone();
     let fixed = |(username, credential)| Account::Fixed {
@@ -327,10 +350,17 @@ fn ice_server(server: &config::IceServer) -> IceServer {
     let account = match &server.secret {
         Some(secret) => Some(Account::Timed {
             user: username.unwrap_or_else(|| "lockgate".to_owned()),
-            secret: secret.clone(),
+            secret: secret.reveal().to_owned(),
             ttl: server.ttl_s.map_or(TURN_TTL, Duration::from_secs),
         }),
-        None => username.zip(server.credential.clone()).map(fixed),
+        None => username
+            .zip(
+                server
+                    .credential
+                    .as_ref()
+                    .map(|text| text.reveal().to_owned()),
+            )
+            .map(fixed),
     };
     IceServer {
         url: server.url.clone(),

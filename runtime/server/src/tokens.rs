@@ -97,7 +97,7 @@ fn mint(wanted: Mint) -> anyhow::Result<ExitCode> {
                 wanted.kid.is_none() && wanted.alg.is_none(),
                 "--kid and --alg say which --key it is; give the file, too"
             );
-            Keys::load(&config)?.signer
+            Keys::load(&config, None)?.signer
         }
     };
     let token = token::mint(&signer, &wish, unix_now())?;
@@ -110,7 +110,7 @@ fn inspect(config: &ConfigArgs, mut token: String) -> anyhow::Result<ExitCode> {
         token.clear();
         std::io::stdin().read_to_string(&mut token)?;
     }
-    let keys = Keys::load(&config.load()?)?;
+    let keys = Keys::load(&config.load()?, None)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

@@ -8,7 +8,7 @@ use lockgate_policy::column;
 use serde::Serialize;
 
 /// The part of an `optimize` decision that is carried out. What the decision does not say is absent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Effect {
     /// Whether audio is sent twice (RFC 2198).
     pub fec: Option<bool>,

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// A live or just ended broadcast.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct StreamInfo {
     /// Its name.
     pub id: BroadcastName,
@@ -48,7 +48,7 @@ pub struct StreamInfo {
 }
 
 /// A track.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct TrackInfo {
     /// Its id.
     pub id: TrackId,
@@ -79,7 +79,7 @@ pub struct TrackInfo {
 }
 
 /// A WebRTC viewer.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct ViewerInfo {
     /// Its session.
     pub id: SessionId,

@@ -20,6 +20,7 @@ mod numbers;
 mod publish;
 mod publisher;
 mod record;
+mod report;
 mod sessions;
 mod stream;
 mod streams;
@@ -48,9 +49,10 @@ pub use lockgate_hls::{Awaited, Config as SegmentConfig, Container, ManifestAsk,
 pub use lockgate_policy::{
     Artifact, Kind, LoadError, auth,
     breaker::BreakerState,
-    slot::{Counters, Level, Total},
+    slot::{Counters, Level, SlotInfo, Total},
 };
 pub use publisher::Principal;
 pub use record::{RecordConfig, RecordInfo, RecordState, Recording};
+pub use report::{Advice, Player, Report, StreamMetrics};
 pub use streams::{Config, HlsOf, Joined, Streams};
 pub use viewer::{Judged, Verdict, Watcher};

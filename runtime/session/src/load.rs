@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// How a ladder bears its load.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct LoadInfo {
     /// CPU seconds a second that encoding takes; `None` until it was measured.
     pub cpu_used: Option<f64>,

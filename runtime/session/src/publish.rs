@@ -43,7 +43,7 @@ impl Streams {
                 let entry = self.open(session, Via::Whip, broadcast.name(), who.visitor.clone());
                 let wire = Wire::Peer(accepted.peer);
                 let connection = Connection::new(session, Via::Whip, wire, &broadcast, entry);
-                let origin = Publisher::new(who, connection, self.inner.config.resume);
+                let origin = Publisher::new(who, connection, self.inner.config().resume);
                 reserved.fill(self.stream(broadcast, Origin::Publisher(origin), ladder))?;
                 Ok(joined)
             }
@@ -89,7 +89,7 @@ impl Streams {
                 tracing::info!(broadcast = %broadcast.name(), %session, via = via.name(), "a publisher was taken in");
                 let entry = self.open(session, protocol, broadcast.name(), who.visitor.clone());
                 let connection = Connection::new(session, protocol, wire, &broadcast, entry);
-                let origin = Publisher::new(who, connection, self.inner.config.resume);
+                let origin = Publisher::new(who, connection, self.inner.config().resume);
                 reserved.fill(self.stream(broadcast, Origin::Publisher(origin), ladder))?;
             }
             Claim::Back(stream) => {

@@ -42,7 +42,7 @@ pub struct RecordConfig {
 }
 
 /// How a recording goes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct RecordInfo {
     /// What it does.
     pub state: RecordState,
@@ -57,7 +57,7 @@ pub struct RecordInfo {
 }
 
 /// What a recording does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RecordState {
     /// Nothing has come that can be recorded.

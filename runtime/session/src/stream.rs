@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use lockgate_broadcast::Broadcast;
+use lockgate_broadcast::{Broadcast, track::Track};
 use lockgate_media::BroadcastName;
 use lockgate_policy::{
     Kind, Tick,
@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     Effect, Error, Hls, SessionId, StreamInfo, TrackInfo, ViewerInfo,
-    control::{self, Group, Known, Renditions},
+    control::{self, Group, Known, Rendition, Renditions},
     desk::{About, Desk, DeskError, named},
     effect,
     events::Outlook,
@@ -49,7 +49,7 @@ pub(crate) struct Stream {
     ladder: Mutex<Option<Arc<dyn Transcode>>>,
     viewers: Mutex<HashMap<SessionId, Arc<Viewer>>>,
     renditions: Mutex<Renditions>,
-    desk: Desk,
+    pub(crate) desk: Desk,
     started: Instant,
     /// Most that pictures are delayed at viewers so that less is lost.
     playout_delay_max: Duration,
@@ -258,12 +258,7 @@ impl Stream {
     /// Decides for every viewer, and forgets those that are gone. Where the policies are late, all stay as they are.
     pub(crate) async fn step(&self, cause: Cause) {
         let tracks = self.broadcast.tracks();
-        let renditions = self
-            .renditions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .measure(&tracks, Instant::now());
-        let renditions = self.keeper.offered(renditions);
+        let renditions = self.measured(&tracks);
         let mut gone_viewers: Vec<(Arc<Viewer>, EndReason)> = Vec::new();
         let viewers: Vec<Arc<Viewer>> = {
             let mut viewers = self.viewers();
@@ -340,6 +335,23 @@ impl Stream {
                 );
             }
         }
+    }
+
+    /// The renditions that there are, measured, without those that the load forbids.
+    fn measured(&self, tracks: &[Track]) -> Vec<Rendition> {
+        let renditions = self
+            .renditions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .measure(tracks, Instant::now());
+        self.keeper.offered(renditions)
+    }
+
+    /// Those of them that these tracks are.
+    pub(crate) fn offered(&self, tracks: &[Track]) -> Vec<Rendition> {
+        let mut renditions = self.measured(&self.broadcast.tracks());
+        renditions.retain(|one| tracks.iter().any(|track| *track.id() == one.id));
+        renditions
     }
 
     async fn ask(

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
 
@@ -67,17 +67,25 @@ pub struct Joined {
 }
 
 pub(crate) struct Inner {
-    pub(crate) config: Config,
+    config: RwLock<Arc<Config>>,
     desk: Desk,
     pub(crate) signaller: Arc<dyn Signaller>,
     transcoder: Arc<dyn Transcoder>,
     live: Mutex<Live>,
     /// Recordings of broadcasts that the server has ended, to be waited for.
     closing: Mutex<Vec<Recordings>>,
-    _keep: Option<Task>,
+    keep: Mutex<Option<Task>>,
     /// Where numbers are kept over a restart.
     records: OnceLock<Arc<dyn Records>>,
     history: OnceLock<Arc<History>>,
+}
+
+impl Inner {
+    /// What the operator wants now.
+    pub(crate) fn config(&self) -> Arc<Config> {
+        let held = self.config.read();
+        Arc::clone(&held.unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 #[derive(Default)]
@@ -124,9 +132,9 @@ impl Streams {
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
-                _keep: record::keep(config.record.clone()),
+                keep: Mutex::new(record::keep(config.record.clone())),
                 closing: Mutex::default(),
-                config,
+                config: RwLock::new(Arc::new(config)),
                 desk,
                 signaller,
                 transcoder,
@@ -135,6 +143,18 @@ impl Streams {
                 history: OnceLock::new(),
             }),
         }
+    }
+
+    /// Takes another configuration. Limits hold at once, everything else for broadcasts that begin from now on.
+    pub fn configure(&self, config: Config) {
+        let keep = record::keep(config.record.clone());
+        *self
+            .inner
+            .keep
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = keep;
+        let held = self.inner.config.write();
+        *held.unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
     }
 
     /// Lets broadcasts count on from what these records say of earlier ones of their name. To be called before any starts.
@@ -175,7 +195,7 @@ impl Streams {
             return Err(Error::ShuttingDown);
         }
         let stream = self.live(name)?;
-        let max = self.inner.config.viewers_max;
+        let max = self.inner.config().viewers_max;
         let full = || Error::Full {
             broadcast: name.clone(),
             max,
@@ -362,7 +382,8 @@ impl Streams {
 
     /// How long players of HLS take to come to the end of what has ended: a window, and a segment to notice it.
     pub fn hls_window(&self) -> Duration {
-        let segments = &self.inner.config.hls.segments;
+        let config = self.inner.config();
+        let segments = &config.hls.segments;
         let count = u32::try_from(segments.window).unwrap_or(u32::MAX);
         Duration::from_secs(u64::from(segments.segment_s)).saturating_mul(count.saturating_add(1))
     }
@@ -413,7 +434,7 @@ impl Streams {
 
     /// The files of recordings, oldest first.
     pub async fn recordings(&self) -> Result<Vec<Recording>, Error> {
-        let folder = self.inner.config.record.folder.clone();
+        let folder = self.inner.config().record.folder.clone();
         let listed = tokio::task::spawn_blocking(move || record::list(&folder)).await;
         listed
             .map_err(|error| Error::Disk(error.to_string()))?
@@ -422,7 +443,7 @@ impl Streams {
 
     /// The path of a file of a recording by the names that [`Self::recordings`] gives it.
     pub fn recording(&self, name: &BroadcastName, file: &str) -> Option<std::path::PathBuf> {
-        record::find(&self.inner.config.record.folder, name, file)
+        record::find(&self.inner.config().record.folder, name, file)
     }
 
     fn closing(&self) -> MutexGuard<'_, Vec<Recordings>> {
@@ -464,13 +485,13 @@ impl Streams {
                 .planning(broadcast.name(), matches!(input, Input::Peer))
                 .planner(),
             input,
-            settings: self.inner.config.encode.clone(),
+            settings: self.inner.config().encode.clone(),
         };
         Ok(self.inner.transcoder.start(job, broadcast.clone())?)
     }
 
     fn planning(&self, name: &BroadcastName, from_peer: bool) -> Planning {
-        let config = &self.inner.config;
+        let config = self.inner.config();
         Planning {
             ladder: config.ladder.clone(),
             gop_s: config.encode.gop_s,
@@ -488,16 +509,16 @@ impl Streams {
         ladder: Arc<dyn Transcode>,
     ) -> Arc<Stream> {
         let records = self.inner.records.get().cloned();
-        let hls = Hls::start(broadcast.clone(), self.inner.config.hls.clone(), records);
+        let hls = Hls::start(broadcast.clone(), self.inner.config().hls.clone(), records);
         let planning = self.planning(broadcast.name(), origin.is_peer());
-        let recordings = Recordings::start(&self.inner.config.record, &broadcast);
+        let recordings = Recordings::start(&self.inner.config().record, &broadcast);
         let stream = Arc::new(Stream::new(
             broadcast,
             hls,
             origin,
             (ladder, planning),
             self.inner.desk.clone(),
-            self.inner.config.playout_delay_max,
+            self.inner.config().playout_delay_max,
         ));
         *stream.recordings() = recordings;
         stream
@@ -508,7 +529,7 @@ impl Streams {
         stream.tend().await;
         // What never had a track has no playlist that a player might still come for.
         if *stream.broadcast.changes().borrow() > 0 {
-            tokio::time::sleep(self.inner.config.linger).await;
+            tokio::time::sleep(self.inner.config().linger).await;
         }
         let mut live = self.lock();
         if matches!(live.streams.get(stream.name()), Some(Slot::Taken(current, _)) if Arc::ptr_eq(current, &stream))

@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// What was last decided about a viewer.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Verdict {
     /// The rendition it is to get.
     pub rung: TrackId,
@@ -67,7 +67,7 @@ pub(crate) struct Viewer {
 }
 
 /// What the other kinds last said of a viewer.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Judged {
     /// Network quality, 0 to 100, and what took how much off it.
     pub score: Option<serde_json::Map<String, serde_json::Value>>,

@@ -58,3 +58,4 @@ pub use guard::{
 };
 pub use ladders::{Config, Ladders};
 pub use offline::{Offline, Piece};
+pub use open::shown;

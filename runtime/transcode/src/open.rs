@@ -374,21 +374,23 @@ const BROKEN_MAX: u32 = 100_000;
 /// Demuxers that make pictures out of plain text.
 const NOT_MEDIA: [&str; 4] = ["tty", "bin", "idf", "xbin"];
 
-/// A URL as people may see it: without its user name and password, and without its query, where many services have their
-/// keys.
-pub(crate) fn shown(url: &str) -> String {
+/// A path, or a URL as people may see it: without user name and password, and without its query, where keys and
+/// passphrases stand.
+pub fn shown(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();
     };
-    let (rest, query) = match rest.split_once('?') {
-        Some((rest, _)) => (rest, "?…"),
-        None => (rest, ""),
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, path) = rest.split_at(end);
+    let host = match authority.rsplit_once('@') {
+        Some((_, host)) => format!("…@{host}"),
+        None => authority.to_owned(),
     };
-    let authority = rest.find(['/', '#']).unwrap_or(rest.len());
-    match rest[..authority].rfind('@') {
-        Some(at) => format!("{scheme}://…@{}{query}", &rest[at + 1..]),
-        None => format!("{scheme}://{rest}{query}"),
-    }
+    let (path, query) = match path.find(['?', '#']) {
+        Some(at) => (&path[..at], "?…"),
+        None => (path, ""),
+    };
+    format!("{scheme}://{host}{path}{query}")
 }
 
 /// A line of FFmpeg's as people may see it: it names URLs as it was given them.
@@ -421,7 +423,10 @@ mod tests {
     fn credentials_are_not_shown() {
         assert_eq!(shown("rtsp://user:pass@host/a@b"), "rtsp://…@host/a@b");
         assert_eq!(shown("http://host/x?y=a@b"), "http://host/x?…");
-        assert_eq!(shown("http://a:b@host?y"), "http://…@host?…");
+        assert_eq!(
+            shown("srt://u:p@ss@host:9000?passphrase=x"),
+            "srt://…@host:9000?…"
+        );
         assert_eq!(shown("/srv/media/a@b.mp4"), "/srv/media/a@b.mp4");
         for (line, wanted) in [
             (

@@ -236,15 +236,15 @@ impl Server {
 
     /// A token made by the command line from the server's own secret.
     pub(crate) fn mint(&self, scope: &str) -> String {
+        self.mint_all(scope)
+    }
+
+    /// The same with several scopes, separated by spaces.
+    pub(crate) fn mint_all(&self, scopes: &str) -> String {
+        let scopes = scopes.split(' ').flat_map(|scope| ["--scope", scope]);
         let output = lockgate(self.folder.path())
-            .args([
-                "token",
-                "mint",
-                "--config",
-                "lockgate.toml",
-                "--scope",
-                scope,
-            ])
+            .args(["token", "mint", "--config", "lockgate.toml"])
+            .args(scopes)
             .output()
             .expect("the binary runs");
         assert!(

@@ -49,7 +49,9 @@ use seats::{Seal, Seats};
 use watch::Guests;
 
 /// A step of the chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Step {
     /// User name and password, by the users of the configuration.
@@ -98,14 +100,16 @@ pub struct Door {
     hook: Option<Hook>,
     policy: Policy,
     recheck: Duration,
-    seats: Seats,
-    guests: Guests,
-    logins: Logins,
+    seats: Arc<Seats>,
+    guests: Arc<Guests>,
+    logins: Arc<Logins>,
+    /// What the counter of wrong logins was made of.
+    failures: Option<(u32, Duration)>,
     /// The server goes down: whoever has no session gets none.
-    closing: AtomicBool,
+    closing: Arc<AtomicBool>,
     started: Instant,
     /// When an HLS player was last let through, in ms since `started`, 0 for never.
-    hls_at_ms: AtomicU64,
+    hls_at_ms: Arc<AtomicU64>,
 }
 
 /// What comes with being let in.
@@ -141,13 +145,31 @@ impl Door {
             hook: rules.hook,
             policy: Policy::new(rules.desk, rules.fetcher),
             recheck: rules.recheck,
-            seats: Seats::new(rules.kicked),
-            guests: Guests::default(),
-            logins: Logins::new(rules.failures),
-            closing: AtomicBool::new(false),
+            seats: Arc::new(Seats::new(rules.kicked)),
+            guests: Arc::default(),
+            logins: Arc::new(Logins::new(rules.failures)),
+            failures: rules.failures,
+            closing: Arc::default(),
             started: Instant::now(),
-            hls_at_ms: AtomicU64::new(0),
+            hls_at_ms: Arc::default(),
         }
+    }
+
+    /// A door by other rules for whoever has come in through this one: sessions stay, who was sent out stays out, and each
+    /// verdict is asked for again. `kicked` stays as it was.
+    #[must_use]
+    pub fn changed(&self, rules: Rules) -> Self {
+        let same = rules.failures == self.failures;
+        let mut door = Self::new(rules);
+        door.seats = Arc::clone(&self.seats);
+        door.guests = Arc::clone(&self.guests);
+        door.closing = Arc::clone(&self.closing);
+        door.started = self.started;
+        door.hls_at_ms = Arc::clone(&self.hls_at_ms);
+        if same {
+            door.logins = Arc::clone(&self.logins);
+        }
+        door
     }
 
     /// Lets an HTTP request through, or says why not.
@@ -174,6 +196,24 @@ impl Door {
                 let who = self.who(caller).await?;
                 Ok(self.judge(caller, &who, action).await?.grant)
             }
+        }
+    }
+
+    /// Whether the caller may play anything at all, as far as that can be said without a name.
+    pub(crate) async fn may_play(&self, caller: &Caller) -> Result<(), Refusal> {
+        let who = self.who(caller).await?;
+        let judged = self.chain.iter().any(|step| match step {
+            Step::Http => self.hook.is_some(),
+            Step::Policy => self.policy.is_there(),
+            Step::Internal | Step::Jwt => false,
+        });
+        if judged || self.anonymous.has_play() {
+            return Ok(());
+        }
+        match &who.claims {
+            None => Err(Refusal::Wanted),
+            Some(claims) if Scopes::known(&claims.scope).has_play() => Ok(()),
+            Some(_) => Err(Refusal::Scope("play".to_owned())),
         }
     }
 
@@ -294,6 +334,11 @@ impl Door {
     /// The HLS and DASH sessions of a broadcast, or of all.
     pub fn hls_sessions(&self, name: Option<&BroadcastName>) -> Vec<HlsSession> {
         self.seats.list(name)
+    }
+
+    /// The HLS or DASH session of a caller, once it was let in.
+    pub(crate) fn hls_session(&self, caller: &Caller, name: &BroadcastName) -> Option<SessionId> {
+        self.seats.id(Seal::of(caller, name))
     }
 
     /// Ends a session and keeps whoever had it out for a while. Whether it was one of ours: the peer of a WebRTC session is

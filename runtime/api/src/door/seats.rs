@@ -159,7 +159,7 @@ struct Said {
 }
 
 /// A session of an HLS or DASH player, as the API shows it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct HlsSession {
     /// Its id, to end it by.
     pub id: SessionId,
@@ -273,6 +273,11 @@ impl Seats {
                 entry: OnceLock::new(),
             })
         })
+    }
+
+    /// The id of a session.
+    pub(super) fn id(&self, seal: Seal) -> Option<SessionId> {
+        self.taken.get(&seal).map(|seat| seat.id)
     }
 
     /// Forgets a session.

@@ -46,6 +46,7 @@ pub struct Settings {
 
 /// All budgets, and who may say where a request comes from.
 pub struct Limits {
+    settings: Settings,
     proxies: Proxies,
     api: Option<Budget>,
     admin: Option<Budget>,
@@ -60,6 +61,7 @@ impl Limits {
     pub fn new(settings: Settings, proxies: Proxies) -> Self {
         let minute = Duration::from_secs(60);
         Self {
+            settings,
             proxies,
             api: Budget::new("api", settings.requests, settings.window),
             admin: Budget::new("admin", settings.admin_requests, settings.window),
@@ -68,6 +70,11 @@ impl Limits {
             reports: Budget::new("reports", settings.reports, minute),
             connects: Budget::new("connects", settings.connects, minute),
         }
+    }
+
+    /// Whether these are the limits that those would be; then they go on with what they have counted.
+    pub fn are(&self, settings: Settings, proxies: &Proxies) -> bool {
+        self.settings == settings && self.proxies == *proxies
     }
 
     /// Whether an address may connect once more by another protocol than HTTP.
@@ -114,6 +121,11 @@ impl Class {
             _ => None,
         }
     }
+}
+
+/// Whether requests of a method to a path, or to paths of its pattern, are counted.
+pub(crate) fn is_limited(method: &Method, path: &str) -> bool {
+    Class::of(method, path).is_some()
 }
 
 /// Finds out where a request comes from, and refuses it if it is one too many.

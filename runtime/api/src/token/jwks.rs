@@ -99,19 +99,19 @@ impl Jwks {
         let fetched = match self.fetcher.get(&self.url).await {
             Ok(fetched) => fetched,
             Err(error) => {
-                tracing::warn!(url = %self.url, %error, "the key set did not come; {stays}");
+                tracing::warn!(url = %lockgate_fetch::shown(&self.url), %error, "the key set did not come; {stays}");
                 return false;
             }
         };
         if fetched.status != 200 {
-            tracing::warn!(url = %self.url, status = fetched.status, "the key set did not come; {stays}");
+            tracing::warn!(url = %lockgate_fetch::shown(&self.url), status = fetched.status, "the key set did not come; {stays}");
             return false;
         }
         let Some(keys) = KeySet::of_json(&fetched.body, &self.rules) else {
-            tracing::warn!(url = %self.url, "what came is no key set; {stays}");
+            tracing::warn!(url = %lockgate_fetch::shown(&self.url), "what came is no key set; {stays}");
             return false;
         };
-        tracing::debug!(url = %self.url, keys = keys.len(), "the key set came");
+        tracing::debug!(url = %lockgate_fetch::shown(&self.url), keys = keys.len(), "the key set came");
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
         self.changes.fetch_add(1, Ordering::AcqRel);
         true
@@ -121,7 +121,7 @@ impl Jwks {
 impl std::fmt::Debug for Jwks {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Jwks")
-            .field("url", &self.url)
+            .field("url", &lockgate_fetch::shown(&self.url))
             .finish_non_exhaustive()
     }
 }

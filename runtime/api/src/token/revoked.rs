@@ -22,7 +22,9 @@ pub struct Revoked {
 }
 
 /// Which tokens are meant.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Whom {
     /// The one with this `jti`.
@@ -32,7 +34,8 @@ pub enum Whom {
 }
 
 /// A revocation.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Revocation)]
 pub struct Entry {
     /// Which tokens.
     #[serde(flatten)]
@@ -114,6 +117,11 @@ impl Revoked {
     /// Counts up with each change.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Acquire)
+    }
+
+    /// Counts as a change, so that every verdict of before is asked for again.
+    pub fn touch(&self) {
+        self.changes.fetch_add(1, Ordering::AcqRel);
     }
 
     /// What is listed, in the order of ids.

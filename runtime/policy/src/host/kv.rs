@@ -30,7 +30,7 @@ impl Reads {
 }
 
 /// What a policy keeps, for people.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct KvInfo {
     /// Keys.
     pub keys: usize,

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use serde::Serialize;
 
 /// How much a line matters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = PolicyLogLevel)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// For the author.
@@ -32,7 +33,8 @@ impl From<u8> for Level {
 }
 
 /// A line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = PolicyLogLine)]
 pub struct Line {
     /// When, on the policy's clock in ms.
     pub now_ms: u64,

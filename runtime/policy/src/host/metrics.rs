@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// What a metric does with a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum MetricKind {
     /// Adds it.
@@ -24,7 +24,7 @@ impl MetricKind {
 }
 
 /// A metric and where it stands.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct MetricInfo {
     /// Its name: 1 to 64 of `a-z`, `0-9` and `_`, the first a letter.
     pub name: String,

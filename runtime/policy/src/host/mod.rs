@@ -22,7 +22,19 @@ pub use log::{LINE_BYTES_MAX, Level, Line};
 pub use metrics::{METRICS_MAX, MetricInfo, MetricKind};
 
 /// Something a policy may import.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
 pub enum Import {
     /// To log lines.
     #[serde(rename = "host-log")]
@@ -118,7 +130,7 @@ struct State {
 }
 
 /// What a policy's imports have come to, for people.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct HostInfo {
     /// What it imports.
     pub imports: Vec<Import>,

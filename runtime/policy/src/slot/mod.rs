@@ -97,7 +97,7 @@ pub struct Failed {
 }
 
 /// A policy in the slot, as people see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct SeatInfo {
     /// Its name.
     pub name: String,
@@ -119,7 +119,7 @@ pub struct SeatInfo {
 }
 
 /// A slot as people see it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub struct SlotInfo {
     /// Its kind.
     pub kind: Kind,
@@ -157,6 +157,24 @@ impl Slot {
     /// Grants imports to whatever policy comes from now on.
     pub fn grant(&mut self, grants: Grants) {
         self.grants = grants;
+    }
+
+    /// Gives the built-in other parameters; with `alone`, nothing else is in charge any more.
+    pub fn settle(&mut self, builtin_config: Value, alone: bool) {
+        let builtin = Seat::new(
+            Arc::new(Builtin::default()),
+            builtin_config,
+            self.kind,
+            0,
+            0,
+        );
+        let gone = std::mem::replace(&mut self.builtin, builtin);
+        self.gone.keep(&gone);
+        if alone {
+            for gone in self.seats.drain(..) {
+                self.gone.keep(&gone);
+            }
+        }
     }
 
     /// Puts a policy in charge, after every check. Returns its generation.

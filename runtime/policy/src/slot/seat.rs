@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What a policy has done since it was swapped in.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Counters {
     /// Calls.
     pub calls: u64,

@@ -8,29 +8,40 @@ use std::{
 use lockgate_api::{Scope, door::Step, token::Algorithm};
 use lockgate_fetch::Origin;
 use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::{
+    ToSchema,
+    openapi::schema::{ObjectBuilder, Schema, Type},
+};
+
+use super::{Location, Secret, schema::texts};
 
 /// Who may do what.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
     /// The steps that decide about somebody, in order.
     pub chain: Vec<Step>,
     /// What our own tokens are signed with, at least 32 bytes; without it a random one is made and kept in the store.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub secret: Option<Secret>,
     /// Scopes granted without a token.
+    #[schema(value_type = Vec<String>)]
     pub anonymous: Vec<Scope>,
     /// Issuers whose tokens are good; empty asks for none.
     #[serde(deserialize_with = "one_or_many")]
+    #[schema(schema_with = issuers)]
     pub issuer: Vec<String>,
     /// Whom tokens have to be for; empty takes those that are for nobody in particular.
     #[serde(deserialize_with = "one_or_many")]
+    #[schema(schema_with = audiences)]
     pub audience: Vec<String>,
     /// How far clocks may differ, in s.
     pub leeway_s: u64,
     /// Where an issuer publishes its keys.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub jwks_url: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub jwks_url: Option<Location>,
     /// How long published keys are good until they are fetched again, in s.
     pub jwks_refresh_s: u64,
     /// How long a token with an unknown key id does not have them fetched again, in s.
@@ -40,6 +51,7 @@ pub struct Auth {
     /// How long somebody whose session was ended by an administrator stays out, in s.
     pub kick_s: u64,
     /// Origins whose URLs the `auth` policy may have asked, such as `https://id.example`.
+    #[schema(value_type = Vec<String>)]
     pub ask: Vec<Origin>,
     /// Keys of others that sign tokens.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -52,42 +64,48 @@ pub struct Auth {
 }
 
 /// A key that signs tokens.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuthKey {
     /// Its id, as `kid` of a token's header names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kid: Option<String>,
     /// The one algorithm that it is for.
+    #[schema(schema_with = algorithms)]
     pub algorithm: Algorithm,
     /// The public key, in PEM or as a JSON Web Key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub file: Option<PathBuf>,
     /// The shared secret, for HS256, HS384 and HS512.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub secret: Option<Secret>,
 }
 
 /// A user with a password.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AuthUser {
     /// The name.
     pub name: String,
     /// The Argon2 hash of the password.
-    pub password: String,
+    #[schema(value_type = String)]
+    pub password: Secret,
     /// What the user may do.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub scopes: Vec<Scope>,
 }
 
 /// The operator's own service.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AuthHttp {
     /// Where it is asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub url: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub url: Option<Location>,
     /// How long it may take, in ms.
     pub deadline_ms: u64,
 }
@@ -106,6 +124,27 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
     })
 }
 
+fn issuers() -> Schema {
+    texts("Issuers whose tokens are good; empty asks for none.")
+}
+
+fn audiences() -> Schema {
+    texts("Whom tokens have to be for; empty takes those that are for nobody in particular.")
+}
+
+fn algorithms() -> Schema {
+    let all = [
+        "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256",
+        "ES384", "EdDSA",
+    ];
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .description(Some("The one algorithm that it is for."))
+        .enum_values(Some(all))
+        .build()
+        .into()
+}
+
 impl Auth {
     /// What the types cannot say.
     pub(super) fn check(&self) -> Result<(), String> {
@@ -114,7 +153,7 @@ impl Auth {
             return Err(format!("auth.chain: {step:?} is there twice"));
         }
         if let Some(secret) = &self.secret
-            && secret.len() < 32
+            && secret.reveal().len() < 32
         {
             // RFC 7518 §3.2: a key for HS256 has at least 256 bits.
             return Err("auth.secret: it has fewer than 32 bytes; `openssl rand -base64 32` makes a good one".to_owned());
@@ -141,18 +180,6 @@ impl Auth {
             }
         }
         Ok(())
-    }
-
-    /// The same without what nobody is to see.
-    pub(crate) fn redact(&mut self) {
-        let hidden = || "(kept secret)".to_owned();
-        self.secret = self.secret.take().map(|_| hidden());
-        for key in &mut self.keys {
-            key.secret = key.secret.take().map(|_| hidden());
-        }
-        for user in &mut self.users {
-            user.password = hidden();
-        }
     }
 }
 

@@ -8,12 +8,14 @@ use lockgate_api::{
     listen::Timeouts,
 };
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// HTTP.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Http {
     /// Address and TCP port of pages, signalling, HLS and API.
+    #[schema(value_type = String)]
     pub listen: SocketAddr,
     /// Most connections at a time; further ones wait in the kernel's backlog.
     pub connections_max: usize,
@@ -38,7 +40,7 @@ pub struct Http {
 }
 
 /// Where the certificate comes from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
     /// No TLS.
@@ -53,19 +55,21 @@ pub enum TlsMode {
 }
 
 /// A certificate in files.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct TlsFiles {
     /// The certificate and those between it and a root, in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub certificate: Option<PathBuf>,
     /// Its private key, in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub key: Option<PathBuf>,
 }
 
 /// What is ordered of an ACME server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct AcmeOrders {
     /// The names to be certified.
@@ -76,11 +80,12 @@ pub struct AcmeOrders {
     pub directory: String,
     /// Roots for its own certificate, in PEM.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub roots: Option<PathBuf>,
 }
 
 /// How long things may take on a connection, in s.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct HttpTimeouts {
     /// A PROXY header and a TLS handshake, each.
@@ -96,7 +101,7 @@ pub struct HttpTimeouts {
 }
 
 /// How much anybody may ask for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateLimit {
     /// Requests to `/api` in a window, of an address or, with a good token, of its subject; 0 is no limit.
@@ -116,6 +121,7 @@ pub struct RateLimit {
     /// Wrong tokens and passwords from an address in a window, before no more are looked at.
     pub failed_logins: u32,
     /// Networks of proxies that are believed when they say whom they speak for.
+    #[schema(value_type = Vec<String>)]
     pub trusted_proxies: Vec<Network>,
 }
 

@@ -2,9 +2,10 @@
 
 use lockgate_policy::Limits;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What the policy of a kind may take. What is not said is the default, or that of a large policy.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyLimits {
     /// It may bring an interpreter along, as policies in JavaScript and Python do.

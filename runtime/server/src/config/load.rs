@@ -1,16 +1,29 @@
-//! Where configuration comes from: the file, then the environment, then `--set`, the later winning.
+//! Where configuration comes from: the file, then `.env`, then the environment, then `--set`, the later winning.
 
 use std::{fmt, fs, path::Path};
 
 use serde::de::IntoDeserializer as _;
 use toml::{Table, Value};
 
-use super::Config;
+use super::{
+    Config,
+    origin::{Origin, Origins, place},
+};
 
 /// Collects configuration from its sources.
 #[derive(Debug, Default)]
 pub struct Loader {
     table: Table,
+    origins: Origins,
+}
+
+/// A configuration that was found good, and where its values come from.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Loaded {
+    /// The whole configuration.
+    pub config: Config,
+    /// Where each value comes from.
+    pub origins: Origins,
 }
 
 /// What is wrong with a configuration, and where.
@@ -18,6 +31,16 @@ pub struct Loader {
 pub struct Error {
     place: String,
     what: String,
+}
+
+impl Error {
+    /// The same as it is said of something else than reading.
+    pub(crate) fn new(place: impl fmt::Display, what: impl fmt::Display) -> Self {
+        Self {
+            place: place.to_string(),
+            what: what.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for Error {
@@ -29,54 +52,64 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {}
 
 impl Loader {
-    /// Takes a file. It is checked by itself first, so that an error can show the line.
+    /// Takes a file. It is checked by itself first, so that an error can show line and column.
     pub fn file(&mut self, path: &Path) -> Result<(), Error> {
         let place = path.display().to_string();
-        let text = fs::read_to_string(path).map_err(|error| Error {
-            place: place.clone(),
-            what: format!("the configuration file cannot be read: {error}"),
+        let text = fs::read_to_string(path).map_err(|error| {
+            Error::new(
+                &place,
+                format!("the configuration file cannot be read: {error}"),
+            )
         })?;
         self.text(&place, &text)
     }
 
-    /// Takes the text of a file named `place`.
-    pub fn text(&mut self, place: &str, text: &str) -> Result<(), Error> {
-        let wrong = |error: toml::de::Error| Error {
-            place: place.to_owned(),
-            what: with_suggestion(error.to_string().trim_end()),
+    /// Takes the text of a file of this name.
+    pub fn text(&mut self, name: &str, text: &str) -> Result<(), Error> {
+        let wrong = |error: toml::de::Error| {
+            let what = with_suggestion(error.message());
+            match error.span() {
+                Some(span) => {
+                    let (line, column) = place(text, span.start);
+                    Error::new(format!("{name}:{line}:{column}"), what)
+                }
+                None => Error::new(name, what),
+            }
         };
         toml::from_str::<Config>(text).map_err(wrong)?;
         let table: Table = toml::from_str(text).map_err(wrong)?;
         merge(&mut self.table, table);
+        self.origins.read(name, text);
         Ok(())
     }
 
     /// Takes environment variables: `LOCKGATE__SECTION__KEY`, and the names that operators already have: `PORT`,
-    /// `DEFAULT_QUALITY`, `MAX_QUALITY`. Others are passed over.
+    /// `DEFAULT_QUALITY`, `MAX_QUALITY`. Others are passed over. `origin` says where they stand.
     pub fn environment(
         &mut self,
         variables: impl Iterator<Item = (String, String)>,
+        origin: fn(String) -> Origin,
     ) -> Result<(), Error> {
         let mut variables: Vec<(String, String)> = variables.collect();
         variables.sort();
         for (name, value) in variables {
-            let place = format!("environment variable {name}");
+            let origin = origin(name.clone());
             match name.as_str() {
                 "PORT" => {
-                    let port: u16 = value.trim().parse().map_err(|_| Error {
-                        place: place.clone(),
-                        what: format!("{value:?} is no port number from 0 to 65535"),
+                    let port: u16 = value.trim().parse().map_err(|_| {
+                        Error::new(
+                            &origin,
+                            format!("{value:?} is no port number from 0 to 65535"),
+                        )
                     })?;
-                    self.port(port);
+                    self.port(port, origin);
                 }
-                "DEFAULT_QUALITY" => {
-                    self.set(&place, "ladder.default_quality", Value::String(value))?
-                }
-                "MAX_QUALITY" => self.set(&place, "ladder.max_quality", Value::String(value))?,
+                "DEFAULT_QUALITY" => self.set(origin, "ladder.default_quality", &value)?,
+                "MAX_QUALITY" => self.set(origin, "ladder.max_quality", &value)?,
                 _ => {
                     if let Some(path) = name.strip_prefix("LOCKGATE__") {
                         let key = path.to_lowercase().replace("__", ".");
-                        self.set(&place, &key, parse_value(&value))?;
+                        self.set(origin, &key, &value)?;
                     }
                 }
             }
@@ -86,30 +119,31 @@ impl Loader {
 
     /// Takes `KEY=VALUE`, the key dotted, the value in TOML or, if it is none, as text.
     pub fn assignment(&mut self, assignment: &str) -> Result<(), Error> {
-        let place = format!("--set {assignment}");
         let Some((key, value)) = assignment.split_once('=') else {
-            return Err(Error {
-                place,
-                what: "write it as KEY=VALUE, such as http.listen=127.0.0.1:3000".to_owned(),
-            });
+            // What was meant as a value is not repeated: it may be a secret.
+            let key: String = assignment
+                .chars()
+                .take_while(|c| c.is_ascii_alphanumeric() || "._-".contains(*c))
+                .collect();
+            return Err(Error::new(
+                format!("--set {key}"),
+                "write it as KEY=VALUE, such as http.listen=127.0.0.1:3000",
+            ));
         };
-        self.set(&place, key.trim(), parse_value(value.trim()))
+        self.set(Origin::Set, key.trim(), value.trim())
     }
 
     /// The configuration, checked as a whole.
-    pub fn finish(self) -> Result<Config, Error> {
-        let config = resolve(&self.table).map_err(|what| Error {
-            place: "configuration".to_owned(),
-            what,
-        })?;
-        config.check().map_err(|what| Error {
-            place: "configuration".to_owned(),
-            what,
-        })?;
-        Ok(config)
+    pub fn finish(self) -> Result<Loaded, Error> {
+        let config = resolve(&self.table).map_err(|what| Error::new("configuration", what))?;
+        config.check().map_err(|what| self.origins.blame(&what))?;
+        Ok(Loaded {
+            config,
+            origins: self.origins,
+        })
     }
 
-    fn port(&mut self, port: u16) {
+    fn port(&mut self, port: u16, origin: Origin) {
         let listen = resolve(&self.table)
             .map(|config| config.http.listen)
             .unwrap_or(Config::default().http.listen);
@@ -119,18 +153,47 @@ impl Loader {
             &["http", "listen"],
             Value::String(listen.to_string()),
         );
+        self.origins.note("http.listen", origin);
     }
 
-    fn set(&mut self, place: &str, key: &str, value: Value) -> Result<(), Error> {
+    fn set(&mut self, origin: Origin, key: &str, text: &str) -> Result<(), Error> {
         let path: Vec<&str> = key.split('.').collect();
-        let mut candidate = self.table.clone();
-        assign(&mut candidate, &path, value);
-        resolve(&candidate).map_err(|what| Error {
-            place: place.to_owned(),
-            what,
+        let with = |value: Value| {
+            let mut candidate = self.table.clone();
+            assign(&mut candidate, &path, value);
+            resolve(&candidate).map(|_| candidate)
+        };
+        let value = parse_value(text);
+        let is_text = value.is_str();
+        let candidate = with(value).or_else(|what| {
+            // A text may look like a number: a password, a name.
+            if is_text {
+                return Err(what);
+            }
+            with(Value::String(text.to_owned())).map_err(|_| what)
+        });
+        self.table = candidate.map_err(|what| {
+            let place = match &origin {
+                Origin::Set => format!("--set {key}"),
+                origin => origin.to_string(),
+            };
+            Error::new(place, what)
         })?;
-        self.table = candidate;
+        self.origins.note(key, origin);
         Ok(())
+    }
+}
+
+impl Origins {
+    /// An error about a key, which begins with the key's name, at the place where the key was set.
+    pub(crate) fn blame(&self, what: &str) -> Error {
+        let end = what
+            .find(|c: char| !(c.is_ascii_alphanumeric() || "._-".contains(c)))
+            .unwrap_or(what.len());
+        match self.near(&what[..end]) {
+            Origin::Default => Error::new("configuration", what),
+            origin => Error::new(origin, what),
+        }
     }
 }
 
@@ -202,7 +265,7 @@ mod tests {
     fn load(text: &str) -> Result<Config, Error> {
         let mut loader = Loader::default();
         loader.text("lockgate.toml", text)?;
-        loader.finish()
+        Ok(loader.finish()?.config)
     }
 
     #[test]
@@ -210,10 +273,7 @@ mod tests {
         let error = load("[http]\nlissten = \"0.0.0.0:1\"\n")
             .unwrap_err()
             .to_string();
-        assert!(
-            error.contains("lockgate.toml") && error.contains("line 2"),
-            "{error}"
-        );
+        assert!(error.starts_with("lockgate.toml:2:1: "), "{error}");
         assert!(error.contains("did you mean `listen`?"), "{error}");
         let error = load("[htp]\n").unwrap_err().to_string();
         assert!(error.contains("did you mean `http`?"), "{error}");
@@ -242,10 +302,19 @@ mod tests {
             .environment(
                 env.into_iter()
                     .map(|(name, value)| (name.to_owned(), value.to_owned())),
+                Origin::Environment,
             )
             .unwrap();
         loader.assignment("hls.container=ts").unwrap();
-        let config = loader.finish().unwrap();
+        let Loaded { config, origins } = loader.finish().unwrap();
+        for (key, origin) in [
+            ("hls.window", "environment variable LOCKGATE__HLS__WINDOW"),
+            ("http.listen", "environment variable PORT"),
+            ("hls.container", "--set"),
+            ("hls.part_ms", "default"),
+        ] {
+            assert_eq!(origins.of(key).to_string(), origin, "{key}");
+        }
         assert_eq!(config.http.listen.to_string(), "127.0.0.1:2000");
         assert_eq!(
             (config.hls.window, config.hls.container),
@@ -259,7 +328,10 @@ mod tests {
         let mut loader = Loader::default();
         let mut env = |name: &str, value: &str| {
             loader
-                .environment([(name.to_owned(), value.to_owned())].into_iter())
+                .environment(
+                    [(name.to_owned(), value.to_owned())].into_iter(),
+                    Origin::Environment,
+                )
                 .unwrap_err()
                 .to_string()
         };
@@ -272,6 +344,43 @@ mod tests {
                 .to_string()
                 .contains("KEY=VALUE")
         );
+    }
+
+    #[test]
+    fn what_does_not_fit_is_found_where_it_stands() {
+        let error = load("[http]\n[hls]\nsegment_s = 2\n  window = 2\n").unwrap_err();
+        let said = error.to_string();
+        assert!(
+            said.starts_with("lockgate.toml:4:3: hls.window: "),
+            "{said}"
+        );
+        let mut loader = Loader::default();
+        loader.assignment("hls.window=99").unwrap();
+        let said = loader.finish().unwrap_err().to_string();
+        assert!(said.starts_with("--set: hls.window: 99"), "{said}");
+    }
+
+    #[test]
+    fn a_secret_in_the_wrong_place_is_not_repeated() {
+        let number = "[ingest.srt]\npassphrase = 12345678901\n";
+        let said = load(number).unwrap_err().to_string();
+        assert!(
+            said.starts_with("lockgate.toml:2:14: ") && !said.contains("12345678901"),
+            "{said}"
+        );
+        let mut loader = Loader::default();
+        for wrong in ["auth.secret:hunter2", "auth.secretly=hunter2"] {
+            let said = loader.assignment(wrong).unwrap_err().to_string();
+            assert!(!said.contains("hunter2"), "{said}");
+        }
+        // A text that looks like a number is one all the same.
+        loader
+            .assignment("ingest.srt.passphrase=12345678901")
+            .unwrap();
+        let config = loader.finish().unwrap().config;
+        let passphrase = config.ingest.srt.passphrase.clone().unwrap();
+        assert_eq!(passphrase.reveal(), "12345678901");
+        assert!(!format!("{config:?}").contains("12345678901"));
     }
 
     #[test]

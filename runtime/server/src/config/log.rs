@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::Config;
 
 /// What is kept of decisions, in memory and on disk.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct PolicyLog {
     /// Which decisions.
@@ -16,6 +17,7 @@ pub struct PolicyLog {
     pub sample: f64,
     /// The folder; `decisions` in the store without it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub path: Option<PathBuf>,
     /// Size from which on the next file is begun, in MB.
     pub file_mb: u64,
@@ -26,7 +28,8 @@ pub struct PolicyLog {
 }
 
 /// Which decisions are kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = PolicyLogRecord)]
 #[serde(rename_all = "lowercase")]
 pub enum Record {
     /// Changes, faults, where a shadow differs, and a sample.

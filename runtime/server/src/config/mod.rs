@@ -2,12 +2,17 @@
 
 mod auth;
 mod check;
+mod hidden;
 mod http;
 mod limits;
 mod load;
 mod log;
 mod ops;
+mod origin;
+mod ranges;
 mod record;
+mod schema;
+mod show;
 mod webrtc;
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
@@ -17,18 +22,23 @@ use lockgate_policy::{Kind, host::Grants};
 use lockgate_ports::transcoder::Settings;
 use lockgate_session::Keep;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use auth::{Auth, AuthHttp, AuthKey, AuthUser};
+pub use hidden::{HIDDEN, Location, Secret};
 pub use http::{AcmeOrders, Http, HttpTimeouts, RateLimit, TlsFiles, TlsMode};
 pub use limits::PolicyLimits;
-pub use load::{Error, Loader};
+pub use load::{Error, Loaded, Loader};
 pub use log::{PolicyLog, Record as LogRecord};
 pub use ops::{Log, LogFormat, Server, Telemetry};
+pub use origin::{Origin, Origins};
 pub use record::Record;
+pub use schema::schema;
+pub(crate) use show::leaves;
 pub use webrtc::{IceServer, Listen, Webrtc};
 
 /// The whole configuration.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// HTTP.
@@ -60,7 +70,7 @@ pub struct Config {
 }
 
 /// Where media comes from, besides publishers.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ingest {
     /// How long the broadcast of a publisher that was cut waits for it to come back, in s, 0 to 300; 0 ends it at once.
@@ -78,11 +88,12 @@ pub struct Ingest {
 }
 
 /// Publishers over RTMP.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Rtmp {
     /// Address and TCP port; without it nobody can publish over RTMP.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub listen: Option<SocketAddr>,
     /// Most connections at a time; further ones wait in the kernel's backlog.
     pub connections_max: usize,
@@ -91,11 +102,12 @@ pub struct Rtmp {
 }
 
 /// Publishers over SRT.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Srt {
     /// Address and UDP port; without it nobody can publish over SRT.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub listen: Option<SocketAddr>,
     /// Most publishers at a time; further ones are refused.
     pub connections_max: usize,
@@ -105,24 +117,26 @@ pub struct Srt {
     pub latency_ms: u64,
     /// What everything is encrypted with, 10 to 79 bytes; without it nothing may be.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub passphrase: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub passphrase: Option<Secret>,
 }
 
 /// A file or URL served as a broadcast.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Source {
     /// The broadcast's name.
     pub name: BroadcastName,
     /// A path, `file://…` or another URL.
-    pub url: String,
+    #[schema(value_type = String)]
+    pub url: Location,
     /// Starts again at its end.
     #[serde(default, rename = "loop")]
     pub looped: bool,
 }
 
 /// The bitrate ladder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ladder {
     /// Encode a rung only while somebody watches it.
@@ -150,7 +164,7 @@ pub struct Ladder {
 }
 
 /// The container of HLS segments.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Container {
     /// CMAF fragmented MP4.
@@ -161,7 +175,7 @@ pub enum Container {
 }
 
 /// HLS.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Hls {
     /// What segments are.
@@ -178,6 +192,7 @@ pub struct Hls {
     pub dvr_mb: u64,
     /// Where that is; `dvr` in the store's folder if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub dvr_path: Option<PathBuf>,
     /// Playlists are the long ones unless a player asks for `?dvr=0`.
     pub dvr_default: bool,
@@ -186,33 +201,40 @@ pub struct Hls {
 }
 
 /// The judgements: the file that decides each kind, a Luau script or a Wasm component; the built-in where none is named.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policies {
     /// How long media waits for a decision, in ms; then the last one holds.
     pub deadline_ms: u64,
     /// Which rendition a viewer gets.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub abr: Option<PathBuf>,
     /// What is saved for a poor link.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub optimize: Option<PathBuf>,
     /// How good a network is.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub score: Option<PathBuf>,
     /// What is worth encoding.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub ladder: Option<PathBuf>,
     /// Who may enter. It decides what `auth.anonymous` does not grant; without it the token's scopes do.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub auth: Option<PathBuf>,
     /// What is kept of their decisions.
     pub log: PolicyLog,
     /// Parameters, a table for each kind.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = Object)]
     pub parameters: BTreeMap<Kind, toml::Table>,
     /// What a policy of each kind may import; nothing where nothing is named.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = BTreeMap<Kind, Vec<lockgate_policy::host::Import>>)]
     pub grants: BTreeMap<Kind, Grants>,
     /// What a kind's policy may take, where that is not the default.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -264,10 +286,11 @@ impl Default for Policies {
 }
 
 /// Where the server keeps its own files.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
     /// A folder; made if it is not there.
+    #[schema(value_type = String)]
     pub path: PathBuf,
     /// How long after its end a session's record is kept, in days; 0 keeps it for good.
     pub keep_days: u64,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use super::Config;
 
 /// How the server goes down.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Server {
     /// How long publishers and WebRTC viewers may stay after SIGTERM, in s, 0 to 3600; new ones are refused at once.
@@ -16,7 +16,7 @@ pub struct Server {
 }
 
 /// The log.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// How lines look.
@@ -26,7 +26,7 @@ pub struct Log {
 }
 
 /// How lines look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum LogFormat {
     /// For people.
@@ -37,7 +37,7 @@ pub enum LogFormat {
 }
 
 /// Traces for an OpenTelemetry collector.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
     /// Where the collector takes OTLP over HTTP; without it nothing is traced.

@@ -4,12 +4,14 @@ use std::{path::PathBuf, time::Duration};
 
 use lockgate_session::RecordConfig;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// What is recorded.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Record {
     /// A folder; one for each broadcast is made in it.
+    #[schema(value_type = String)]
     pub path: PathBuf,
     /// Names of broadcasts that are recorded; one that ends in `*` is the beginning of names.
     pub streams: Vec<String>,
@@ -26,7 +28,7 @@ pub struct Record {
 }
 
 /// The container of recordings.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// Fragmented MP4, which plays however it ends.
@@ -56,12 +58,6 @@ impl Record {
                 lockgate_media::BroadcastName::new(beginning)
                     .map_err(|error| format!("record.streams: {pattern:?}: {error}"))?;
             }
-        }
-        if !(1..=10_080).contains(&self.file_minutes) {
-            return Err("record.file_minutes: it is not within 1 to 10080".to_owned());
-        }
-        if !(1..=1_000_000).contains(&self.file_mb) {
-            return Err("record.file_mb: it is not within 1 to 1000000".to_owned());
         }
         Ok(())
     }

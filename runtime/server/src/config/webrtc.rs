@@ -3,18 +3,24 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
+use utoipa::{ToSchema, openapi::schema::Schema};
+
+use super::{Secret, schema::texts};
 
 /// WebRTC.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Webrtc {
     /// Addresses and UDP port of all media.
+    #[schema(schema_with = udp_listen)]
     pub udp_listen: Listen,
     /// Addresses and TCP port for peers whose network lets no UDP through; those of `udp_listen` if absent, none if
     /// empty.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = tcp_listen)]
     pub tcp_listen: Option<Listen>,
     /// Addresses that peers reach this server at; empty means what `stun_server` says and those of its interfaces.
+    #[schema(value_type = Vec<String>)]
     pub public_addresses: Vec<std::net::IpAddr>,
     /// A STUN server, `host:port`, that is asked for the public address.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -69,6 +75,16 @@ pub enum Listen {
     Each(Vec<SocketAddr>),
 }
 
+fn udp_listen() -> Schema {
+    texts("Addresses and UDP port of all media.")
+}
+
+fn tcp_listen() -> Schema {
+    texts(
+        "Addresses and TCP port for peers whose network lets no UDP through; those of `udp_listen` if absent, none if empty.",
+    )
+}
+
 impl Listen {
     /// The addresses.
     pub fn addresses(&self) -> &[SocketAddr] {
@@ -80,7 +96,7 @@ impl Listen {
 }
 
 /// A STUN or TURN server.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IceServer {
     /// `stun:…`, `turn:…` or `turns:…`.
@@ -90,10 +106,12 @@ pub struct IceServer {
     pub username: Option<String>,
     /// TURN password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credential: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub credential: Option<Secret>,
     /// The secret shared with the TURN server, from which each peer gets a name and password of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub secret: Option<Secret>,
     /// How long such a name is good for, in s, 60 to 604800; a day if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl_s: Option<u64>,
@@ -141,16 +159,14 @@ fn check_ice_server(server: &IceServer) -> Result<(), String> {
     if rest.is_empty() || rest.starts_with('/') || rest.contains(odd) {
         return wrong("after the scheme comes a host, as in turn:turn.example.org:3478");
     }
-    let named = [&server.username, &server.credential, &server.secret]
-        .iter()
-        .any(|value| value.is_some());
+    let named = server.username.is_some() || server.credential.is_some() || server.secret.is_some();
     match (&server.username, &server.credential, &server.secret) {
         _ if named && !is_turn => wrong("only TURN servers have users"),
         _ if server.ttl_s.is_some() && server.secret.is_none() => {
             wrong("ttl_s is for names made from a secret; give one, or leave ttl_s out")
         }
         (_, Some(_), Some(_)) => wrong("it has a credential and a secret; give one of both"),
-        (_, _, Some(secret)) if secret.is_empty() => wrong("its secret is empty"),
+        (_, _, Some(secret)) if secret.reveal().is_empty() => wrong("its secret is empty"),
         (Some(_), None, None) => wrong("it has a username, but neither credential nor secret"),
         (None, Some(_), None) => wrong("it has a credential, but no username"),
         (None, None, None) if is_turn => {

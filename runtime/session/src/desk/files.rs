@@ -37,7 +37,8 @@ struct State {
 }
 
 /// The files as people see them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[schema(as = DecisionFiles)]
 pub struct FilesInfo {
     /// Entries written since the start.
     pub written: u64,

@@ -10,7 +10,7 @@ mod thread;
 
 use std::{
     sync::{
-        Arc,
+        Arc, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
         mpsc::{SyncSender, TrySendError, sync_channel},
     },
@@ -52,7 +52,7 @@ struct Inner {
     changes: watch::Sender<()>,
     started: Instant,
     /// What policies of each kind may import.
-    grants: [(Kind, Grants); 5],
+    grants: RwLock<[(Kind, Grants); 5]>,
     writer: Option<Arc<Writer>>,
 }
 
@@ -116,7 +116,7 @@ impl Desk {
             auth: AtomicU64::new(0),
             changes: watch::Sender::default(),
             started: Instant::now(),
-            grants,
+            grants: RwLock::new(grants),
             writer,
         };
         Ok(Self {
@@ -230,6 +230,28 @@ impl Desk {
         Ok(generation)
     }
 
+    /// Gives the built-in of a kind other parameters; with `alone`, it decides from now on.
+    pub async fn settle(&self, kind: Kind, builtin: Value, alone: bool) -> Result<(), DeskError> {
+        let settled = |reply| Ask::Settle {
+            kind,
+            builtin,
+            alone,
+            reply,
+        };
+        let generation = self.call(settled).await?;
+        self.note(kind, generation);
+        Ok(())
+    }
+
+    /// Grants imports to policies of a kind that come from now on.
+    pub fn grant(&self, kind: Kind, granted: Grants) {
+        let all = self.inner.grants.write();
+        let mut all = all.unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, grants)) = all.iter_mut().find(|(of, _)| *of == kind) {
+            *grants = granted;
+        }
+    }
+
     fn note(&self, kind: Kind, generation: u64) {
         if kind == Kind::Auth {
             self.inner.auth.store(generation, Ordering::Release);
@@ -262,10 +284,14 @@ impl Desk {
         artifact: Arc<dyn Artifact>,
         config: Value,
     ) -> Result<Admitted, DeskError> {
-        let granted = self.inner.grants.iter().find(|(of, _)| *of == kind);
-        let grants = granted
-            .map(|(_, grants)| grants.clone())
-            .unwrap_or_default();
+        let grants = {
+            let all = self.inner.grants.read();
+            let all = all.unwrap_or_else(PoisonError::into_inner);
+            let granted = all.iter().find(|(of, _)| *of == kind);
+            granted
+                .map(|(_, grants)| grants.clone())
+                .unwrap_or_default()
+        };
         let checked =
             tokio::task::spawn_blocking(move || slot::admit(kind, &grants, artifact, config)).await;
         Ok(checked.map_err(|_| DeskError::Gone)??)

@@ -52,6 +52,12 @@ pub(super) enum Ask {
         kind: Kind,
         reply: oneshot::Sender<Result<u64, SwapError>>,
     },
+    Settle {
+        kind: Kind,
+        builtin: Value,
+        alone: bool,
+        reply: oneshot::Sender<u64>,
+    },
     Shadow {
         kind: Kind,
         candidate: Option<Admitted>,
@@ -180,6 +186,17 @@ fn answer(places: &mut HashMap<Kind, Place>, ask: Ask, now_ms: u64) {
             if let Some(place) = places.get_mut(&kind) {
                 let done = place.slot.rollback();
                 drop(reply.send(done.map(|()| place.slot.info(now_ms).active.generation)));
+            }
+        }
+        Ask::Settle {
+            kind,
+            builtin,
+            alone,
+            reply,
+        } => {
+            if let Some(place) = places.get_mut(&kind) {
+                place.slot.settle(builtin, alone);
+                let _unheard = reply.send(place.slot.info(now_ms).active.generation);
             }
         }
         Ask::Shadow {

@@ -104,7 +104,7 @@ pub trait Sitting: Send + Sync {
 }
 
 /// A session as it is shown.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct SessionView {
     /// Its record.
     #[serde(flatten)]

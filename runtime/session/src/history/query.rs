@@ -50,11 +50,12 @@ pub struct Cursor {
 }
 
 /// A page of what was found.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Found {
     /// The sessions.
     pub sessions: Vec<SessionView>,
     /// `cursor` of the next page; absent on the last one.
+    #[schema(value_type = Option<String>)]
     pub next: Option<Cursor>,
 }
 

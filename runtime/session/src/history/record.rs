@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::SessionId;
 
 /// What is kept of a session: somebody's stay, live or past.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct SessionRecord {
     /// The session: for WHIP and WHEP the last part of its URL.
     pub id: SessionId,
@@ -55,7 +55,7 @@ pub struct SessionRecord {
 }
 
 /// What a session came to.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct SessionStats {
     /// Of a publisher: sessions that watched in its time.
@@ -74,7 +74,7 @@ pub struct SessionStats {
 }
 
 /// Whether a session publishes or watches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Media comes from it.
@@ -84,7 +84,7 @@ pub enum Role {
 }
 
 /// By which protocol a session is here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Via {
     /// A publisher over WebRTC.
@@ -104,7 +104,7 @@ pub enum Via {
 }
 
 /// Whether a session goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RecordState {
     /// It does.
@@ -114,7 +114,7 @@ pub enum RecordState {
 }
 
 /// Why a session ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EndReason {
     /// It said goodbye: DELETE, DTLS close_notify, the end of an RTMP or SRT stream.

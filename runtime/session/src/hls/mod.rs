@@ -454,7 +454,7 @@ impl Shared {
 
 /// The tracks that HLS offers. A rung that only stands in for a source with B-frames, where that cannot be sent over
 /// WebRTC, is none of them: HLS has the source.
-fn packageable(tracks: Vec<Track>) -> impl Iterator<Item = Track> {
+pub(crate) fn packageable(tracks: Vec<Track>) -> impl Iterator<Item = Track> {
     let pixels = |track: &Track| {
         let format = track.format();
         let video = format.video()?;

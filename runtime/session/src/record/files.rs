@@ -23,7 +23,7 @@ pub(super) struct File {
 }
 
 /// A file there is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Recording {
     /// The broadcast.
     pub stream: String,
