@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Json,
     body::Body,
-    extract::{Path, Query as Pairs, Request, State},
+    extract::{Query as Pairs, Request, State},
     http::{StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
@@ -24,7 +24,10 @@ use serde_json::json;
 
 use crate::openapi::{NotFound, NotRecorded, Unavailable};
 use crate::{
-    App, Caller, Problem, decisions::bad_query, extract::bounded, problem::not_recorded,
+    App, Caller, Problem,
+    decisions::bad_query,
+    extract::{Params, bounded},
+    problem::not_recorded,
     scope::Action,
 };
 
@@ -76,7 +79,7 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn one(
     State(app): State<App>,
-    Path(session): Path<String>,
+    Params(session): Params<String>,
     caller: Caller,
 ) -> Result<Json<SessionView>, Problem> {
     app.door.admit(&caller, Action::Admin).await?;
