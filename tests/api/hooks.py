@@ -1,5 +1,6 @@
-"""What schemathesis does not know of itself: that SDP is text."""
+"""What schemathesis does not know of itself: that SDP and lines of JSON are text."""
 
 import schemathesis
 
-schemathesis.serializer.alias(["application/sdp", "application/trickle-ice-sdpfrag"], "text/plain")
+TEXT = ["application/sdp", "application/trickle-ice-sdpfrag", "application/x-ndjson"]
+schemathesis.serializer.alias(TEXT, "text/plain")

@@ -22,7 +22,7 @@ use lockgate_session::{
 };
 use serde_json::json;
 
-use crate::openapi::{NotFound, NotRecorded, Unavailable};
+use crate::openapi::{BadRequest, NotFound, NotRecorded, Unavailable};
 use crate::{
     App, Caller, Problem,
     decisions::bad_query,
@@ -53,6 +53,7 @@ use crate::{
     ),
     responses(
         (status = 200, description = "They.", body = Found),
+        (status = 400, response = BadRequest),
         (status = 503, response = Unavailable),
     ),
 )]
@@ -105,6 +106,7 @@ pub(crate) async fn one(
     ),
     responses(
         (status = 200, description = "Records, one JSON object a line.", body = String, content_type = "application/x-ndjson"),
+        (status = 400, response = BadRequest),
         (status = 503, response = Unavailable),
     ),
 )]
