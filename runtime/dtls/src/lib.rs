@@ -90,12 +90,6 @@ impl Flight {
     pub fn deadline(&self) -> Option<Instant> {
         self.due
     }
-
-    /// Nothing will ever have to be sent again.
-    #[must_use]
-    pub fn is_over(&self) -> bool {
-        self.over || self.again >= AGAIN_MAX
-    }
 }
 
 struct Record<'a> {
@@ -172,6 +166,13 @@ mod tests {
 
     fn message(kind: u8, number: u8) -> Vec<u8> {
         record(HANDSHAKE, 0, &[kind, 0, 0, 0, 0, number, 0, 0, 0, 0, 0, 0])
+    }
+
+    impl Flight {
+        /// Nothing will ever have to be sent again.
+        fn is_over(&self) -> bool {
+            self.over || self.again >= AGAIN_MAX
+        }
     }
 
     /// The same with its records in clear numbered from here.
