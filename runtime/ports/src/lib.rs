@@ -3,6 +3,7 @@
 //! An adapter crate implements one of these traits and is named by `server` alone. Nothing here does any work.
 #![forbid(unsafe_code)]
 
+pub mod conference;
 pub mod ingest;
 pub mod records;
 pub mod signaller;
@@ -11,6 +12,7 @@ pub mod transcoder;
 
 use std::{future::Future, pin::Pin};
 
+pub use conference::{Attending, Conference, Place, Speaking};
 pub use ingest::{Admitted, Feed, Gate, Line, Piece, Refusal, Wish};
 pub use records::{Change, RecordError, Records, Table};
 pub use signaller::{Accepted, Peer, Selection, SignalError, Signaller, ViewerFeed};

@@ -1,0 +1,63 @@
+//! WebRTC between many, as the core of rooms sees it: each sends once, and is sent several others over one connection.
+
+use std::sync::Arc;
+
+use lockgate_broadcast::Broadcast;
+use lockgate_media::{TrackId, stats::LinkStats};
+use tokio::sync::{mpsc, watch};
+
+use crate::{Accepted, BoxFuture, SignalError, ViewerFeed};
+
+/// Takes in those who are in rooms. Implemented by `transport`, and in memory for tests of `session`.
+pub trait Conference: Send + Sync + 'static {
+    /// Somebody sends: camera, microphone or screen, a data channel, or any of them. Media is published into `broadcast` as by
+    /// [`crate::Signaller::publish`]; an offer with a data channel alone is sound, too.
+    fn speak(
+        &self,
+        offer: String,
+        broadcast: Broadcast,
+    ) -> BoxFuture<'_, Result<Speaking, SignalError>>;
+
+    /// Somebody watches several others: each section of the offer that receives is a place, which is filled, emptied and
+    /// filled with somebody else without negotiation.
+    fn attend(&self, offer: String) -> BoxFuture<'_, Result<Attending, SignalError>>;
+}
+
+/// Who sends.
+pub struct Speaking {
+    /// The answer and the peer.
+    pub accepted: Accepted,
+    /// How loud the microphone is: dB below full scale, 0 (loudest) to 127 (silence), smoothed (RFC 6464). `None` until it
+    /// is known.
+    pub level: watch::Receiver<Option<u8>>,
+    /// What came over the data channel. It is closed when the peer is gone.
+    pub heard: mpsc::Receiver<String>,
+    /// Goes out over the data channel once it is open. Full: the peer does not take what it is sent.
+    pub say: mpsc::Sender<String>,
+}
+
+/// Who watches several others.
+pub struct Attending {
+    /// The answer and the peer, whose link is that of all places together.
+    pub accepted: Accepted,
+    /// Its places, in the order of the sections of the offer.
+    pub places: Vec<Arc<dyn Place>>,
+}
+
+/// One receiving section of somebody who watches several others: video or audio.
+pub trait Place: Send + Sync + 'static {
+    /// The name of its section (`a=mid`, RFC 5888).
+    fn mid(&self) -> &str;
+
+    /// Whether it is for video; else it is for audio.
+    fn is_video(&self) -> bool;
+
+    /// From now on this is sent there; `None` empties it. Of the feed's selection only what fits the place counts.
+    fn show(&self, feed: Option<ViewerFeed>);
+
+    /// The video track that is really being sent, after the switch at a keyframe.
+    fn playing(&self) -> watch::Receiver<Option<TrackId>>;
+
+    /// What is sent there and how it arrives; its bandwidth is that of the whole connection.
+    fn link(&self) -> LinkStats;
+}
