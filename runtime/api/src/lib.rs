@@ -50,7 +50,7 @@ pub use gate::StreamGate;
 pub use headers::Headers;
 pub use health::Health;
 pub use ice_server::{Account, IceServer};
-pub use limits::{Limits, Proxies};
+pub use limits::{Limits, Proxies, Trusted};
 pub use listen::Listener;
 pub use log::LogFilter;
 pub use metrics::Access as MetricsAccess;

@@ -189,6 +189,7 @@ impl Server {
         let parts = Parts {
             app,
             gate,
+            proxies: listener.proxies(),
             policies: Arc::clone(&policies),
             published: keys.published,
         };

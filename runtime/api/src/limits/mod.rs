@@ -22,7 +22,7 @@ use crate::{
     caller::{Client, Peer, query_token},
 };
 
-pub use address::{Network, NoNetwork, Proxies};
+pub use address::{Network, NoNetwork, Proxies, Trusted};
 pub use budget::{Budget, Key, Spent};
 
 /// The operator's limits; 0 is none.

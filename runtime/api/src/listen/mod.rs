@@ -19,7 +19,7 @@ use axum::Router;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 
-use crate::{Proxies, tls::Tls};
+use crate::{Trusted, tls::Tls};
 
 pub(crate) use body::{is_too_slow, paced_bodies};
 use connection::Terms;
@@ -40,7 +40,7 @@ pub struct Rules {
     /// Most from one address; further ones are closed at once. 0 is no limit.
     pub per_address_max: usize,
     /// Proxies, which have as many connections as they need.
-    pub proxies: Proxies,
+    pub proxies: Trusted,
     /// Whether those begin each connection with a PROXY header.
     pub proxy_protocol: bool,
     /// TLS, if the port speaks it.
@@ -91,6 +91,11 @@ impl Listener {
     /// The address it is bound to.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.tcp.local_addr()
+    }
+
+    /// The proxies it trusts, which can be others later.
+    pub fn proxies(&self) -> Trusted {
+        self.rules.proxies.clone()
     }
 
     /// Serves until `stop` is done, then lets running requests finish for a few seconds.
