@@ -372,7 +372,54 @@ proptest! {
         let text = String::from_utf8_lossy(&lines.concat()).into_owned();
         drop(Offer::check(&text, Purpose::Publish));
         drop(Offer::check(&text, Purpose::View));
+        drop(Offer::check(&text, Purpose::Attend));
         drop(Fragment::parse(&text));
         let _ = tell(&text, &[candidate(Wire::Udp, 0, "192.0.2.1:1")]);
+    }
+}
+
+/// Somebody in a room with places of these directions.
+fn room(directions: &[&str]) -> String {
+    let (head, media) = VIEWER.split_once("m=audio").unwrap();
+    let (_, video) = media.split_once("m=video").unwrap();
+    let mut out = head.to_owned();
+    for (mid, direction) in directions.iter().enumerate() {
+        let section = video.replace("a=mid:1", &format!("a=mid:m{mid}"));
+        out.push_str("m=video");
+        out.push_str(&section.replace("recvonly", direction));
+    }
+    out
+}
+
+#[test]
+fn each_section_that_receives_is_a_place() {
+    let places = |sdp: &str| -> Result<Vec<String>, SignalError> {
+        let offer = Offer::check(sdp, Purpose::Attend)?;
+        Ok(offer
+            .sections
+            .into_iter()
+            .filter_map(|section| section.mid)
+            .collect())
+    };
+    let offer = room(&["recvonly", "inactive", "sendrecv", "sendonly"]);
+    assert_eq!(places(&offer).unwrap(), ["m0", "m2"]);
+    assert_eq!(places(VIEWER).unwrap(), ["0", "1"]);
+    assert_eq!(places(&room(&["recvonly"; 64])).unwrap().len(), 64);
+    refused(
+        &room(&["recvonly"; 65]),
+        Purpose::Attend,
+        "malformed: the offer has 65 media sections; at most 64 are read",
+    );
+    refused(
+        &room(&["inactive", "sendonly"]),
+        Purpose::Attend,
+        "unsupported: the offer has no section that receives",
+    );
+    for bad in ["a=mid:m0", "a=mid:", "a=mid:a b", "a=x:y", "a=mid:\"x\""] {
+        refused(
+            &room(&["recvonly"; 2]).replace("a=mid:m1", bad),
+            Purpose::Attend,
+            "malformed: section 1 of the offer needs a name of its own (a=mid) of 1 to 32 characters",
+        );
     }
 }

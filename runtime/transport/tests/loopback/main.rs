@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
+mod attendant;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod effect;
@@ -15,6 +17,8 @@ mod life;
 mod loss;
 #[cfg(test)]
 mod network;
+#[cfg(test)]
+mod places;
 #[cfg(test)]
 mod player;
 #[cfg(test)]
