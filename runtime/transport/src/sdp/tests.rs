@@ -373,6 +373,7 @@ proptest! {
         drop(Offer::check(&text, Purpose::Publish));
         drop(Offer::check(&text, Purpose::View));
         drop(Offer::check(&text, Purpose::Attend));
+        drop(Offer::check(&text, Purpose::Speak));
         drop(Fragment::parse(&text));
         let _ = tell(&text, &[candidate(Wire::Udp, 0, "192.0.2.1:1")]);
     }
@@ -422,4 +423,53 @@ fn each_section_that_receives_is_a_place() {
             "malformed: section 1 of the offer needs a name of its own (a=mid) of 1 to 32 characters",
         );
     }
+}
+
+#[test]
+fn who_speaks_may_have_a_data_channel_and_sections_at_rest() {
+    let speak = |sdp: &str| Offer::check(sdp, Purpose::Speak);
+    let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:data\r\n\
+                a=ice-ufrag:vIew\r\na=ice-pwd:0123456789abcdef01234567\r\na=setup:actpass\r\na=sctp-port:5000\r\n";
+    let fingerprint = OBS
+        .lines()
+        .find(|line| line.starts_with("a=fingerprint"))
+        .unwrap();
+    let data = format!("{data}{fingerprint}\r\n");
+    let sending = publisher();
+    let both = speak(&format!("{sending}{data}")).unwrap();
+    assert_eq!(both.sections.len(), 2);
+    assert_eq!(both.level, Some(1));
+    let (head, _) = VIEWER.split_once("m=audio").unwrap();
+    let alone = speak(&format!("{head}{data}")).unwrap();
+    assert!(alone.sections.is_empty() && alone.video_section().is_none());
+    // What only receives is passed over; a number that the peer does not send goes for nothing.
+    let (audio, video) = sending.split_once("m=video").unwrap();
+    let quiet = audio.replace("a=extmap:1 ", "a=extmap:1/recvonly ");
+    let receiving = format!(
+        "{quiet}m=video{}",
+        video.replace("a=sendonly", "a=recvonly")
+    );
+    let sound = speak(&receiving).unwrap();
+    assert_eq!((sound.sections.len(), sound.level), (1, None));
+    assert_eq!(publish(&sending).unwrap().level, None, "nobody asks there");
+    refused(
+        VIEWER,
+        Purpose::Speak,
+        "unsupported: the offer has no section that sends, and no data channel",
+    );
+    refused(
+        &format!("{sending}{data}").replace("webrtc-datachannel", "x"),
+        Purpose::Speak,
+        "unsupported: the offer has a section of the kind application; audio, video and a data channel are supported",
+    );
+    refused(
+        &format!("{sending}{data}{data}"),
+        Purpose::Speak,
+        "unsupported: the offer has more than one application section; one of each kind is supported",
+    );
+    refused(
+        &format!("{sending}{data}"),
+        Purpose::Publish,
+        "unsupported: the offer has a section of the kind application; audio and video are supported",
+    );
 }

@@ -1,7 +1,7 @@
 //! Whole answers as text. What differs from run to run is replaced by a word for it.
 
 use lockgate_media::VideoCodec;
-use lockgate_ports::{SignalError, Signaller, ViewerFeed};
+use lockgate_ports::{Conference as _, SignalError, Signaller, ViewerFeed};
 use tokio::sync::watch;
 
 use crate::{

@@ -9,7 +9,7 @@ use lockgate_broadcast::{
 };
 use lockgate_media::{AccessUnit, BroadcastName, TrackId, VideoCodec, h264, vp8};
 use lockgate_ports::{
-    Attending, Selection, ViewerFeed,
+    Attending, Conference as _, Selection, ViewerFeed,
     signaller::PeerState,
     task::{Task, own},
 };

@@ -30,6 +30,8 @@ mod squeeze;
 #[cfg(test)]
 mod stun;
 #[cfg(test)]
+mod talk;
+#[cfg(test)]
 mod tcp;
 #[cfg(test)]
 mod units;
