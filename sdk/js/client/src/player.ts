@@ -1,7 +1,6 @@
 // The player: WebRTC first, HLS when that fails, and words for everything that can be wrong.
 
 import type { Ending, Playback, PlaybackStats, PlaybackTarget, RungChoice, Transport } from "./playback.ts";
-import { pause } from "./pause.ts";
 import { openHls } from "./playback-hls.ts";
 import { WhepPlayback } from "./playback-whep.ts";
 import { Problem, Unreachable } from "./problem.ts";
@@ -217,6 +216,20 @@ function isNotLive(error: unknown): boolean {
 
 function clamp(value: number, min: number, max: number): number {
   return Math.min(Math.max(value, min), max);
+}
+
+/** Waits; an abort ends the wait early, without an error. */
+function pause(seconds: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = (): void => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, seconds * 1000);
+    signal.addEventListener("abort", done);
+    if (signal.aborted) done();
+  });
 }
 
 const RETRY_PAUSE_MAX_S = 15;
