@@ -120,10 +120,24 @@ pub struct Bounds<'a> {
     pub codecs: &'a [VideoCodec],
     /// Most it was granted, in kbit/s.
     pub cap_kbps: Option<u32>,
+    /// Most lines that it has room for, in pixels.
+    pub height_max: Option<u32>,
 }
 
-/// What a viewer can play and was granted: of what it can decode, and RTP can carry, all that fits its cap, and never
-/// less than the least. What HLS has of a peer is the peer's own, once more.
+impl Bounds<'_> {
+    /// The same with the height of what there is: viewers with room for the same are alike.
+    pub(crate) fn fitted(self, renditions: &[Rendition]) -> Self {
+        let height_max = self.height_max.map(|most| {
+            let heights = || renditions.iter().map(|one| one.height).filter(|one| *one > 0);
+            let fits = heights().filter(|height| *height <= most).max();
+            fits.or_else(|| heights().min()).unwrap_or(most)
+        });
+        Self { height_max, ..self }
+    }
+}
+
+/// What a viewer can play and was granted: of what it can decode, and RTP can carry, all that fits its cap and its room,
+/// and never less than the least. What HLS has of a peer is the peer's own, once more.
 fn playable<'a>(renditions: &'a [Rendition], bounds: Bounds<'_>) -> Vec<&'a Rendition> {
     let is_peer = renditions.iter().any(|one| one.role == Role::Ingest);
     let mut playable: Vec<&Rendition> = renditions
@@ -131,6 +145,10 @@ fn playable<'a>(renditions: &'a [Rendition], bounds: Bounds<'_>) -> Vec<&'a Rend
         .filter(|rendition| bounds.codecs.contains(&rendition.codec) && !rendition.reordered)
         .filter(|rendition| !(is_peer && rendition.role == Role::Passthrough))
         .collect();
+    if let Some(height_max) = bounds.height_max {
+        let least = playable.iter().map(|one| one.height).min().unwrap_or(0);
+        playable.retain(|one| one.height <= height_max.max(least));
+    }
     if let Some(cap_kbps) = bounds.cap_kbps {
         let least = playable
             .iter()
@@ -414,6 +432,7 @@ mod tests {
         Bounds {
             codecs,
             cap_kbps: None,
+            height_max: None,
         }
     }
 
@@ -464,6 +483,7 @@ mod tests {
         let capped = |cap_kbps| Bounds {
             codecs: &[VideoCodec::H264],
             cap_kbps: Some(cap_kbps),
+            height_max: None,
         };
         assert_eq!(ids(&choices(&renditions, capped(1200))), ["480p30"]);
         assert_eq!(ids(&choices(&renditions, capped(1))), ["480p30"]);
@@ -471,6 +491,31 @@ mod tests {
         let source = TrackId::new("source").unwrap();
         assert!(chosen(&renditions, capped(1200), Some(&source)).is_none());
         assert!(chosen(&renditions, capped(1700), Some(&source)).is_some());
+    }
+
+    #[test]
+    fn what_is_higher_than_there_is_room_for_is_left_out_but_never_the_least() {
+        let renditions = ladder(VideoCodec::H264);
+        let within = |height_max| {
+            let bounds = Bounds {
+                height_max: Some(height_max),
+                ..all(&[VideoCodec::H264])
+            };
+            ids(&choices(&renditions, bounds.fitted(&renditions)))
+        };
+        assert_eq!(within(2160), ["source", "480p30"]);
+        assert_eq!(within(720), ["source", "480p30"]);
+        assert_eq!(within(719), ["480p30"]);
+        assert_eq!(within(90), ["480p30"]);
+        // Who has room for the same is alike.
+        let fitted = |height_max| {
+            let bounds = Bounds {
+                height_max: Some(height_max),
+                ..all(&[])
+            };
+            bounds.fitted(&renditions).height_max
+        };
+        assert_eq!([481, 600, 719].map(fitted), [Some(480); 3]);
     }
 
     #[test]

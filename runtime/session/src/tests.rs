@@ -243,6 +243,7 @@ fn house() -> House {
             dvr: None,
         },
         record: crate::RecordConfig::default(),
+        rooms: crate::RoomConfig::default(),
         viewers_max: 2,
         playout_delay_max: Duration::from_millis(500),
         resume: Duration::from_secs(10),
