@@ -34,6 +34,8 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 /// Secrets in all places that there are for them.
 const SECRETS: &str = r#"
+[telemetry]
+endpoint = "http://user:hush-collector@127.0.0.1:9"
 [auth]
 chain = ["internal", "jwt"]
 secret = "hush-own-secret-of-at-least-32-bytes"

@@ -189,7 +189,7 @@ pub(crate) fn port(config: &Config) -> anyhow::Result<(listen::Rules, Option<tls
     let rules = listen::Rules {
         connections_max: http.connections_max,
         per_address_max: http.connections_per_address_max,
-        proxies: config.rate_limit.proxies(),
+        proxies: config.rate_limit.proxies().into(),
         proxy_protocol: http.proxy_protocol,
         tls,
         timeouts: http.timeouts.resolve(),

@@ -10,7 +10,7 @@ use std::{
 };
 
 use lockgate_api::{
-    App, Change, Configuration, Configured, Limits, StreamGate, Switch, token::Jwks,
+    App, Change, Configuration, Configured, Limits, StreamGate, Switch, Trusted, token::Jwks,
 };
 use lockgate_ports::{
     BoxFuture,
@@ -34,6 +34,8 @@ pub(crate) struct Live {
     started: Config,
     switch: Arc<Switch>,
     gate: Arc<StreamGate>,
+    /// Those that the listener trusts.
+    proxies: Trusted,
     policies: Arc<Policies>,
     /// One change at a time.
     turn: tokio::sync::Mutex<()>,
@@ -44,6 +46,7 @@ pub(crate) struct Live {
 pub(crate) struct Parts {
     pub(crate) app: App,
     pub(crate) gate: Arc<StreamGate>,
+    pub(crate) proxies: Trusted,
     pub(crate) policies: Arc<Policies>,
     pub(crate) published: Option<Arc<Jwks>>,
 }
@@ -68,6 +71,7 @@ impl Live {
             let Parts {
                 app,
                 gate,
+                proxies,
                 policies,
                 published,
             } = parts;
@@ -85,6 +89,7 @@ impl Live {
                 started: loaded.config.clone(),
                 switch: Switch::new(lockgate_api::router(app.clone())),
                 gate,
+                proxies,
                 policies,
                 turn: tokio::sync::Mutex::default(),
                 now: Mutex::new(Now {
@@ -185,6 +190,7 @@ impl Live {
         let mut app: lockgate_api::Parts = (*app).clone();
         app.door = Arc::clone(&door);
         let (limits, proxies) = (config.rate_limit.settings(), config.rate_limit.proxies());
+        self.proxies.put(proxies.clone());
         if !app.limits.are(limits, &proxies) {
             app.limits = Arc::new(Limits::new(limits, proxies));
         }

@@ -10,7 +10,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use hyper::{Request, Response};
-use lockgate_fetch::http::{Http, Trust};
+use lockgate_fetch::{
+    http::{Http, Trust},
+    shown,
+};
 use lockgate_ports::task::own;
 use opentelemetry::{KeyValue, trace::TracerProvider as _};
 use opentelemetry_http::{HttpClient, HttpError};
@@ -43,7 +46,7 @@ impl std::fmt::Debug for TracesConfig {
     /// Without the headers.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TracesConfig")
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &shown(&self.endpoint))
             .field("sample", &self.sample)
             .finish_non_exhaustive()
     }
@@ -147,10 +150,10 @@ impl HttpClient for Carrier {
         // Once when it begins and once when it is over, not each time.
         match problem {
             Some(error) if !self.fails.swap(true, Ordering::AcqRel) => {
-                tracing::warn!(%to, %error, "traces do not reach their collector and are dropped until they do");
+                tracing::warn!(to = shown(&to), %error, "traces do not reach their collector and are dropped until they do");
             }
             None if self.fails.swap(false, Ordering::AcqRel) => {
-                tracing::info!(%to, "traces reach their collector again");
+                tracing::info!(to = shown(&to), "traces reach their collector again");
             }
             _ => {}
         }

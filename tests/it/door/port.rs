@@ -1,5 +1,7 @@
 //! Who may connect, and as whom; and what stands on every answer.
 
+use std::time::Duration;
+
 use http_body_util::Full;
 use hyper::{Method, header};
 use tokio::{
@@ -7,7 +9,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::support::Server;
+use crate::support::{Server, until};
 
 fn address(server: &Server) -> String {
     server.url("").trim_start_matches("http://").to_owned()
@@ -90,6 +92,29 @@ async fn a_trusted_proxy_says_whom_it_speaks_for() {
 }
 
 #[tokio::test]
+async fn proxies_that_are_trusted_later_are_believed_later() {
+    let server = Server::start("", &["--set", "http.proxy_protocol=true"]).await;
+    let named = b"PROXY TCP4 192.0.2.1 127.0.0.1 4000 80\r\n";
+    let answer = raw(&server, &[named, GET]).await;
+    assert!(!answer.contains(" 200"), "{answer}");
+    let file = server.folder().join("lockgate.toml");
+    let changed = std::fs::read_to_string(file).expect("it was written")
+        + "\n[rate_limit]\ntrusted_proxies = [\"127.0.0.1\"]\n";
+    server.write("lockgate.toml", &changed);
+    until(
+        "the proxy to be believed",
+        Duration::from_secs(30),
+        || async {
+            let answer = raw(&server, &[named, GET]).await;
+            answer.starts_with("HTTP/1.1 200").then_some(())
+        },
+    )
+    .await;
+    // Now every connection from there begins with a header.
+    assert_eq!(raw(&server, &[GET]).await, "");
+}
+
+#[tokio::test]
 async fn an_untrusted_client_is_not_believed_and_has_so_many_connections() {
     let most = "http.connections_per_address_max=3";
     let server = Server::start("", &["--set", most, "--set", "http.proxy_protocol=true"]).await;
@@ -115,7 +140,7 @@ async fn an_untrusted_client_is_not_believed_and_has_so_many_connections() {
     }
     assert_eq!(raw(&server, &[GET]).await, "");
     held.pop();
-    crate::support::until("a place", std::time::Duration::from_secs(5), || async {
+    until("a place", Duration::from_secs(5), || async {
         raw(&server, &[GET])
             .await
             .starts_with("HTTP/1.1 200")

@@ -1,6 +1,11 @@
 //! Where a request comes from, when somebody stands between.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::IpAddr,
+    str::FromStr,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
@@ -9,6 +14,29 @@ use serde::{Deserialize, Serialize};
 /// Proxies whose word counts: what they say of an address is believed, and what others say is not.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Proxies(Vec<Network>);
+
+/// The proxies that are trusted now; whoever holds a clone sees the next ones.
+#[derive(Debug, Clone, Default)]
+pub struct Trusted(Arc<RwLock<Proxies>>);
+
+impl From<Proxies> for Trusted {
+    fn from(proxies: Proxies) -> Self {
+        Self(Arc::new(RwLock::new(proxies)))
+    }
+}
+
+impl Trusted {
+    /// From now on these are trusted.
+    pub fn put(&self, proxies: Proxies) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = proxies;
+    }
+
+    /// Whether an address is one of theirs.
+    pub fn trust(&self, address: IpAddr) -> bool {
+        let proxies = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        proxies.trust(address)
+    }
+}
 
 /// A network, or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

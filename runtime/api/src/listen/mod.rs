@@ -19,12 +19,12 @@ use axum::Router;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinSet};
 
-use crate::{Proxies, tls::Tls};
+use crate::{Trusted, tls::Tls};
 
 pub(crate) use body::{is_too_slow, paced_bodies};
 use connection::Terms;
 use penalty::Penalties;
-use tally::Tally;
+pub(crate) use tally::{Counted, Tally};
 
 /// A bound HTTP listener.
 pub struct Listener {
@@ -40,7 +40,7 @@ pub struct Rules {
     /// Most from one address; further ones are closed at once. 0 is no limit.
     pub per_address_max: usize,
     /// Proxies, which have as many connections as they need.
-    pub proxies: Proxies,
+    pub proxies: Trusted,
     /// Whether those begin each connection with a PROXY header.
     pub proxy_protocol: bool,
     /// TLS, if the port speaks it.
@@ -93,6 +93,11 @@ impl Listener {
         self.tcp.local_addr()
     }
 
+    /// The proxies it trusts, which can be others later.
+    pub fn proxies(&self) -> Trusted {
+        self.rules.proxies.clone()
+    }
+
     /// Serves until `stop` is done, then lets running requests finish for a few seconds.
     pub async fn serve(self, router: Router, stop: impl Future<Output = ()>) {
         let room = Arc::new(Semaphore::new(self.rules.connections_max));
@@ -118,12 +123,8 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let connection =
-                        connection::run(stream, peer, Arc::clone(&terms), graceful.watcher());
-                    connections.spawn(async move {
-                        connection.await;
-                        drop(place);
-                    });
+                    let (terms, watcher) = (Arc::clone(&terms), graceful.watcher());
+                    connections.spawn(connection::run(stream, peer, place.ok(), terms, watcher));
                 }
                 Err(error) => {
                     // Out of descriptors, or the client was gone already: the next accept may do better.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use lockgate_telemetry::{Format, LogConfig, TracesConfig};
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::Config;
+use super::{Config, Location};
 
 /// How the server goes down.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -42,7 +42,8 @@ pub enum LogFormat {
 pub struct Telemetry {
     /// Where the collector takes OTLP over HTTP; without it nothing is traced.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub endpoint: Option<Location>,
     /// Headers sent to it, such as a key.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "hidden")]
     pub headers: BTreeMap<String, String>,
@@ -78,7 +79,8 @@ impl Config {
         let telemetry = &self.telemetry;
         let endpoint = telemetry
             .endpoint
-            .clone()
+            .as_ref()
+            .map(|endpoint| endpoint.reveal().to_owned())
             .or_else(|| variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
             .or_else(|| variable("OTEL_EXPORTER_OTLP_ENDPOINT"));
         let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
@@ -111,9 +113,10 @@ impl Config {
     pub(super) fn check_telemetry(&self) -> Result<(), String> {
         let telemetry = &self.telemetry;
         if let Some(endpoint) = &telemetry.endpoint
-            && !["http://", "https://"]
-                .iter()
-                .any(|scheme| endpoint.starts_with(scheme) && endpoint.len() > scheme.len())
+            && !["http://", "https://"].iter().any(|scheme| {
+                let endpoint = endpoint.reveal();
+                endpoint.starts_with(scheme) && endpoint.len() > scheme.len()
+            })
         {
             return Err(format!(
                 "telemetry.endpoint: {endpoint:?} is no http or https URL, such as http://127.0.0.1:4318"
