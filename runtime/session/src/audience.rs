@@ -147,7 +147,12 @@ impl Audience {
         };
         let choices = control::choices(&offered, bounds.fitted(&offered));
         let kbps = || choices.iter().map(|one| one.kbps);
-        (!choices.is_empty()).then(|| (kbps().fold(f64::INFINITY, f64::min), kbps().fold(0.0, f64::max)))
+        (!choices.is_empty()).then(|| {
+            (
+                kbps().fold(f64::INFINITY, f64::min),
+                kbps().fold(0.0, f64::max),
+            )
+        })
     }
 
     /// Decides for every viewer what of these it is sent, and forgets those that are gone. Where the policies are late, all

@@ -128,7 +128,12 @@ impl Bounds<'_> {
     /// The same with the height of what there is: viewers with room for the same are alike.
     pub(crate) fn fitted(self, renditions: &[Rendition]) -> Self {
         let height_max = self.height_max.map(|most| {
-            let heights = || renditions.iter().map(|one| one.height).filter(|one| *one > 0);
+            let heights = || {
+                renditions
+                    .iter()
+                    .map(|one| one.height)
+                    .filter(|one| *one > 0)
+            };
             let fits = heights().filter(|height| *height <= most).max();
             fits.or_else(|| heights().min()).unwrap_or(most)
         });

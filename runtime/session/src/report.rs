@@ -278,10 +278,10 @@ impl Stream {
             stream: self.name().as_str().into(),
             rows: vec![player.name.clone()],
         };
-        let asked = self
-            .audience
-            .desk
-            .decide(Kind::Abr, group.batch.clone(), group.keys.clone(), about);
+        let asked =
+            self.audience
+                .desk
+                .decide(Kind::Abr, group.batch.clone(), group.keys.clone(), about);
         let decided = match asked.await {
             Ok(decided) => decided,
             Err(DeskError::Gone) => return Err(Error::ShuttingDown),

@@ -367,7 +367,12 @@ impl Streams {
             usize::from(publishes) + stream.audience.viewers().len()
         };
         let live = self.all().into_iter().filter(|stream| !stream.is_ended());
-        let of_rooms = self.rooms().list().iter().map(|room| room.participants).sum::<usize>();
+        let of_rooms = self
+            .rooms()
+            .list()
+            .iter()
+            .map(|room| room.participants)
+            .sum::<usize>();
         live.map(|stream| peers(&stream)).sum::<usize>() + of_rooms
     }
 

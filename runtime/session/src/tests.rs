@@ -34,6 +34,7 @@ use crate::{
 mod layers;
 mod load;
 mod publishers;
+mod rooms;
 
 /// A peer whose link and state the test sets.
 struct FakePeer {

@@ -132,8 +132,13 @@ impl Viewer {
         let viewer = Arc::new(Self {
             video_section: accepted.video_section,
             entry,
-            ..Self::new(id, Sink::Peer(accepted.peer), accepted.video_codecs, selection)
-                .granted(cap_kbps)
+            ..Self::new(
+                id,
+                Sink::Peer(accepted.peer),
+                accepted.video_codecs,
+                selection,
+            )
+            .granted(cap_kbps)
         });
         let sitting: Weak<Self> = Arc::downgrade(&viewer);
         viewer.entry.watch(sitting);

@@ -96,10 +96,12 @@ impl Inside {
             }
             if role == Role::Listener {
                 // What sends nothing may go on as a channel.
-                let sends = participant.uplinks.extract_if(|_, uplink| match &uplink.stage {
-                    Onto::Broadcast(_) => true,
-                    Onto::Room(audience, _) => !audience.broadcast.tracks().is_empty(),
-                });
+                let sends = participant
+                    .uplinks
+                    .extract_if(|_, uplink| match &uplink.stage {
+                        Onto::Broadcast(_) => true,
+                        Onto::Room(audience, _) => !audience.broadcast.tracks().is_empty(),
+                    });
                 ended.extend(sends.map(|(_, uplink)| uplink));
             }
         }
@@ -119,7 +121,11 @@ impl Inside {
             return Err(Error::NotAllowed("whoever wants to go leaves".to_owned()));
         }
         let reason = reason.filter(|reason| !reason.trim().is_empty());
-        let reason: String = reason.unwrap_or_else(|| SENT_OUT.to_owned()).chars().take(REASON_LEN_MAX).collect();
+        let reason: String = reason
+            .unwrap_or_else(|| SENT_OUT.to_owned())
+            .chars()
+            .take(REASON_LEN_MAX)
+            .collect();
         self.ban(whom);
         if let Some(participant) = self.participant_mut(whom) {
             participant.tell(&Arc::new(RoomEvent::Removed { reason }));

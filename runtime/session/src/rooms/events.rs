@@ -147,7 +147,9 @@ impl RoomEvent {
             Self::Muted { muted, by } => {
                 Ok(json!({ "audio": muted.audio, "video": muted.video, "by": by }))
             }
-            Self::Removed { reason } | Self::RoomEnded { reason } => Ok(json!({ "reason": reason })),
+            Self::Removed { reason } | Self::RoomEnded { reason } => {
+                Ok(json!({ "reason": reason }))
+            }
             Self::Chat(line) => serde_json::to_value(line),
             Self::Reaction(reaction) => serde_json::to_value(reaction),
             Self::Relayed { payload, .. } => Ok(payload.clone()),

@@ -66,14 +66,24 @@ impl Rooms {
     pub fn participants(&self, name: &BroadcastName) -> Result<Vec<ParticipantView>, Error> {
         let room = self.room(name)?;
         let inside = room.lock();
-        Ok(inside.participants.iter().filter_map(Participant::view).collect())
+        Ok(inside
+            .participants
+            .iter()
+            .filter_map(Participant::view)
+            .collect())
     }
 }
 
 impl Room {
     fn info(&self, max_participants: usize) -> RoomInfo {
         let inside = self.lock();
-        let count = |role| inside.participants.iter().filter(|one| one.role == role).count();
+        let count = |role| {
+            inside
+                .participants
+                .iter()
+                .filter(|one| one.role == role)
+                .count()
+        };
         RoomInfo {
             id: self.name().clone(),
             session: self.id,
@@ -95,12 +105,17 @@ impl Room {
 impl Participant {
     fn view(&self) -> Option<ParticipantView> {
         let places = self.places();
-        let seen = self.attendance.iter().flat_map(|attendance| &attendance.seen);
+        let seen = self
+            .attendance
+            .iter()
+            .flat_map(|attendance| &attendance.seen);
         let places = places.into_iter().zip(seen).map(|(info, seen)| {
             let viewer = seen.viewer().map(|(_, viewer)| viewer.info());
             PlaceView {
                 info,
-                share_kbps: viewer.as_ref().and_then(|viewer| viewer.link.bandwidth_kbps),
+                share_kbps: viewer
+                    .as_ref()
+                    .and_then(|viewer| viewer.link.bandwidth_kbps),
                 playing: viewer.as_ref().and_then(|viewer| viewer.playing.clone()),
                 decision: viewer.and_then(|viewer| viewer.decision),
             }
@@ -109,7 +124,10 @@ impl Participant {
             info: self.told.clone()?,
             subject: self.principal.visitor.subject.clone(),
             address: self.principal.visitor.address.clone(),
-            link: self.attendance.as_ref().map(|attendance| attendance.peer.link()),
+            link: self
+                .attendance
+                .as_ref()
+                .map(|attendance| attendance.peer.link()),
             places: places.collect(),
         })
     }

@@ -49,7 +49,10 @@ pub(crate) enum Onto {
     /// Into the broadcast that is named as the room, under this session.
     Broadcast(SessionId),
     /// Into one of its own inside the room, which this task tends.
-    Room(Arc<Audience>, #[expect(dead_code, reason = "owned: dropping it ends the task")] Task),
+    Room(
+        Arc<Audience>,
+        #[expect(dead_code, reason = "owned: dropping it ends the task")] Task,
+    ),
 }
 
 impl Uplink {
@@ -134,10 +137,19 @@ impl Attendance {
     }
 
     /// Shows this in a place; nothing if there is nothing to be shown.
-    pub(crate) fn show(&mut self, at: usize, audience: Option<&Arc<Audience>>, cap_kbps: Option<u32>) {
-        let Some(seen) = self.seen.get_mut(at) else { return };
+    pub(crate) fn show(
+        &mut self,
+        at: usize,
+        audience: Option<&Arc<Audience>>,
+        cap_kbps: Option<u32>,
+    ) {
+        let Some(seen) = self.seen.get_mut(at) else {
+            return;
+        };
         let same = match (&seen.showing, audience) {
-            (Some(showing), Some(audience)) => Arc::ptr_eq(&showing.audience, audience) && showing.is_there(),
+            (Some(showing), Some(audience)) => {
+                Arc::ptr_eq(&showing.audience, audience) && showing.is_there()
+            }
             (None, None) => true,
             _ => false,
         };
@@ -240,7 +252,11 @@ impl Seat {
     ) -> Result<Answered, Error> {
         let conference = self.conference()?;
         let (role, visitor, ledger) = self.with(|me| {
-            (me.role, me.principal.visitor.clone(), Arc::clone(&me.ledger))
+            (
+                me.role,
+                me.principal.visitor.clone(),
+                Arc::clone(&me.ledger),
+            )
         })?;
         if role == Role::Listener && has_media {
             return Err(Error::NotAllowed(
@@ -250,12 +266,19 @@ impl Seat {
         let room = self.room.name();
         let (speaking, stage) = if role == Role::Host && source == Source::Camera && has_media {
             // Whoever returns to the seat is the same publisher, over whatever connection.
-            let who = Principal::new(format!("seat {} of room {}", self.id, self.room.id)).visiting(visitor);
+            let who = Principal::new(format!("seat {} of room {}", self.id, self.room.id))
+                .visiting(visitor);
             let streams = &self.rooms.0;
-            let (session, speaking) = streams.publish_from_room(room, &**conference, offer, who).await?;
+            let (session, speaking) = streams
+                .publish_from_room(room, &**conference, offer, who)
+                .await?;
             (speaking, Onto::Broadcast(session))
         } else {
-            let broadcast = Broadcast::new(inner_name(room, self.id, source), Timeline::now(), Limits::default());
+            let broadcast = Broadcast::new(
+                inner_name(room, self.id, source),
+                Timeline::now(),
+                Limits::default(),
+            );
             let speaking = conference.speak(offer, broadcast.clone()).await?;
             let audience = self.rooms.0.audience(broadcast);
             let tends = own(Arc::clone(&audience).tend());
@@ -293,7 +316,9 @@ impl Seat {
         match placed {
             // The broadcast goes on with the new connection.
             Ok(Some(before)) if is_broadcast || before.audience().is_some() => drop(before),
-            Ok(before) => self.rooms.end_uplinks(&self.room, before.into_iter().collect()),
+            Ok(before) => self
+                .rooms
+                .end_uplinks(&self.room, before.into_iter().collect()),
             Err(unwanted) => {
                 self.rooms.end_uplinks(&self.room, vec![unwanted]);
                 return Err(Error::NotAllowed(
@@ -330,14 +355,18 @@ impl Seat {
             up.map(|uplink| Arc::clone(&uplink.peer))
                 .or_else(|| down().map(|one| Arc::clone(&one.peer)))
         })?;
-        let peer = peer.ok_or_else(|| Error::Unusable("there is no such connection; offer one first".to_owned()))?;
+        let peer = peer.ok_or_else(|| {
+            Error::Unusable("there is no such connection; offer one first".to_owned())
+        })?;
         peer.patch(fragment, &IceTag::Any)?;
         Ok(())
     }
 
     fn conference(&self) -> Result<&Arc<dyn Conference>, Error> {
         let conference = self.rooms.0.inner.rooms.conference.get();
-        conference.ok_or_else(|| SignalError::Unsupported("this server takes no media in rooms".to_owned()).into())
+        conference.ok_or_else(|| {
+            SignalError::Unsupported("this server takes no media in rooms".to_owned()).into()
+        })
     }
 }
 

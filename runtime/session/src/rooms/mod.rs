@@ -21,9 +21,6 @@ mod show;
 mod speakers;
 mod talk;
 
-#[cfg(test)]
-mod tests;
-
 use std::{
     collections::HashMap,
     sync::{
@@ -112,7 +109,13 @@ pub enum JoinResult {
 
 impl JoinResult {
     /// All there are.
-    pub const ALL: [Self; 5] = [Self::Joined, Self::Resumed, Self::Full, Self::Banned, Self::Refused];
+    pub const ALL: [Self; 5] = [
+        Self::Joined,
+        Self::Resumed,
+        Self::Full,
+        Self::Banned,
+        Self::Refused,
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -202,7 +205,8 @@ impl Rooms {
         }
         let room = self.open(name, &guest)?;
         let begin = |id, visitor: Visitor| {
-            self.0.open_as(Some(Sits::Participant), id, Via::Room, name, visitor)
+            self.0
+                .open_as(Some(Sits::Participant), id, Via::Room, name, visitor)
         };
         let participants_max = self.config().participants_max;
         let came = room.lock().admit(guest, secret, participants_max, begin)?;
@@ -222,7 +226,11 @@ impl Rooms {
 
     /// The room of that name, made if there is none.
     fn open(&self, name: &BroadcastName, guest: &Guest) -> Result<Arc<Room>, Error> {
-        let there = self.registry().lock().get(name).map(|slot| Arc::clone(&slot.room));
+        let there = self
+            .registry()
+            .lock()
+            .get(name)
+            .map(|slot| Arc::clone(&slot.room));
         if let Some(room) = there {
             if !room.is_over() {
                 return Ok(room);
@@ -243,7 +251,9 @@ impl Rooms {
         }
         let id = SessionId::random();
         let visitor = guest.principal.visitor.clone();
-        let entry = self.0.open_as(Some(Sits::Room), id, Via::Room, name, visitor);
+        let entry = self
+            .0
+            .open_as(Some(Sits::Room), id, Via::Room, name, visitor);
         let room = Room::new(id, name.clone(), entry);
         tracing::info!(room = %name, session = %id, "a room begins");
         let tends = own(self.clone().tend(Arc::clone(&room)));
@@ -275,7 +285,10 @@ impl Rooms {
         tracing::info!(room = %room.name(), reason = why.text(), "the room is over");
         self.close(&room, why);
         let mut rooms = self.registry().lock();
-        if rooms.get(room.name()).is_some_and(|slot| Arc::ptr_eq(&slot.room, &room)) {
+        if rooms
+            .get(room.name())
+            .is_some_and(|slot| Arc::ptr_eq(&slot.room, &room))
+        {
             rooms.remove(room.name());
         }
     }
@@ -310,14 +323,26 @@ impl Rooms {
         room.wake.notify_one();
     }
 
-    fn remove_by(&self, room: &Arc<Room>, by: By, whom: SessionId, reason: Option<String>) -> Result<(), Error> {
+    fn remove_by(
+        &self,
+        room: &Arc<Room>,
+        by: By,
+        whom: SessionId,
+        reason: Option<String>,
+    ) -> Result<(), Error> {
         let uplinks = room.lock().remove(by, whom, reason)?;
         self.end_uplinks(room, uplinks);
         room.wake.notify_one();
         Ok(())
     }
 
-    fn set_role_by(&self, room: &Arc<Room>, by: By, whom: SessionId, role: Role) -> Result<(), Error> {
+    fn set_role_by(
+        &self,
+        room: &Arc<Room>,
+        by: By,
+        whom: SessionId,
+        role: Role,
+    ) -> Result<(), Error> {
         let uplinks = room.lock().set_role(by, whom, role)?;
         self.end_uplinks(room, uplinks);
         room.refresh(&self.0);
@@ -362,7 +387,10 @@ impl Rooms {
         let joins = &self.registry().joins;
         JoinResult::ALL.map(|result| {
             let count = joins.get(result as usize);
-            (result, count.map_or(0, |count| count.load(Ordering::Relaxed)))
+            (
+                result,
+                count.map_or(0, |count| count.load(Ordering::Relaxed)),
+            )
         })
     }
 
@@ -378,7 +406,8 @@ impl Rooms {
             return Some(room.name().clone());
         }
         let room = self.of_participant(session)?;
-        let reason = "an administrator ended your session, or you may not stay any longer".to_owned();
+        let reason =
+            "an administrator ended your session, or you may not stay any longer".to_owned();
         if let Some(participant) = room.lock().participant_mut(session) {
             participant.tell(&Arc::new(RoomEvent::Removed { reason }));
         }

@@ -6,7 +6,18 @@ use crate::SessionId;
 
 /// What somebody sends media from.
 #[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Source {
@@ -76,7 +87,9 @@ pub(crate) fn video(
                 source,
                 ..
             }) => {
-                if left > 0 && let Some(shown) = shown.get_mut(at) {
+                if left > 0
+                    && let Some(shown) = shown.get_mut(at)
+                {
                     *shown = Some((*who, source.unwrap_or_default()));
                     left -= 1;
                 }
@@ -95,7 +108,10 @@ pub(crate) fn video(
             let (who, of) = stage.target;
             stage.video && of == source && who != looker.me && !pinned.contains(&Some(stage.target))
         });
-        let wanted: Vec<Target> = wanted.map(|stage| stage.target).take(places.len()).collect();
+        let wanted: Vec<Target> = wanted
+            .map(|stage| stage.target)
+            .take(places.len())
+            .collect();
         left -= wanted.len();
         fill(&mut shown, &places, now, wanted);
     }
@@ -121,13 +137,21 @@ pub(crate) fn audio(
         });
         heard.map(|stage| stage.target)
     };
-    let wanted = of(Source::Screen).chain(of(Source::Camera)).take(places.len()).collect();
+    let wanted = of(Source::Screen)
+        .chain(of(Source::Camera))
+        .take(places.len())
+        .collect();
     fill(&mut shown, &places, now, wanted);
     shown
 }
 
 /// Whoever is shown already and still is to be stays where it is; the others take what is free.
-fn fill(shown: &mut [Option<Target>], places: &[usize], now: &[Option<Target>], mut wanted: Vec<Target>) {
+fn fill(
+    shown: &mut [Option<Target>],
+    places: &[usize],
+    now: &[Option<Target>],
+    mut wanted: Vec<Target>,
+) {
     let mut free = Vec::new();
     for at in places {
         let stays = now.get(*at).copied().flatten();
@@ -188,8 +212,14 @@ mod tests {
         assert_eq!(first, [camera(0), camera(1)]);
         // Somebody else speaks: only who has to give way does.
         let order = [ids[2], ids[1], ids[0], me];
-        assert_eq!(video(looker, &mids, &first, &stages(&order)), [camera(2), camera(1)]);
-        assert_eq!(audio(looker, &mids, &first, &stages(&order)), [camera(2), camera(1)]);
+        assert_eq!(
+            video(looker, &mids, &first, &stages(&order)),
+            [camera(2), camera(1)]
+        );
+        assert_eq!(
+            audio(looker, &mids, &first, &stages(&order)),
+            [camera(2), camera(1)]
+        );
     }
 
     #[test]
@@ -223,9 +253,15 @@ mod tests {
         let mids = ["a", "b", "c", "d"];
         let shown = video(looker(9), &mids, &[None; 4], &all);
         let camera = |at: usize| Some((ids[at], Source::Camera));
-        assert_eq!(shown, [camera(0), None, Some((ids[2], Source::Screen)), camera(1)]);
+        assert_eq!(
+            shown,
+            [camera(0), None, Some((ids[2], Source::Screen)), camera(1)]
+        );
         let fewer = video(looker(2), &mids, &[None; 4], &all);
-        assert_eq!(fewer, [camera(0), None, Some((ids[2], Source::Screen)), None]);
+        assert_eq!(
+            fewer,
+            [camera(0), None, Some((ids[2], Source::Screen)), None]
+        );
         // What is heard of a screen is played whoever speaks.
         let heard = audio(looker(9), &["x", "b"], &[None; 2], &all);
         assert_eq!(heard, [Some((ids[2], Source::Screen)), None]);

@@ -210,8 +210,10 @@ impl Inside {
         }
         let seat = self.participants.iter_mut().find(|one| {
             let shows_it = secret == Some(one.secret);
-            let is_away_and_known =
-                one.away_since.is_some() && one.is_known && guest.is_known && one.principal == guest.principal;
+            let is_away_and_known = one.away_since.is_some()
+                && one.is_known
+                && guest.is_known
+                && one.principal == guest.principal;
             shows_it || is_away_and_known
         });
         let (sender, mailbox) = mpsc::channel(MAILBOX_LEN);
@@ -319,12 +321,19 @@ impl Inside {
             one.away_since
                 .is_some_and(|since| now.saturating_duration_since(since) >= RETURN_WITHIN)
         };
-        self.participants.iter().filter(is_over).map(|one| one.id).collect()
+        self.participants
+            .iter()
+            .filter(is_over)
+            .map(|one| one.id)
+            .collect()
     }
 
     /// All as others know them.
     pub(crate) fn infos(&self) -> Vec<ParticipantInfo> {
-        self.participants.iter().filter_map(|one| one.told.clone()).collect()
+        self.participants
+            .iter()
+            .filter_map(|one| one.told.clone())
+            .collect()
     }
 }
 

@@ -56,7 +56,8 @@ impl Seat {
     /// Leaves for good.
     pub fn leave(&self) {
         if self.with(|_| ()).is_ok() {
-            self.rooms.let_go(&self.room, self.id, EndReason::Left, "left");
+            self.rooms
+                .let_go(&self.room, self.id, EndReason::Left, "left");
         }
     }
 
@@ -74,7 +75,12 @@ impl Seat {
     }
 
     /// Mutes oneself, or as host another one; or no longer.
-    pub fn mute(&self, whom: Option<SessionId>, audio: Option<bool>, video: Option<bool>) -> Result<(), Error> {
+    pub fn mute(
+        &self,
+        whom: Option<SessionId>,
+        audio: Option<bool>,
+        video: Option<bool>,
+    ) -> Result<(), Error> {
         let whom = whom.unwrap_or(self.id);
         self.inside(|inside| inside.mute(By::Participant(self.id), whom, audio, video))?;
         self.room.wake.notify_one();
@@ -84,13 +90,15 @@ impl Seat {
     /// As host, sends somebody out.
     pub fn remove(&self, whom: SessionId, reason: Option<String>) -> Result<(), Error> {
         self.inside(|_| Ok(()))?;
-        self.rooms.remove_by(&self.room, By::Participant(self.id), whom, reason)
+        self.rooms
+            .remove_by(&self.room, By::Participant(self.id), whom, reason)
     }
 
     /// As host, gives somebody another role.
     pub fn set_role(&self, whom: SessionId, role: Role) -> Result<(), Error> {
         self.inside(|_| Ok(()))?;
-        self.rooms.set_role_by(&self.room, By::Participant(self.id), whom, role)
+        self.rooms
+            .set_role_by(&self.room, By::Participant(self.id), whom, role)
     }
 
     /// As host, ends the room.
@@ -146,7 +154,10 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut inside = self.room.lock();
-        if let Some(me) = inside.participant_mut(self.id).filter(|me| me.turn == self.turn) {
+        if let Some(me) = inside
+            .participant_mut(self.id)
+            .filter(|me| me.turn == self.turn)
+        {
             me.mailbox = None;
             me.away_since.get_or_insert_with(Instant::now);
             drop(inside);

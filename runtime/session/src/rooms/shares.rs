@@ -25,7 +25,13 @@ pub(crate) fn shares(total_kbps: f64, claims: &[Claim]) -> Vec<f64> {
     if !(total_kbps > 0.0 && total_kbps.is_finite()) {
         return vec![even; claims.len()];
     }
-    let room = |kbps: f64| if kbps.is_finite() { kbps.max(0.0) * ROOM } else { 0.0 };
+    let room = |kbps: f64| {
+        if kbps.is_finite() {
+            kbps.max(0.0) * ROOM
+        } else {
+            0.0
+        }
+    };
     let most: Vec<f64> = claims.iter().map(|one| room(one.most_kbps)).collect();
     let weights: Vec<f64> = claims.iter().map(weight).collect();
     let mut given = vec![0.0; claims.len()];
@@ -126,7 +132,10 @@ mod tests {
         assert_eq!(kbps(3000.0, &claims), [1000.0; 3]);
         let claims = [0, 1, 2].map(|turn| claim(100.0, 2500.0, 360, turn));
         let shares = kbps(3000.0, &claims);
-        assert!(shares[0] > shares[1] && shares[1] == shares[2], "{shares:?}");
+        assert!(
+            shares[0] > shares[1] && shares[1] == shares[2],
+            "{shares:?}"
+        );
         assert_eq!(shares_of_nothing(), [0.5, 0.5]);
     }
 

@@ -13,9 +13,7 @@ use super::{
     room::{Inside, Room, RoomEnd},
     shares::{self, Claim},
 };
-use crate::{
-    EndReason, SessionId, Streams, audience::Audience, effect, info::quality_of,
-};
+use crate::{EndReason, SessionId, Streams, audience::Audience, effect, info::quality_of};
 
 /// What somebody sends, and where it can be read.
 struct Sent {
@@ -78,7 +76,9 @@ impl Inside {
                 // The host's camera is the broadcast that is named as the room, whoever sends it.
                 let as_host = participant.role == Role::Host && source == Source::Camera;
                 let of_room = as_host.then(|| streams.live(&self.name).ok()).flatten();
-                let audience = of_room.map(|stream| Arc::clone(&stream.audience)).or_else(own);
+                let audience = of_room
+                    .map(|stream| Arc::clone(&stream.audience))
+                    .or_else(own);
                 let Some(audience) = audience else { continue };
                 let tracks = audience.broadcast.tracks();
                 if source == Source::Camera {
@@ -121,7 +121,9 @@ impl Inside {
             let uplink = participant.uplinks.get(&Source::Camera);
             let speaks = participant.role != Role::Listener && !participant.muted.audio;
             match uplink.filter(|_| speaks) {
-                Some(uplink) => self.speakers.hear(participant.id, *uplink.level.borrow(), now),
+                Some(uplink) => self
+                    .speakers
+                    .hear(participant.id, *uplink.level.borrow(), now),
                 None => self.speakers.hear(participant.id, None, now),
             }
         }
@@ -156,8 +158,16 @@ impl Inside {
                     .map(|(at, _)| at)
                     .collect();
                 let of = |at: &usize| attendance.seen.get(*at);
-                let mids: Vec<&str> = places.iter().filter_map(of).map(|seen| seen.place.mid()).collect();
-                let now: Vec<Option<Target>> = places.iter().filter_map(of).map(|seen| seen.target).collect();
+                let mids: Vec<&str> = places
+                    .iter()
+                    .filter_map(of)
+                    .map(|seen| seen.place.mid())
+                    .collect();
+                let now: Vec<Option<Target>> = places
+                    .iter()
+                    .filter_map(of)
+                    .map(|seen| seen.target)
+                    .collect();
                 let targets = if is_video {
                     placing::video(looker, &mids, &now, &stages)
                 } else {
@@ -205,10 +215,17 @@ impl Inside {
 impl Participant {
     /// What each of their places shows.
     pub(crate) fn places(&self) -> Vec<PlaceInfo> {
-        let seen = self.attendance.iter().flat_map(|attendance| &attendance.seen);
+        let seen = self
+            .attendance
+            .iter()
+            .flat_map(|attendance| &attendance.seen);
         seen.map(|seen| PlaceInfo {
             mid: seen.place.mid().to_owned(),
-            kind: if seen.place.is_video() { "video" } else { "audio" },
+            kind: if seen.place.is_video() {
+                "video"
+            } else {
+                "audio"
+            },
             participant: seen.target.map(|(who, _)| who),
             source: seen.target.map(|(_, source)| source),
         })
@@ -237,7 +254,10 @@ fn share(participant: &Participant, ranks: &[SessionId]) {
         let Some((audience, viewer)) = seen.viewer() else {
             continue;
         };
-        let wish = participant.wishes.iter().find(|wish| wish.mid == seen.place.mid());
+        let wish = participant
+            .wishes
+            .iter()
+            .find(|wish| wish.mid == seen.place.mid());
         let height_max = wish.and_then(|wish| wish.height_max);
         viewer.set_height_max(height_max);
         let (least_kbps, most_kbps) = audience.span_kbps(viewer.bounds()).unwrap_or(UNKNOWN_KBPS);
@@ -246,11 +266,18 @@ fn share(participant: &Participant, ranks: &[SessionId]) {
             least_kbps,
             most_kbps,
             height: height_max.unwrap_or(HEIGHT),
-            turn: ranks.iter().position(|one| Some(*one) == target).unwrap_or(usize::MAX),
+            turn: ranks
+                .iter()
+                .position(|one| Some(*one) == target)
+                .unwrap_or(usize::MAX),
         });
         viewers.push(viewer);
     }
-    let whole_kbps = attendance.peer.link().bandwidth_kbps.unwrap_or(crate::viewer::START_KBPS);
+    let whole_kbps = attendance
+        .peer
+        .link()
+        .bandwidth_kbps
+        .unwrap_or(crate::viewer::START_KBPS);
     // Sound is sent before all else.
     let video_kbps = (whole_kbps - f64::from(sounds) * SOUND_KBPS).max(whole_kbps / 2.0);
     let part = if viewers.len() > 1 || attendance.peer.link().bandwidth_kbps.is_some() {
@@ -262,7 +289,10 @@ fn share(participant: &Participant, ranks: &[SessionId]) {
         viewer.set_share(share * part);
     }
     // What was decided to save on the pictures of a link is saved on its sound, too.
-    let effect = viewers.first().map(|viewer| viewer.effect()).unwrap_or_default();
+    let effect = viewers
+        .first()
+        .map(|viewer| viewer.effect())
+        .unwrap_or_default();
     for (audience, selection) in attendance.seen.iter().filter_map(|seen| seen.sound()) {
         let tracks = audience.broadcast.tracks();
         let Some(audio) = effect::sound(effect, &tracks) else {
@@ -270,7 +300,8 @@ fn share(participant: &Participant, ranks: &[SessionId]) {
         };
         selection.send_if_modified(|current| {
             let audio_twice = effect.fec;
-            let differs = current.audio.as_ref() != Some(&audio) || current.audio_twice != audio_twice;
+            let differs =
+                current.audio.as_ref() != Some(&audio) || current.audio_twice != audio_twice;
             if differs {
                 current.audio = Some(audio);
                 current.audio_twice = audio_twice;
@@ -282,7 +313,10 @@ fn share(participant: &Participant, ranks: &[SessionId]) {
 
 /// A participant as the others are to know them.
 fn info(participant: &Participant, sent: &[Sent]) -> ParticipantInfo {
-    let of = |source| sent.iter().find(move |sent| sent.target == (participant.id, source));
+    let of = |source| {
+        sent.iter()
+            .find(move |sent| sent.target == (participant.id, source))
+    };
     let speaks = participant.role != Role::Listener;
     ParticipantInfo {
         id: participant.id,
@@ -299,9 +333,15 @@ fn info(participant: &Participant, sent: &[Sent]) -> ParticipantInfo {
 
 /// Whether video, or else audio, comes now.
 fn is_sent(tracks: &[Track], video: bool) -> bool {
-    let of_kind = || tracks.iter().filter(|track| track.format().video().is_some() == video);
+    let of_kind = || {
+        tracks
+            .iter()
+            .filter(|track| track.format().video().is_some() == video)
+    };
     let comes = |track: &Track| track.quiet().is_none_or(|quiet| quiet < QUIET);
-    let mut ingested = of_kind().filter(|track| track.role() == TrackRole::Ingest).peekable();
+    let mut ingested = of_kind()
+        .filter(|track| track.role() == TrackRole::Ingest)
+        .peekable();
     if ingested.peek().is_some() {
         ingested.any(comes)
     } else {
@@ -314,7 +354,8 @@ fn is_sent(tracks: &[Track], video: bool) -> bool {
 fn is_like(told: &[Speaker], now: &[Speaker]) -> bool {
     let mut pairs = told.iter().zip(now);
     told.len() == now.len()
-        && pairs.all(|(one, other)| one.id == other.id && one.level.abs_diff(other.level) < LEVEL_STEP)
+        && pairs
+            .all(|(one, other)| one.id == other.id && one.level.abs_diff(other.level) < LEVEL_STEP)
 }
 
 /// Who speaks is told no more often.

@@ -64,7 +64,9 @@ impl Speakers {
     /// Lets whoever has drowned the one in front for a while come before it. To be called after all were heard.
     pub(crate) fn settle(&mut self, now: Instant) {
         let front = self.speaking().next();
-        let front_level = front.and_then(|id| self.voices.get(&id)).map(|voice| voice.level);
+        let front_level = front
+            .and_then(|id| self.voices.get(&id))
+            .map(|voice| voice.level);
         let mut challenger: Option<(u8, SessionId)> = None;
         for (id, voice) in &mut self.voices {
             let drowns = voice.speaks
@@ -76,7 +78,8 @@ impl Speakers {
             }
             let since = *voice.drowns.get_or_insert(now);
             if now.saturating_duration_since(since) >= DROWNS_AFTER {
-                let loudest = challenger.is_none_or(|(level, other)| (voice.level, *id) < (level, other));
+                let loudest =
+                    challenger.is_none_or(|(level, other)| (voice.level, *id) < (level, other));
                 if loudest {
                     challenger = Some((voice.level, *id));
                 }
