@@ -21,7 +21,24 @@ pub trait Conference: Send + Sync + 'static {
     /// Somebody watches several others: each section of the offer that receives is a place, which is filled, emptied and
     /// filled with somebody else without negotiation.
     fn attend(&self, offer: String) -> BoxFuture<'_, Result<Attending, SignalError>>;
+
+    /// The same for somebody who only ever answers: an offer of ours with so many places for video, then so many for audio.
+    /// The first of both are one media stream, and so on.
+    fn invite(&self, video: usize, audio: usize) -> Result<Invitation, SignalError>;
 }
+
+/// An offer of ours.
+pub struct Invitation {
+    /// It, complete with all candidates.
+    pub offer: String,
+    /// Takes the answer. The places are those of its sections that receive; `accepted.answer` is empty. Should no answer
+    /// come, it is enough to drop this.
+    pub answered: Answered,
+}
+
+/// What takes an answer.
+pub type Answered =
+    Box<dyn FnOnce(String) -> BoxFuture<'static, Result<Attending, SignalError>> + Send>;
 
 /// Who sends.
 pub struct Speaking {

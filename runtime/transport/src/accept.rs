@@ -7,16 +7,19 @@ use std::{
 
 use lockgate_broadcast::Broadcast;
 use lockgate_media::VideoCodec;
-use lockgate_ports::{Accepted, Attending, SignalError, Speaking, ViewerFeed};
+use lockgate_ports::{Accepted, Attending, Place, SignalError, Speaking, ViewerFeed};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     connection::{Connection, Events, internal},
     egress::{Coding, Contract, Draft, Listeners, Stream, Terms, VideoType},
     ingest::{self, Ingest, Level},
-    net::{Announced, Mux, Slot},
+    net::{Announced, Credentials, Mux, Slot},
     peer::{Door, Session, Shared, random, random_credentials},
-    sdp::{Agreed, Answer, Media, Offer, Ours, Purpose, Section, Source, agree, finished},
+    sdp::{
+        Answer, Media, Offer, OfferSection, Ours, PLACES_MAX, Purpose, Section, Source, agree,
+        finished, invitation, invited, taken_up,
+    },
     talk::{self, Channels},
     viewer::{Arrival, Dtls, Identity, Places, Shards, Shown},
 };
@@ -120,76 +123,107 @@ impl Core {
         let offer = Offer::check(sdp, Purpose::View)?;
         let cname = random(CNAME_LEN);
         // Sound and picture of one broadcast, in sync.
-        let sources: Vec<Source> = offer
-            .sections
-            .iter()
-            .map(|section| {
-                source(
-                    &section.media,
-                    cname.clone(),
-                    kind(&section.media).to_owned(),
-                )
-            })
-            .collect();
-        let shown = Shown::Broadcast(feed);
-        self.view(sdp, &offer, &cname, &sources, shown).await
+        let source = |section: &OfferSection| {
+            let track = kind(section).to_owned();
+            source(section, cname.clone(), track)
+        };
+        let sources = offer.sections.iter().map(source).collect();
+        let party = Party::new(offer, cname, sources, Shown::Broadcast(feed));
+        let answer = self.answer(sdp, &party)?;
+        self.view(party, answer).await
     }
 
     pub(crate) async fn attend(&self, sdp: &str) -> Result<Attending, SignalError> {
         let offer = Offer::check(sdp, Purpose::Attend)?;
-        let named = offer.sections.iter().map(|section| {
-            let mid = section.mid.clone().unwrap_or_default();
-            (mid, section.is_video())
-        });
-        let sources: Vec<Source> = named
-            .clone()
-            .zip(&offer.sections)
-            .map(|((mid, _), section)| {
-                let track = format!("{}-{mid}", kind(&section.media));
-                source(&section.media, format!("place-{mid}"), track)
-            })
-            .collect();
-        let places = Places::new(named);
-        let list = places.list().to_vec();
-        let shown = Shown::Places(places);
-        let cname = random(CNAME_LEN);
-        let accepted = self.view(sdp, &offer, &cname, &sources, shown).await?;
+        let source = |section: &OfferSection| {
+            let mid = section.mid.as_deref().unwrap_or_default();
+            let track = format!("{}-{mid}", kind(section));
+            source(section, format!("place-{mid}"), track)
+        };
+        let sources = offer.sections.iter().map(source).collect();
+        let (places, list) = places(&offer);
+        let party = Party::new(offer, random(CNAME_LEN), sources, Shown::Places(places));
+        let answer = self.answer(sdp, &party)?;
+        let accepted = self.view(party, answer).await?;
         Ok(Attending {
             accepted,
-            places: list.into_iter().map(|place| place as _).collect(),
+            places: list,
         })
     }
 
-    /// Takes in somebody who watches: a light peer of our own at a shard.
-    async fn view(
-        &self,
-        sdp: &str,
-        offer: &Offer,
-        cname: &str,
-        sources: &[Source],
-        shown: Shown,
-    ) -> Result<Accepted, SignalError> {
-        if self.mux.occupancy().0 >= self.peers_max {
-            return Err(SignalError::Full);
+    /// An offer of our own, and what takes the answer. Nothing is held in between.
+    pub(crate) fn invite(
+        self: &Arc<Self>,
+        video: usize,
+        audio: usize,
+    ) -> Result<(String, Invited), SignalError> {
+        let count = video.saturating_add(audio);
+        if !(1..=PLACES_MAX).contains(&count) {
+            return Err(SignalError::Unsupported(format!(
+                "{count} places are asked for; from 1 to {PLACES_MAX} are offered"
+            )));
         }
-        let ours = random_credentials();
-        let agreed = agree(
-            sdp,
-            offer,
+        let sections = invited(video, audio);
+        // The first picture and the first sound are one stream, and so on: who is shown in both is in sync.
+        let sources: Vec<Source> = sections
+            .iter()
+            .map(|section| {
+                let at = section.at.checked_sub(video).unwrap_or(section.at);
+                let track = format!("{}-{at}", kind(section));
+                source(section, format!("place-{at}"), track)
+            })
+            .collect();
+        let (ours, cname) = (random_credentials(), random(CNAME_LEN));
+        let offer = invitation(
+            &sections,
             &Ours {
                 ice: &ours,
                 fingerprint: self.identity.fingerprint(),
                 candidates: &self.announced.candidates(),
-                cname,
-                sources,
+                cname: &cname,
+                sources: &sources,
             },
-        )?;
-        let fingerprints = agreed.fingerprints.clone();
+        );
+        let invited = Invited {
+            core: Arc::clone(self),
+            ours,
+            cname,
+            sections,
+            sources,
+            offer: offer.clone(),
+        };
+        Ok((offer, invited))
+    }
+
+    fn answer(&self, sdp: &str, party: &Party) -> Result<String, SignalError> {
+        let ours = Ours {
+            ice: &party.ours,
+            fingerprint: self.identity.fingerprint(),
+            candidates: &self.announced.candidates(),
+            cname: &party.cname,
+            sources: &party.sources,
+        };
+        agree(sdp, &party.offer, &ours)
+    }
+
+    /// Takes in somebody who watches: a light peer of our own at a shard. `description` is what we said.
+    async fn view(&self, party: Party, description: String) -> Result<Accepted, SignalError> {
+        let Party {
+            offer,
+            ours,
+            cname,
+            sources,
+            shown,
+        } = party;
+        if self.mux.occupancy().0 >= self.peers_max {
+            return Err(SignalError::Full);
+        }
+        let fingerprints = offer.fingerprints.clone();
         let dtls = Dtls::new(&self.identity, fingerprints, !offer.peer_is_dtls_client);
         let dtls = dtls.map_err(internal)?;
         let registration = self.mux.register(ours, offer.ice.clone());
-        let shared = self.share(offer, &agreed.answer, Arc::clone(&registration.slot));
-        let mut legs = drafts(offer, &agreed, sources);
+        let shared = self.share(&offer, &description, Arc::clone(&registration.slot));
+        let mut legs = drafts(&offer, &sources);
         match &shown {
             Shown::Broadcast(_) => {
                 for leg in legs.iter_mut().filter(|leg| leg.terms.coding.is_video()) {
@@ -208,18 +242,15 @@ impl Core {
             registration,
             dtls,
             shown,
-            contract: Contract {
-                legs,
-                cname: cname.to_owned(),
-            },
+            contract: Contract { legs, cname },
             stopped,
         };
         if !self.shards.take(arrival).await {
             return Err(internal("no shard takes viewers any more"));
         }
         Ok(Accepted {
-            answer: agreed.answer,
-            video_codecs: kinds(offer),
+            answer: description,
+            video_codecs: kinds(&offer),
             video_section: offer.video_section(),
             peer,
         })
@@ -275,6 +306,70 @@ impl Core {
     }
 }
 
+/// Somebody who watches, as it was negotiated.
+struct Party {
+    offer: Offer,
+    ours: Credentials,
+    cname: String,
+    /// What we send in the sections of the offer.
+    sources: Vec<Source>,
+    shown: Shown,
+}
+
+impl Party {
+    fn new(offer: Offer, cname: String, sources: Vec<Source>, shown: Shown) -> Self {
+        Self {
+            offer,
+            ours: random_credentials(),
+            cname,
+            sources,
+            shown,
+        }
+    }
+}
+
+/// Somebody who was made an offer.
+pub(crate) struct Invited {
+    core: Arc<Core>,
+    ours: Credentials,
+    cname: String,
+    sections: Vec<OfferSection>,
+    sources: Vec<Source>,
+    offer: String,
+}
+
+impl Invited {
+    /// Takes the answer.
+    pub(crate) async fn answered(self, sdp: &str) -> Result<Attending, SignalError> {
+        let offer = taken_up(sdp, &self.sections)?;
+        let is_taken = |at: usize| offer.sections.iter().any(|section| section.at == at);
+        let sources = (0..).zip(self.sources).filter(|(at, _)| is_taken(*at));
+        let sources = sources.map(|(_, source)| source).collect();
+        let (places, list) = places(&offer);
+        let party = Party {
+            ours: self.ours,
+            ..Party::new(offer, self.cname, sources, Shown::Places(places))
+        };
+        let mut accepted = self.core.view(party, self.offer).await?;
+        accepted.answer = String::new();
+        Ok(Attending {
+            accepted,
+            places: list,
+        })
+    }
+}
+
+/// The places of an offer, and their handles.
+fn places(offer: &Offer) -> (Places, Vec<Arc<dyn Place>>) {
+    let places = Places::new(offer.sections.iter().map(|section| {
+        let mid = section.mid.clone().unwrap_or_default();
+        (mid, section.is_video())
+    }));
+    let handles = places.list().iter().map(|place| Arc::clone(place) as _);
+    let handles = handles.collect();
+    (places, handles)
+}
+
 /// What we would like a publisher to do.
 fn wish(offer: &mut Offer) {
     for section in &mut offer.sections {
@@ -301,8 +396,8 @@ fn wish(offer: &mut Offer) {
 }
 
 /// What we send in a section: random numbers (RFC 3550 §8.1).
-fn source(media: &Media, stream: String, track: String) -> Source {
-    let rtx = match media {
+fn source(section: &OfferSection, stream: String, track: String) -> Source {
+    let rtx = match &section.media {
         Media::Video(codecs) => codecs.first().and_then(|first| first.rtx),
         Media::Audio { .. } => None,
     };
@@ -314,20 +409,17 @@ fn source(media: &Media, stream: String, track: String) -> Source {
     }
 }
 
-fn kind(media: &Media) -> &'static str {
-    match media {
-        Media::Video(_) => "video",
-        Media::Audio { .. } => "audio",
-    }
+fn kind(section: &OfferSection) -> &'static str {
+    if section.is_video() { "video" } else { "audio" }
 }
 
 /// The streams of a viewer, which start at random numbers (RFC 3550 §5.1).
-fn drafts(offer: &Offer, agreed: &Agreed, sources: &[Source]) -> Vec<Draft> {
+fn drafts(offer: &Offer, sources: &[Source]) -> Vec<Draft> {
     // Sections that offer the same share what was negotiated.
     let mut types: Vec<Arc<[VideoType]>> = Vec::new();
-    let sections = offer.sections.iter().zip(sources).zip(&agreed.extensions);
+    let sections = offer.sections.iter().zip(sources);
     sections
-        .map(|((section, source), extensions)| {
+        .map(|(section, source)| {
             let (coding, clock_hz) = match &section.media {
                 Media::Video(codecs) => {
                     let own: Vec<VideoType> = codecs
@@ -359,8 +451,8 @@ fn drafts(offer: &Offer, agreed: &Agreed, sources: &[Source]) -> Vec<Draft> {
                 terms: Terms {
                     ssrc: source.ssrc,
                     rtx: source.rtx,
-                    number: extensions.transport_wide,
-                    playout: extensions.playout,
+                    number: section.numbers.transport_wide,
+                    playout: section.numbers.playout,
                     coding,
                 },
                 listeners: Listeners::default(),

@@ -8,7 +8,8 @@ use std::{
 
 use lockgate_broadcast::Broadcast;
 use lockgate_ports::{
-    Accepted, Attending, BoxFuture, Conference, SignalError, Signaller, Speaking, ViewerFeed,
+    Accepted, Attending, BoxFuture, Conference, Invitation, SignalError, Signaller, Speaking,
+    ViewerFeed,
     task::{Task, own},
 };
 
@@ -141,6 +142,16 @@ impl Conference for Transport {
     fn attend(&self, offer: String) -> BoxFuture<'_, Result<Attending, SignalError>> {
         let core = Arc::clone(&self.core);
         guarded(async move { core.attend(&offer).await })
+    }
+
+    fn invite(&self, video: usize, audio: usize) -> Result<Invitation, SignalError> {
+        let (offer, invited) = self.core.invite(video, audio)?;
+        Ok(Invitation {
+            offer,
+            answered: Box::new(move |answer| {
+                guarded(async move { invited.answered(&answer).await })
+            }),
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Rooms with a conference in memory, in virtual time.
 
-use lockgate_ports::{Attending, Conference, Place, Speaking};
+use lockgate_ports::{Attending, Conference, Invitation, Place, Speaking};
 use serde_json::json;
 use tokio::{sync::mpsc, time::timeout};
 
@@ -106,8 +106,24 @@ impl Conference for FakeConference {
         Box::pin(async move { Ok(speaking) })
     }
 
-    /// The offer says its sections: `v` for video, `a` for audio.
     fn attend(&self, offer: String) -> BoxFuture<'_, Result<Attending, SignalError>> {
+        let attending = self.seat(&offer);
+        Box::pin(async move { Ok(attending) })
+    }
+
+    fn invite(&self, video: usize, audio: usize) -> Result<Invitation, SignalError> {
+        let offer = "v".repeat(video) + &"a".repeat(audio);
+        let attending = self.seat(&offer);
+        Ok(Invitation {
+            offer,
+            answered: Box::new(|_| Box::pin(async move { Ok(attending) })),
+        })
+    }
+}
+
+impl FakeConference {
+    /// The offer says its sections: `v` for video, `a` for audio.
+    fn seat(&self, offer: &str) -> Attending {
         let peer = peer();
         let place = |(at, kind): (usize, char)| {
             Arc::new(FakePlace {
@@ -129,7 +145,7 @@ impl Conference for FakeConference {
             .lock()
             .unwrap()
             .push(FakeAttendant { peer, places });
-        Box::pin(async move { Ok(attending) })
+        attending
     }
 }
 

@@ -2,11 +2,45 @@
 
 use rtc::sdp::description::media::MediaDescription;
 
+use super::section::line;
+use crate::egress::PLAYOUT_DELAY;
+
 /// Transport-wide numbers.
 pub(super) const TRANSPORT_WIDE: &str =
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 /// How loud the sender is (RFC 6464).
 pub(crate) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
+
+/// The numbers of the header extensions that go with what we send in a section.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    /// That of transport-wide numbers.
+    pub(crate) transport_wide: Option<u8>,
+    /// That of the playout delay, of video.
+    pub(crate) playout: Option<u8>,
+}
+
+impl Numbers {
+    /// Those that the peer can read.
+    pub(super) fn of(section: &MediaDescription) -> Self {
+        let is_video = section.media_name.media == "video";
+        Self {
+            transport_wide: number(section, TRANSPORT_WIDE, Sender::Us),
+            playout: number(section, PLAYOUT_DELAY, Sender::Us).filter(|_| is_video),
+        }
+    }
+
+    pub(super) fn write(self, out: &mut String) {
+        for (id, uri) in [
+            (self.transport_wide, TRANSPORT_WIDE),
+            (self.playout, PLAYOUT_DELAY),
+        ] {
+            if let Some(id) = id {
+                line(out, format_args!("a=extmap:{id} {uri}"));
+            }
+        }
+    }
+}
 
 /// Who sends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,11 +3,14 @@
 mod answer;
 mod codecs;
 mod extension;
+mod fingerprint;
 mod fragment;
 #[cfg(test)]
 mod fuzz;
+mod invite;
 mod offer;
 mod restart;
+mod section;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -15,7 +18,11 @@ mod view;
 pub(crate) use answer::{Answer, finished};
 pub(crate) use codecs::OfferedCodec;
 pub(crate) use extension::AUDIO_LEVEL;
+pub(crate) use fingerprint::Fingerprint;
 pub(crate) use fragment::Fragment;
-pub(crate) use offer::{Media, Offer, Purpose};
+pub(crate) use invite::{invitation, invited, taken_up};
+pub(crate) use offer::{Media, Offer, PLACES_MAX, Purpose, Section as OfferSection};
 pub(crate) use restart::{Section, restarted};
-pub(crate) use view::{Agreed, Fingerprint, Ours, Source, agree};
+
+pub(crate) use section::{Ours, Source};
+pub(crate) use view::agree;

@@ -8,7 +8,8 @@ use rtc::sdp::description::{media::MediaDescription, session::SessionDescription
 
 use super::{
     codecs::{self, OfferedCodec},
-    extension::{self, AUDIO_LEVEL, Sender},
+    extension::{self, AUDIO_LEVEL, Numbers, Sender},
+    fingerprint::Fingerprint,
     fragment,
 };
 use crate::net::Credentials;
@@ -35,6 +36,8 @@ pub(crate) struct Offer {
     pub(crate) level: Option<u8>,
     /// Whether the stream of retransmissions is told by its SSRC (`a=ssrc-group:FID`, RFC 5576 §4.2).
     pub(crate) names_rtx: bool,
+    /// The certificates that the peer may show.
+    pub(crate) fingerprints: Vec<Fingerprint>,
     /// The peer's ICE credentials; others in a fragment mean a restart.
     pub(crate) ice: Credentials,
     /// Whether the peer wants to be the DTLS client (`a=setup:active`), so that we must be the server.
@@ -49,6 +52,8 @@ pub(crate) struct Section {
     /// Its name (`a=mid`, RFC 5888).
     pub(crate) mid: Option<String>,
     pub(crate) media: Media,
+    /// The header extensions of what we send there.
+    pub(crate) numbers: Numbers,
 }
 
 /// What a section carries.
@@ -137,6 +142,7 @@ impl Offer {
                 at: *at,
                 mid: mid(section).map(str::to_owned),
                 media: media(section, purpose)?,
+                numbers: Numbers::of(section),
             })
         });
         let sections: Vec<Section> = sections.collect::<Result<_, SignalError>>()?;
@@ -147,6 +153,7 @@ impl Offer {
             sections,
             level,
             names_rtx,
+            fingerprints: fingerprints(&session, &used),
             ice,
             peer_is_dtls_client,
         })
@@ -370,7 +377,7 @@ fn check_section(
         }
     }
     if let Some(fingerprint) = attribute(session, section, "fingerprint")
-        && !is_fingerprint(fingerprint)
+        && !Fingerprint::is_sound(fingerprint)
     {
         return Err(malformed(format!(
             "the {kind} section has a certificate fingerprint that cannot be checked"
@@ -474,22 +481,19 @@ fn attribute<'a>(
         .or_else(|| session.attribute(key).map(String::as_str))
 }
 
-/// RFC 8122 §5: the name of a hash we know and its bytes in hexadecimal.
-fn is_fingerprint(value: &str) -> bool {
-    let Some((algorithm, digest)) = value.trim().split_once(' ') else {
-        return false;
-    };
-    let bytes = match algorithm.to_ascii_lowercase().as_str() {
-        "sha-256" => 32,
-        "sha-384" => 48,
-        "sha-512" => 64,
-        _ => return false,
-    };
-    let pairs: Vec<&str> = digest.trim().split(':').collect();
-    pairs.len() == bytes
-        && pairs
-            .iter()
-            .all(|pair| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit()))
+/// All that are named, once each.
+fn fingerprints(session: &SessionDescription, used: &[Numbered<'_>]) -> Vec<Fingerprint> {
+    let mut all: Vec<Fingerprint> = Vec::new();
+    let attributes = used.iter().flat_map(|(_, section)| &section.attributes);
+    for attribute in attributes.chain(&session.attributes) {
+        if attribute.key == "fingerprint"
+            && let Some(fingerprint) = attribute.value.as_deref().and_then(Fingerprint::parse)
+            && !all.contains(&fingerprint)
+        {
+            all.push(fingerprint);
+        }
+    }
+    all
 }
 
 fn is_bundled(session: &SessionDescription) -> bool {
@@ -504,7 +508,7 @@ fn is_bundled(session: &SessionDescription) -> bool {
 /// A browser's offer has two or three; the bound keeps the work for a hostile one small.
 const SECTIONS_MAX: usize = 16;
 /// Most places of somebody who is in a room, video and audio together: 50 others seen and 10 heard, with a few at rest.
-const PLACES_MAX: usize = 64;
+pub(crate) const PLACES_MAX: usize = 64;
 /// Browsers count, others use a word.
 const MID_MAX: usize = 32;
 /// Browsers gather a few dozen on machines with many interfaces.

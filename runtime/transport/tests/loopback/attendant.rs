@@ -139,9 +139,32 @@ pub(crate) async fn attendant(
     }
     let offer = client.offer().await;
     let attending = transport.attend(offer).await.unwrap();
-    let answer = &attending.accepted.answer;
+    let answer = attending.accepted.answer.clone();
+    let heard = match relay {
+        Some(relay) => through(&answer, transport.local_addr(), relay),
+        None => answer.clone(),
+    };
+    client.answer(&heard).await;
+    attended(client, attending, &answer).await
+}
+
+/// An attendant that answers an offer.
+pub(crate) async fn invited(
+    transport: &Transport,
+    codecs: &[VideoCodec],
+    [video, audio]: [usize; 2],
+) -> Attendant {
+    let mut client = Client::new(codecs).await;
+    let invitation = transport.invite(video, audio).unwrap();
+    let answer = client.takes(&invitation.offer).await;
+    let attending = (invitation.answered)(answer).await.unwrap();
+    attended(client, attending, &invitation.offer).await
+}
+
+/// Reads what comes once there is a connection. `description` is what the transport said.
+async fn attended(mut client: Client, attending: Attending, description: &str) -> Attendant {
     // The first source of each section; the second is that of retransmissions.
-    let ssrcs: Vec<u32> = answer
+    let ssrcs: Vec<u32> = description
         .split("\nm=")
         .skip(1)
         .map(|section| {
@@ -151,11 +174,6 @@ pub(crate) async fn attendant(
         .collect();
     let mids: Vec<String> = (0..ssrcs.len()).map(|at| at.to_string()).collect();
     assert!(attending.places.iter().map(|place| place.mid()).eq(&mids));
-    let answer = match relay {
-        Some(relay) => through(answer, transport.local_addr(), relay),
-        None => answer.clone(),
-    };
-    client.answer(&answer).await;
     client.connected().await;
     let mut state = attending.accepted.peer.state();
     within(state.wait_for(|state| *state == PeerState::Connected))

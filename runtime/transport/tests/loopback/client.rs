@@ -271,6 +271,16 @@ impl Client {
         self.pc.local_description().await.unwrap().sdp
     }
 
+    /// Takes an offer and answers it.
+    pub(crate) async fn takes(&mut self, sdp: &str) -> String {
+        let offer = RTCSessionDescription::offer(sdp.to_owned()).unwrap();
+        self.pc.set_remote_description(offer).await.unwrap();
+        let answer = self.pc.create_answer(None).await.unwrap();
+        self.pc.set_local_description(answer).await.unwrap();
+        within(self.gathered.wait_for(|done| *done)).await.unwrap();
+        self.pc.local_description().await.unwrap().sdp
+    }
+
     pub(crate) async fn answer(&self, sdp: &str) {
         let answer = RTCSessionDescription::answer(sdp.to_owned()).unwrap();
         self.pc.set_remote_description(answer).await.unwrap();

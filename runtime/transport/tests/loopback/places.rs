@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use lockgate_media::{TrackId, VideoCodec};
 use lockgate_ports::{
-    Selection,
+    Conference as _, Selection, SignalError,
     signaller::{CloseReason, PeerState},
 };
 use rtc::rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication;
 
 use crate::{
-    attendant::{attendant, narrow, selection, speaker},
-    client::within,
+    attendant::{attendant, invited, narrow, selection, speaker},
+    client::{Client, within},
     loss::lossy,
     publish::transport,
 };
@@ -250,4 +250,59 @@ async fn places_outlive_their_viewer_as_empty_ones() {
         .await
         .unwrap();
     assert_eq!(transport.peers(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_only_answers_is_invited() {
+    let transport = transport().await;
+    let codec = VideoCodec::Vp8;
+    let speakers = [1, 2].map(|number| speaker(number, codec, Duration::ZERO));
+    let mut attendant = invited(&transport, &[codec], [2, 2]).await;
+    assert_eq!(attendant.attending.accepted.video_codecs, [codec]);
+    assert_eq!(attendant.attending.places.len(), 4);
+    let _shown: Vec<_> = (0..4)
+        .map(|place| attendant.show(place, Some(&speakers[place % 2])))
+        .collect();
+    for place in 0..4 {
+        for _ in 0..20 {
+            attendant.next(place, &speakers[place % 2]).await;
+        }
+    }
+    attendant.attending.places[0].show(None);
+    let _swapped = attendant.show(1, Some(&speakers[0]));
+    attendant.next(1, &speakers[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_does_not_fit_the_offer_is_refused() {
+    let transport = transport().await;
+    for (video, audio) in [(0, 0), (65, 0), (usize::MAX, 1)] {
+        let error = transport.invite(video, audio).err().unwrap();
+        assert!(matches!(error, SignalError::Unsupported(_)), "{error}");
+    }
+    let mut client = Client::new(&[VideoCodec::H264]).await;
+    let invitation = transport.invite(1, 1).unwrap();
+    let answer = client.takes(&invitation.offer).await;
+    for (from, to) in [("a=mid:1", "a=mid:7"), (" H264/", " H265/"), ("102", "109")] {
+        let invitation = transport.invite(1, 1).unwrap();
+        let error = (invitation.answered)(answer.replace(from, to)).await.err();
+        let error = error.unwrap();
+        assert!(
+            matches!(
+                error,
+                SignalError::Malformed(_) | SignalError::Unsupported(_)
+            ),
+            "{error}"
+        );
+        assert!(!error.to_string().contains("the offer has"), "{error}");
+    }
+    // A section that the peer does not take up is no place.
+    let invitation = transport.invite(1, 1).unwrap();
+    let (audio, video) = (answer.find("m=audio"), answer.find("m=video"));
+    let off = answer.replace("m=audio 9", "m=audio 0");
+    assert!(audio > video && off != answer, "{answer}");
+    let attending = (invitation.answered)(off).await.unwrap();
+    let mids: Vec<_> = attending.places.iter().map(|place| place.mid()).collect();
+    assert_eq!(mids, ["0"]);
+    assert_eq!(transport.peers(), 1);
 }
