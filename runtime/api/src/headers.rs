@@ -32,6 +32,13 @@ impl Headers {
         }
     }
 
+    /// Whether pages of an origin may read answers.
+    pub(crate) fn lets_read(&self, origin: &HeaderValue) -> bool {
+        self.cors
+            .iter()
+            .any(|known| known == "*" || known == origin)
+    }
+
     /// Opens a response to the origin that asks, if it may read it. What is protected is protected by tokens, never by
     /// cookies, so that no origin gains by its user's browser.
     fn open(&self, origin: Option<HeaderValue>, headers: &mut HeaderMap) {

@@ -5,14 +5,14 @@ use axum::{
     extract::Request,
     middleware,
     response::IntoResponse,
-    routing::{delete, get, post, put},
+    routing::{any, delete, get, post, put},
 };
 use lockgate_session::{Desk, Streams};
 
 use crate::{
     Configuration, Door, Headers, Limits, PolicyStore, Problem, configuration, decisions, drain,
     headers, health, hls, limits, listen, log, metrics, openapi, pages, policies, recordings,
-    reports, revocations, sessions, streams, verify, whep, whep_events, whip,
+    reports, revocations, sessions, socket, streams, verify, whep, whep_events, whip,
 };
 
 /// What handlers work on. Cheap to clone: every layer of every request has one.
@@ -44,10 +44,22 @@ pub struct Parts {
     pub health: std::sync::Arc<crate::Health>,
     /// Which lines the log has.
     pub log: std::sync::Arc<dyn crate::LogFilter>,
+    /// Those who are connected over Socket.IO.
+    pub sockets: std::sync::Arc<crate::Sockets>,
     /// Who may read `/metrics`.
     pub metrics: metrics::Access,
     /// Shows the configuration and reads it again.
     pub configuration: std::sync::Weak<dyn Configuration>,
+}
+
+impl App {
+    pub(crate) fn downgrade(&self) -> std::sync::Weak<Parts> {
+        std::sync::Arc::downgrade(&self.0)
+    }
+
+    pub(crate) fn upgrade(parts: &std::sync::Weak<Parts>) -> Option<Self> {
+        parts.upgrade().map(Self)
+    }
 }
 
 impl From<Parts> for App {
@@ -67,8 +79,9 @@ impl std::ops::Deref for App {
 /// What a listener serves.
 pub type Routes = Router;
 
-/// The whole HTTP surface.
+/// The whole HTTP surface. Who is connected over Socket.IO goes on by this application, too.
 pub fn router(app: App) -> Routes {
+    app.sockets.put(&app);
     routes()
         .fallback(|request: Request| async move { Problem::no_route(request.uri().path()) })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
@@ -154,6 +167,7 @@ pub(crate) fn routes() -> Router<App> {
             put(policies::shadow).delete(policies::end_shadow),
         )
         .route("/api/policies/{kind}/decisions", get(decisions::get))
+        .route("/socket.io/", any(socket::serve))
         .route("/metrics", get(metrics::scrape))
         .route("/livez", get(health::livez))
         .route("/readyz", get(health::readyz))

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use lockgate_api::{Door, Health};
+use lockgate_api::{Door, Health, Sockets};
 use lockgate_ports::task::{Task, own};
 use lockgate_session::{Desk, Streams};
 use sd_notify::NotifyState;
@@ -55,6 +55,7 @@ pub(crate) struct Down {
     pub(crate) streams: Streams,
     pub(crate) desk: Desk,
     pub(crate) door: Arc<Door>,
+    pub(crate) sockets: Arc<Sockets>,
     pub(crate) health: Arc<Health>,
     /// The ports for RTMP and SRT.
     pub(crate) publishers: Vec<Task>,
@@ -91,6 +92,7 @@ impl Down {
         );
         self.desk.end_follows();
         self.streams.end_all();
+        self.sockets.close().await;
         // Their adapters say goodbye, which takes them a moment.
         supervisor::status("going down: playlists come to their end");
         self.players_end().await;

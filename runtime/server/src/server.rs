@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use lockgate_api::{
     Account, Adopt, App, Configuration as _, Door, IceServer, Limits, Listener, LogFilter, Scope,
-    Scopes, StreamGate, Traffic, token,
+    Scopes, SocketTerms, Sockets, StreamGate, Traffic, token,
 };
 use lockgate_media::BroadcastName;
 use lockgate_ports::{
@@ -47,6 +47,7 @@ pub struct Server {
     desk: Desk,
     /// That of the start; those that follow share what it needs to close.
     door: Arc<Door>,
+    sockets: Arc<Sockets>,
     health: Arc<lockgate_api::Health>,
     _tasks: Vec<Task>,
     /// The ports for RTMP and SRT.
@@ -67,6 +68,10 @@ impl Server {
         let config = loaded.config.clone();
         let keys = Keys::load(&config, None)?;
         let (rules, keeper) = door::port(&config)?;
+        let sockets = Sockets::new(SocketTerms {
+            most: rules.connections_max,
+            per_address: rules.per_address_max,
+        });
         // Ports first: a second server must fail before it starts a single worker.
         let listener = Listener::bind(config.http.listen, rules)
             .await
@@ -180,6 +185,7 @@ impl Server {
             headers: Arc::new(door::headers(&config)),
             body_within: config.http.timeouts.resolve().body,
             ice_servers: ice_servers(&config),
+            sockets: Arc::clone(&sockets),
             metrics: config.http.metrics,
             traffic: Arc::new(Traffic::new(adopt)),
             health: Arc::clone(&health),
@@ -194,7 +200,12 @@ impl Server {
             published: keys.published,
         };
         let live = Live::new(loaded, args, demo, parts);
-        let mut tasks = vec![policies.watch(), live.watch(), own(history.keep())];
+        let mut tasks = vec![
+            policies.watch(),
+            live.watch(),
+            own(history.keep()),
+            own(Arc::clone(&sockets).watch()),
+        ];
         tasks.extend(keeper.map(own));
         Ok(Self {
             listener,
@@ -202,6 +213,7 @@ impl Server {
             streams,
             desk,
             door,
+            sockets,
             health,
             _tasks: tasks,
             publishers,
@@ -224,6 +236,7 @@ impl Server {
             streams: streams.clone(),
             desk: self.desk,
             door: self.door,
+            sockets: self.sockets,
             health,
             publishers: self.publishers,
             stay: self.stay,

@@ -98,6 +98,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("instant-acme", &["api"]),
     ("argon2", &["api"]),
     ("governor", &["api"]),
+    ("socketioxide", &["api"]),
     ("prometheus-client", &["api"]),
     ("clap", &["server"]),
     ("opentelemetry", &["telemetry"]),

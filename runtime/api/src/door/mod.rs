@@ -10,6 +10,7 @@
 //! one a segment.
 
 mod hook;
+mod known;
 mod logins;
 mod policy;
 mod refusal;
@@ -38,6 +39,7 @@ use crate::{
 };
 
 pub use hook::Hook;
+pub(crate) use known::Known;
 pub use refusal::Refusal;
 pub use seats::{HlsSession, Seated};
 pub use users::{BadHash, User, Users, hash_password};

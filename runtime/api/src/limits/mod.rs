@@ -83,6 +83,16 @@ impl Limits {
         budget.is_none_or(|budget| budget.spend(Key::address(peer)).is_ok())
     }
 
+    /// Takes a new session of Socket.IO from a budget.
+    pub(crate) fn join(&self, key: Key) -> Result<(), Spent> {
+        spend(self.joins.as_ref(), key)
+    }
+
+    /// Takes an event over Socket.IO from a budget.
+    pub(crate) fn signal(&self, key: Key) -> Result<(), Spent> {
+        spend(self.signals.as_ref(), key)
+    }
+
     fn of(&self, class: Class) -> Option<&Budget> {
         match class {
             Class::Api => self.api.as_ref(),
@@ -91,6 +101,10 @@ impl Limits {
             Class::Report => self.reports.as_ref(),
         }
     }
+}
+
+fn spend(budget: Option<&Budget>, key: Key) -> Result<(), Spent> {
+    budget.map_or(Ok(()), |budget| budget.spend(key).map(drop))
 }
 
 /// What kind of request it is; others are free.

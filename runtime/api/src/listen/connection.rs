@@ -16,6 +16,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    sync::OwnedSemaphorePermit,
     time::{MissedTickBehavior, interval, timeout},
 };
 use tower::{Service as _, service_fn};
@@ -25,7 +26,7 @@ use crate::caller::Peer;
 use super::{
     Rules,
     activity::{Activity, Cut},
-    paced::{Cutter, Paced},
+    paced::{Cutter, Held, Paced},
     penalty::Penalties,
     proxy,
     tally::{Counted, Tally},
@@ -39,10 +40,11 @@ pub(super) struct Terms {
     pub(super) router: Router,
 }
 
-/// Serves a connection to its end.
+/// Serves a connection to its end, or until it has become another one (RFC 9110 §7.8), which keeps its place.
 pub(super) async fn run(
     mut stream: TcpStream,
     peer: SocketAddr,
+    place: Option<OwnedSemaphorePermit>,
     terms: Arc<Terms>,
     watcher: Watcher,
 ) {
@@ -67,7 +69,7 @@ pub(super) async fn run(
     } else {
         terms.tally.enter(client.ip())
     };
-    let Some(_counted) = counted else {
+    let Some(counted) = counted else {
         return tracing::debug!(peer = %client, "as many connections as an address may have");
     };
     // A proxy that speaks for all its clients is none of them.
@@ -78,7 +80,11 @@ pub(super) async fn run(
         return tracing::debug!(peer = %client, "a connection that was held is gone");
     }
     let cutter = Cutter::default();
-    let stream = Paced::new(stream, rules.timeouts.write, cutter.clone());
+    let held = Held {
+        _counted: counted,
+        _place: place,
+    };
+    let stream = Paced::new(stream, rules.timeouts.write, cutter.clone(), held);
     match &rules.tls {
         None => serve(stream, (client, offender), &terms, &cutter, watcher).await,
         Some(tls) => match timeout(handshake, tls.accept(stream)).await {

@@ -24,7 +24,7 @@ use crate::{Trusted, tls::Tls};
 pub(crate) use body::{is_too_slow, paced_bodies};
 use connection::Terms;
 use penalty::Penalties;
-use tally::Tally;
+pub(crate) use tally::{Counted, Tally};
 
 /// A bound HTTP listener.
 pub struct Listener {
@@ -123,12 +123,8 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let connection =
-                        connection::run(stream, peer, Arc::clone(&terms), graceful.watcher());
-                    connections.spawn(async move {
-                        connection.await;
-                        drop(place);
-                    });
+                    let (terms, watcher) = (Arc::clone(&terms), graceful.watcher());
+                    connections.spawn(connection::run(stream, peer, place.ok(), terms, watcher));
                 }
                 Err(error) => {
                     // Out of descriptors, or the client was gone already: the next accept may do better.

@@ -15,8 +15,11 @@ use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    sync::OwnedSemaphorePermit,
     time::{Instant, Sleep, sleep},
 };
+
+use super::tally::Counted;
 
 /// A stream that fails when hardly anything of what is written gets away for a while.
 pub(super) struct Paced {
@@ -27,6 +30,13 @@ pub(super) struct Paced {
     /// What got away since it runs.
     written: usize,
     cut: Cutter,
+    _held: Held,
+}
+
+/// What a connection takes up as long as it lives, whatever is spoken on it.
+pub(super) struct Held {
+    pub(super) _counted: Counted,
+    pub(super) _place: Option<OwnedSemaphorePermit>,
 }
 
 /// Has the connection reset instead of closed when it goes: the other side does not read, and what waits for it in the
@@ -41,7 +51,7 @@ impl Cutter {
 }
 
 impl Paced {
-    pub(super) fn new(stream: TcpStream, within: Duration, cut: Cutter) -> Self {
+    pub(super) fn new(stream: TcpStream, within: Duration, cut: Cutter, held: Held) -> Self {
         let socket = SockRef::from(&stream);
         // What is written late waits with us, where it is seen, and not in the kernel.
         let set = socket
@@ -57,6 +67,7 @@ impl Paced {
             stalled: None,
             written: 0,
             cut,
+            _held: held,
         }
     }
 

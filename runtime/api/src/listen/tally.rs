@@ -9,18 +9,18 @@ use std::{
 use crate::limits::Key;
 
 /// Counts connections.
-pub(super) struct Tally {
+pub(crate) struct Tally {
     most: usize,
     open: Open,
 }
 
 /// A connection that is counted as long as this lives.
-pub(super) struct Counted(Option<(Open, Key)>);
+pub(crate) struct Counted(Option<(Open, Key)>);
 
 type Open = Arc<Mutex<HashMap<Key, usize>>>;
 
 impl Tally {
-    pub(super) fn new(most: usize) -> Self {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
             most,
             open: Arc::default(),
@@ -28,7 +28,7 @@ impl Tally {
     }
 
     /// Counts one more; `None` if there are as many as there may be. The map is no larger than there are connections.
-    pub(super) fn enter(&self, address: IpAddr) -> Option<Counted> {
+    pub(crate) fn enter(&self, address: IpAddr) -> Option<Counted> {
         if self.most == 0 {
             return Some(Counted(None));
         }
@@ -45,7 +45,7 @@ impl Tally {
 
 impl Counted {
     /// One that is not counted.
-    pub(super) fn freely() -> Self {
+    pub(crate) fn freely() -> Self {
         Self(None)
     }
 }

@@ -95,6 +95,8 @@ fn every_route_of_the_router_is_in_the_document_and_none_else() {
     };
     let of_router: BTreeMap<String, String> = of_router
         .into_iter()
+        // A protocol of its own, which OpenAPI has no words for.
+        .filter(|(path, _)| path != "/socket.io/")
         .map(|(path, allow)| (path.replace("{*path}", "{path}"), sorted(&allow)))
         .collect();
     assert_eq!(of_document, of_router);

@@ -1,7 +1,7 @@
 // Publishing until told to stop: connects, reconnects when the connection is lost, and says how it goes.
 
-import { Problem, Unreachable } from "./problem";
-import { WhipSession, type PublishCodec, type PublishStats } from "./whip";
+import { Problem, Unreachable } from "./problem.ts";
+import { WhipSession, type PublishCodec, type PublishStats } from "./whip.ts";
 
 export type PublisherState = "idle" | "connecting" | "live" | "reconnecting" | "failed";
 

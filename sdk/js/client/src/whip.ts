@@ -1,6 +1,6 @@
 // Publishing over WebRTC: a WHIP client (RFC 9725).
 
-import { HttpSession, type Endpoint } from "./http-session";
+import { HttpSession, type Endpoint } from "./http-session.ts";
 
 export const PUBLISH_CODECS = ["h264", "vp8", "vp9", "av1"] as const;
 export type PublishCodec = (typeof PUBLISH_CODECS)[number];

@@ -1,0 +1,160 @@
+//! What a socket sends, in order and bounded, from before it is told that it is connected.
+
+use std::{
+    num::NonZero,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
+
+use governor::{DefaultDirectRateLimiter, Quota};
+use serde_json::Value as Json;
+use socketioxide::{
+    adapter::LocalAdapter,
+    extract::{AckSender, SocketRef},
+    handler::{FromMessageParts as _, MessageHandler, Value},
+    socket::Socket,
+};
+use tokio::sync::mpsc;
+
+use axum::extract::FromRequestParts as _;
+
+use crate::{
+    Caller, Problem,
+    caller::Protocol,
+    door::Known,
+    limits::{Key, Spent},
+};
+
+use super::{
+    Sockets,
+    events::{Event, answer},
+};
+
+/// Somebody who was let in and is not told yet.
+pub(super) struct Arrival {
+    pub(super) known: Known,
+    pub(super) mail: mpsc::Receiver<Event>,
+}
+
+/// Takes what a socket sends.
+struct Mailbox {
+    sockets: Weak<Sockets>,
+    key: Option<Key>,
+    pace: DefaultDirectRateLimiter,
+    sender: mpsc::Sender<Event>,
+}
+
+/// Lent to the socket between being let in and being connected.
+#[derive(Clone)]
+struct Lent(Arc<Mutex<Option<Arrival>>>);
+
+impl Arrival {
+    /// Lets a socket in, or says why not: a good token, or none, is let in.
+    pub(super) async fn admit(
+        sockets: &Arc<Sockets>,
+        socket: &SocketRef,
+        auth: Option<&Json>,
+    ) -> Result<(), Problem> {
+        let app = sockets.app()?;
+        let mut parts = socket.req_parts().clone();
+        let shown = auth.and_then(|auth| auth.get("token"));
+        let token = match shown {
+            None | Some(Json::Null) => None,
+            Some(Json::String(token)) => Some(token.trim()).filter(|token| !token.is_empty()),
+            Some(_) => return Err(Problem::bad_body("auth.token is to be a string")),
+        };
+        let mut caller = match token {
+            // What is shown on purpose counts, whatever else is there.
+            Some(token) => {
+                parts.headers.remove(axum::http::header::AUTHORIZATION);
+                let mut caller = Caller::from_request_parts(&mut parts, &()).await?;
+                caller.token = Some(bare(token).to_owned());
+                caller
+            }
+            None => Caller::from_request_parts(&mut parts, &()).await?,
+        };
+        caller.protocol = Protocol::Room;
+        let known = app.door.know(caller).await?;
+        let (sender, mail) = mpsc::channel(WAITING_MAX);
+        let burst = NonZero::new(BURST).unwrap_or(NonZero::<u32>::MIN);
+        let rate = NonZero::new(A_SECOND).unwrap_or(NonZero::<u32>::MIN);
+        let mailbox = Mailbox {
+            sockets: Arc::downgrade(sockets),
+            key: known.key(),
+            pace: DefaultDirectRateLimiter::direct(Quota::per_second(rate).allow_burst(burst)),
+            sender,
+        };
+        socket.on_fallback(mailbox);
+        let (sid, sockets) = (socket.id, Arc::downgrade(sockets));
+        socket.on_disconnect(async move || {
+            if let Some(sockets) = sockets.upgrade() {
+                sockets.forget(sid);
+            }
+        });
+        let lent = Arc::new(Mutex::new(Some(Self { known, mail })));
+        socket.extensions.insert(Lent(lent));
+        Ok(())
+    }
+
+    pub(super) fn take(socket: &SocketRef) -> Option<Self> {
+        let lent: Lent = socket.extensions.remove()?;
+        lent.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// `Bearer TOKEN` is what some put there, too.
+fn bare(token: &str) -> &str {
+    match token.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ => token,
+    }
+}
+
+/// Marks a handler as ours.
+pub(super) enum Own {}
+
+/// Called by the one that reads the socket, so that order is kept and nothing is begun before it may be.
+impl MessageHandler<LocalAdapter, Own> for Mailbox {
+    fn call(&self, socket: Arc<Socket>, mut value: Value, ack_id: Option<i64>) {
+        let Ok(sender) = AckSender::from_message_parts(&socket, &mut value, &ack_id);
+        let ack = ack_id.map(|_| sender);
+        let refuse = |ack, problem| answer(&socket, ack, Err(problem));
+        if let Err(problem) = self.pay() {
+            refuse(ack, problem);
+            return;
+        }
+        let mut event = match Event::read(&value) {
+            Ok(event) => event,
+            Err(problem) => return refuse(ack, problem),
+        };
+        event.ack = ack;
+        if let Err(error) = self.sender.try_send(event) {
+            let event = error.into_inner();
+            refuse(event.ack, too_fast());
+        }
+    }
+}
+
+impl Mailbox {
+    fn pay(&self) -> Result<(), Problem> {
+        self.pace.check().map_err(|_| too_fast())?;
+        let Some(sockets) = self.sockets.upgrade() else {
+            return Ok(());
+        };
+        let limits = Arc::clone(&sockets.app()?.limits);
+        let paid = self.key.map_or(Ok(()), |key| limits.signal(key));
+        paid.map_err(|spent| Problem::too_many(&spent))
+    }
+}
+
+fn too_fast() -> Problem {
+    Problem::too_many(&Spent {
+        name: "events",
+        wait: std::time::Duration::from_secs(1),
+    })
+}
+
+/// Events of a socket that wait for those before them.
+const WAITING_MAX: usize = 64;
+/// Events of a socket in a second, and how many at once: somebody who joins sends a candidate for each of their networks.
+const A_SECOND: u32 = 20;
+const BURST: u32 = 100;

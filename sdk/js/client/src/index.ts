@@ -1,0 +1,9 @@
+// What a page needs to publish, to watch and to meet.
+
+export { capture, devices, type CaptureChoice } from "./capture.ts";
+export type { Playback, PlaybackStats, RungChoice, Transport } from "./playback.ts";
+export { Player, type PlayerOptions, type PlayerState, type Via } from "./player.ts";
+export { Problem, problemFrom, request, Unreachable, type RequestOptions } from "./problem.ts";
+export { Publisher, type PublisherOptions, type PublisherState } from "./publisher.ts";
+export { listStreams, streamDetail, type StreamDetail, type StreamSummary, type Track } from "./streams.ts";
+export { PUBLISH_CODECS, type PublishCodec, type PublishStats } from "./whip.ts";
