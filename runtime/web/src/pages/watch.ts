@@ -242,12 +242,13 @@ function showNumbers(stats: PlaybackStats | null, { bps, fps }: Rates): void {
   showFacts(statsList, facts.filter((fact): fact is [string, string] => fact[1] !== null));
 }
 
-/** `92 of 100 (loss −5, rtt −3)`. */
+/** `75 of 100: bandwidth takes 24, jitter 1`. */
 function qualityOf(score: Score): string {
-  const parts = Object.entries(score)
-    .filter(([name, points]) => name !== "score" && typeof points === "number" && Math.round(points) !== 0)
-    .map(([name, points]) => `${name.replace(/_/g, " ")} ${Math.round(points)}`);
-  return `${Math.round(score.score)} of 100${parts.length > 0 ? ` (${parts.join(", ")})` : ""}`;
+  const parts = Object.entries(score).flatMap(([name, points]) => {
+    const part = /^(.+)_part$/.exec(name)?.[1];
+    return part && typeof points === "number" && Math.round(points) > 0 ? [`${part} takes ${Math.round(points)}`] : [];
+  });
+  return [`${Math.round(score.score)} of 100`, parts.join(", ")].filter(Boolean).join(": ");
 }
 
 details.addEventListener("toggle", async () => {

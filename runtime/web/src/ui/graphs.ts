@@ -75,6 +75,7 @@ export class Graphs {
     caption.append(spec.title, output);
     const place = document.createElement("div");
     place.setAttribute("role", "img");
+    place.setAttribute("aria-label", `${spec.title} over the last two minutes`);
     figure.append(caption, place);
     root.append(figure);
     const values: (number | null)[] = [];
@@ -84,7 +85,7 @@ export class Graphs {
         height: HEIGHT,
         legend: { show: false },
         cursor: { show: false },
-        padding: [8, 4, 0, 0],
+        padding: [8, 4, 8, 0],
         scales: { x: { time: true }, y: { range: (_plot, _min, max) => [0, max > 0 ? max * 1.15 : 1] } },
         axes: [
           { show: false },

@@ -44,8 +44,8 @@ export type Ending =
   /** This transport stopped working; another may do. */
   | { kind: "broken"; why: string };
 
-/** Network quality, 0 to 100, and what took how much off it, as the server's policy names it. */
-export type Score = { readonly score: number } & Readonly<Record<string, number>>;
+/** Network quality, 0 to 100, and what took how much off it, as `loss_part`: points, by the names of the server's policy. */
+export type Score = { readonly score: number } & Readonly<Record<string, unknown>>;
 
 /** What a viewer knows of itself and the server does not. */
 export interface Place {
@@ -117,6 +117,7 @@ export class Stalls {
   count = 0;
   #seconds = 0;
   #since: number | null = null;
+  #hasPlayed = false;
 
   constructor(private readonly video: HTMLVideoElement) {
     video.addEventListener("waiting", this.#began);
@@ -137,13 +138,14 @@ export class Stalls {
   }
 
   readonly #began = (): void => {
-    // Who seeks or pauses waits because they want to.
-    if (this.#since !== null || this.video.seeking || this.video.paused) return;
+    // Before the first picture it is joining; who seeks or pauses waits because they want to.
+    if (!this.#hasPlayed || this.#since !== null || this.video.seeking || this.video.paused) return;
     this.count += 1;
     this.#since = performance.now();
   };
 
   readonly #over = (): void => {
+    this.#hasPlayed = true;
     this.#seconds = this.seconds;
     this.#since = null;
   };
