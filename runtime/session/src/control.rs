@@ -7,7 +7,7 @@ use lockgate_media::{TrackId, VideoCodec, stats::LinkStats};
 use lockgate_policy::{Batch, Kind, Tick, column, conformance, slot::Decided};
 use tokio::time::Instant;
 
-use crate::viewer::Verdict;
+use crate::{report::Said, viewer::Verdict};
 
 /// What is known of the renditions of a broadcast from one step to the next.
 #[derive(Debug, Default)]
@@ -183,17 +183,6 @@ pub(crate) struct Known<'a> {
     pub(crate) data_saver: bool,
     pub(crate) link: LinkStats,
     pub(crate) said: Said,
-}
-
-/// What only a viewer's player can know. Nobody checks it, and it counts for that viewer alone.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(crate) struct Said {
-    pub(crate) stalls: Option<f64>,
-    pub(crate) stall_s: Option<f64>,
-    pub(crate) in_stall: Option<f64>,
-    pub(crate) dropped_frames: Option<f64>,
-    pub(crate) screen_width: Option<f64>,
-    pub(crate) screen_height: Option<f64>,
 }
 
 /// Gathers plain numbers: one batch for all viewers that can decode the same.

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::{
     DeskError, Error, SessionId, Streams,
-    control::{self, Bounds, Known, Said},
+    control::{self, Bounds, Known},
     desk::About,
     hls,
     stream::Stream,
@@ -91,6 +91,17 @@ pub struct Advice {
     /// What to buffer, in s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub buffer_target_s: Option<f64>,
+}
+
+/// What only a viewer's player can know. Nobody checks it, and it counts for that viewer alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Said {
+    pub(crate) stalls: Option<f64>,
+    pub(crate) stall_s: Option<f64>,
+    pub(crate) in_stall: Option<f64>,
+    pub(crate) dropped_frames: Option<f64>,
+    pub(crate) screen_width: Option<f64>,
+    pub(crate) screen_height: Option<f64>,
 }
 
 /// How it stands with a viewer over WebRTC.

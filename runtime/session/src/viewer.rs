@@ -18,9 +18,10 @@ use tokio::{
 
 use crate::{
     Effect, SessionId, ViewerInfo,
-    control::{Bounds, Known, Said},
+    control::{Bounds, Known},
     events::EventStream,
     history::{EndReason, Entry, Numbers, Sitting, Visitor},
+    report::Said,
 };
 
 /// What was last decided about a viewer.
