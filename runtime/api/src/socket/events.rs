@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::Problem;
 
-use super::connection::Connection;
+use super::{connection::Connection, rooms};
 
 /// What a client sent.
 pub(crate) struct Event {
@@ -71,8 +71,19 @@ pub(super) async fn run(connection: Arc<Connection>, mut mail: mpsc::Receiver<Ev
 
 /// Which event is which use case.
 async fn handle(connection: &Arc<Connection>, event: &Event) -> Answer {
-    let _ = connection;
     match event.name.as_str() {
+        "join" => rooms::join(connection, event).await,
+        "leave" => rooms::leave(connection),
+        "offer" => rooms::offer(connection, event).await,
+        "answer" => rooms::answer(connection, event),
+        "ice-candidate" => rooms::candidate(connection, event),
+        "subscribe" => rooms::subscribe(connection, event),
+        "mute" => rooms::mute(connection, event),
+        "remove" => rooms::remove(connection, event),
+        "role" => rooms::role(connection, event),
+        "end" => rooms::end(connection),
+        "chat" => rooms::chat(connection, event),
+        "reaction" => rooms::reaction(connection, event),
         other => Err(unknown(other)),
     }
 }

@@ -8,6 +8,8 @@ mod arrive;
 mod connection;
 mod events;
 mod mailbox;
+mod rooms;
+mod sdp;
 
 use std::{
     collections::HashMap,
