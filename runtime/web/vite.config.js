@@ -13,6 +13,7 @@ function addresses() {
       server.middlewares.use((request, _response, next) => {
         const url = request.url ?? "/";
         if (/^\/watch\/[^/?]+(\?|$)/.test(url)) request.url = "/watch.html";
+        else if (/^\/rooms\/[^/?]+(\?|$)/.test(url)) request.url = "/room.html";
         else if (/^\/api\/docs(\?|$)/.test(url)) request.url = "/docs.html";
         else if (/^\/studio(\?|$)/.test(url)) request.url = "/studio.html";
         next();
@@ -37,12 +38,13 @@ export default defineConfig({
     // hls.js is one large chunk of its own, loaded only by who needs it.
     chunkSizeWarningLimit: 700,
     rolldownOptions: {
-      input: ["index.html", "watch.html", "studio.html", "docs.html"],
+      input: ["index.html", "watch.html", "studio.html", "room.html", "docs.html"],
     },
   },
   server: {
-    proxy: Object.fromEntries(
-      ["/api", "/whip", "/whep", "/hls"].map((path) => [path, { target: SERVER, xfwd: true }]),
-    ),
+    proxy: {
+      ...Object.fromEntries(["/api", "/whip", "/whep", "/hls"].map((path) => [path, { target: SERVER, xfwd: true }])),
+      "/socket.io": { target: SERVER, xfwd: true, ws: true },
+    },
   },
 });

@@ -12,3 +12,4 @@ export type { RoomStats, Way } from "./room/media.ts";
 export { joinRoom, Room, type Closing, type JoinOptions, type RoomEvents, type RoomState } from "./room/room.ts";
 export { ask, connectError, openSocket, type SocketOptions } from "./room/socket.ts";
 export type { ChatLine, Muted, Participant, Reaction, Role, Source, Speaker } from "./room/wire.ts";
+export { CaptureError, openScreen, openTrack, type CaptureReason, type Device } from "./tracks.ts";
