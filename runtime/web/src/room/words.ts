@@ -10,10 +10,8 @@ export function refusal(error: unknown, token: string | null): string {
   switch (kindOf(error)) {
     case "room-full":
       return `The room is full. ${words} Try again when somebody has left.`;
-    case "banned":
+    case "sent-out":
       return `You were removed from this room, and cannot come back as long as it lasts. ${words}`;
-    case "no-room":
-      return `The room is over. ${words}`;
     default:
   }
   switch (error.status) {
@@ -25,6 +23,8 @@ export function refusal(error: unknown, token: string | null): string {
       return token
         ? `The access token does not allow joining this room. ${words}`
         : `This room needs an access token. Ask whoever invited you for a link. ${words}`;
+    case 404:
+      return `The room is not open. It opens when somebody comes who may speak. ${words}`;
     case 429:
       return `Too many tries. Wait a minute, then join again. ${words}`;
     case 503:
@@ -58,6 +58,5 @@ export function sentence(text: string): string {
 
 /** The last part of a problem's type. */
 function kindOf(problem: Problem): string {
-  const { type = "" } = problem as { type?: string };
-  return type.split("/").at(-1) ?? "";
+  return problem.type.split("/").at(-1) ?? "";
 }

@@ -10,6 +10,8 @@ export class Problem extends Error {
     readonly detail: string,
     /** When to try again, if the server said so. */
     readonly retryAfterS: number | null,
+    /** What kind of problem: a URI reference, as `/problems/full`; empty if it was not said. */
+    readonly type = "",
   ) {
     super(detail || title);
   }
