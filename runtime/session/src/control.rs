@@ -182,6 +182,18 @@ pub(crate) struct Known<'a> {
     pub(crate) wanted: Option<TrackId>,
     pub(crate) data_saver: bool,
     pub(crate) link: LinkStats,
+    pub(crate) said: Said,
+}
+
+/// What only a viewer's player can know. Nobody checks it, and it counts for that viewer alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Said {
+    pub(crate) stalls: Option<f64>,
+    pub(crate) stall_s: Option<f64>,
+    pub(crate) in_stall: Option<f64>,
+    pub(crate) dropped_frames: Option<f64>,
+    pub(crate) screen_width: Option<f64>,
+    pub(crate) screen_height: Option<f64>,
 }
 
 /// Gathers plain numbers: one batch for all viewers that can decode the same.
@@ -206,7 +218,8 @@ pub(crate) fn questions(renditions: &[Rendition], viewers: &[Known<'_>], tick: T
             .wanted
             .as_ref()
             .and_then(|id| group.rungs.iter().position(|rung| rung == id));
-        let link = &viewer.link;
+        let (link, said) = (&viewer.link, &viewer.said);
+        let dropped = said.dropped_frames.unwrap_or(link.units_skipped as f64);
         column::append(
             &mut group.batch.rows,
             column::VIEWER,
@@ -218,7 +231,12 @@ pub(crate) fn questions(renditions: &[Rendition], viewers: &[Known<'_>], tick: T
                 ("rtt_ms", link.rtt_ms),
                 ("buffer_s", link.buffer_s),
                 ("current", current.map(|current| current as f64)),
-                ("dropped_frames", Some(link.units_skipped as f64)),
+                ("stalls", said.stalls),
+                ("stall_s", said.stall_s),
+                ("in_stall", said.in_stall),
+                ("dropped_frames", Some(dropped)),
+                ("screen_width", said.screen_width),
+                ("screen_height", said.screen_height),
                 ("data_saver", Some(f64::from(u8::from(viewer.data_saver)))),
                 ("cap_kbps", viewer.bounds.cap_kbps.map(f64::from)),
             ],
@@ -546,6 +564,10 @@ mod tests {
             bounds: all(codecs),
             wanted: TrackId::new("480p30").ok(),
             data_saver: false,
+            said: Said {
+                screen_height: Some(360.0),
+                ..Said::default()
+            },
             link: LinkStats::default(),
         };
         let viewers = [
@@ -569,6 +591,8 @@ mod tests {
         assert_eq!(named, ["480p30", "720p60"]);
         let current = column::place(column::VIEWER, "current").unwrap();
         assert_eq!(groups[0].batch.rows[current], 0.0);
+        let screen = column::place(column::VIEWER, "screen_height").unwrap();
+        assert_eq!(groups[0].batch.rows[screen], 360.0);
         assert_eq!(
             groups[0].batch.rows.len(),
             2 * column::width(column::VIEWER)
