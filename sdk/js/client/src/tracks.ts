@@ -63,8 +63,8 @@ export async function openScreen(): Promise<MediaStream | null> {
   }
 }
 
-/** What an error of `getUserMedia` means. */
-export function captureError(error: unknown, device: Device | "screen"): CaptureError {
+/** What an error of `getUserMedia` means for what is named so. */
+export function captureError(error: unknown, device: string): CaptureError {
   if (error instanceof CaptureError) return error;
   const { name = "", message = String(error) } = error instanceof Error ? error : {};
   const of = (reason: CaptureReason, words: string): CaptureError => new CaptureError(reason, words, { cause: error });
@@ -85,6 +85,6 @@ export function captureError(error: unknown, device: Device | "screen"): Capture
   }
 }
 
-const INSECURE =
-  "Browsers give camera and microphone only to secure pages. Open this page by https, or on the server itself as http://localhost.";
+export const INSECURE =
+  "Browsers give camera, screen and microphone only to secure pages. Open this page by https, or on the server itself as http://localhost.";
 const NO_SCREENS = "This browser shares no screens.";
