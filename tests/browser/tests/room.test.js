@@ -41,8 +41,8 @@ test("two people see and hear each other, write and react, share a screen, and l
   await bob.getByLabel("Message").fill("hello <b>there</b>");
   await bob.getByLabel("Message").press("Enter");
   await ada.getByRole("button", { name: "Chat" }).click();
-  await ada.locator("#lines li", { hasText: "hello <b>there</b>" }).waitFor();
-  await bob.locator("#lines li", { hasText: "You" }).waitFor();
+  await ada.locator("#lines p", { hasText: "hello <b>there</b>" }).waitFor();
+  await bob.locator("#lines p", { hasText: "You" }).waitFor();
   await ada.getByRole("button", { name: "React" }).click();
   await ada.getByRole("button", { name: "👏" }).click();
   await bob.getByText("Ada reacts with 👏").waitFor();

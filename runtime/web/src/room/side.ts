@@ -71,7 +71,7 @@ export class Side {
   hear(line: ChatLine): void {
     const who = document.createElement("b");
     who.textContent = line.from === this.room.me.id ? "You" : line.name;
-    const item = document.createElement("li");
+    const item = document.createElement("p");
     item.append(who, line.text);
     const atEnd = this.#lines.scrollHeight - this.#lines.scrollTop - this.#lines.clientHeight < 40;
     this.#lines.append(item);
