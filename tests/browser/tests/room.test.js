@@ -38,8 +38,8 @@ test("two people see and hear each other, write and react, share a screen, and l
   await untilPage(ada, "Bob to be marked as speaking", () => window.lockgateRoom.room.speakers.length > 0);
 
   await bob.getByRole("button", { name: "Chat" }).click();
-  await bob.getByLabel("Message").fill("hello <b>there</b>");
-  await bob.getByLabel("Message").press("Enter");
+  await bob.getByRole("textbox", { name: "Message" }).fill("hello <b>there</b>");
+  await bob.getByRole("textbox", { name: "Message" }).press("Enter");
   await ada.getByRole("button", { name: "Chat" }).click();
   await ada.locator("#lines p", { hasText: "hello <b>there</b>" }).waitFor();
   await bob.locator("#lines p", { hasText: "You" }).waitFor();
@@ -198,8 +198,8 @@ test("who may only play listens, without a camera, and can be made a speaker", a
   await sees(eve, ["Ada"]);
   await eve.getByText("You are a listener").waitFor();
   await eve.getByRole("button", { name: "Chat" }).click();
-  await eve.getByLabel("Message").fill("a question");
-  await eve.getByLabel("Message").press("Enter");
+  await eve.getByRole("textbox", { name: "Message" }).fill("a question");
+  await eve.getByRole("textbox", { name: "Message" }).press("Enter");
   await ada.getByText("a question").first().waitFor();
   await choose(ada, "Eve", "Make speaker");
   await untilPage(eve, "Eve to be a speaker", () => window.lockgateRoom.me.role === "speaker");
