@@ -32,7 +32,13 @@ try {
     await playing(page, "whep");
     await page.getByText("Details").click();
     await framesPass(page, 60);
+    await page.locator("#graphs canvas").first().waitFor();
     await shoot("watch");
+    if (look !== "phone") {
+      await page.getByRole("button", { name: "Keyboard shortcuts" }).click();
+      await page.locator("media-keyboard-shortcuts-dialog[open]").waitFor();
+      await page.screenshot({ path: `${FOLDER}/keys-${look}.png` });
+    }
 
     await visit("/watch/nobody");
     await until("the words", () => page.evaluate(() => window.lockgate.state === "waiting"));
@@ -42,7 +48,17 @@ try {
     await page.getByRole("button", { name: "Publish" }).click();
     await until("the broadcast", () => page.evaluate(() => window.lockgateStudio.state === "live"));
     await page.locator("#stats dd").nth(2).waitFor();
+    await page.locator("#ladder tr").nth(1).waitFor();
     await shoot("studio");
+
+    await visit("/studio?name=demo#token=not-a-token");
+    await page.getByRole("button", { name: "Publish" }).click();
+    await page.getByRole("alert").waitFor();
+    await shoot("refused");
+
+    await visit("/api/docs");
+    await page.locator("summary").first().click();
+    await page.screenshot({ path: `${FOLDER}/docs-${look}.png` });
     await page.context().close();
   }
   console.log(`pictures in ${FOLDER}`);

@@ -116,6 +116,10 @@ pub(crate) fn routes() -> Router<App> {
             get(whep::show).patch(whep::patch).delete(whep::end),
         )
         .route("/whep/{stream}/{session}/layer", post(whep::layer))
+        .route(
+            "/whep/{stream}/{session}/stats",
+            post(reports::report_of_viewer),
+        )
         .route("/whep/{stream}/{session}/sse", post(whep_events::open))
         .route(
             "/whep/{stream}/{session}/sse/{events}",

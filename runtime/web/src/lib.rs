@@ -53,6 +53,15 @@ pub fn asset(path: &str) -> Option<Asset> {
     load(&format!("assets/{name}"), true)
 }
 
+/// What a content security policy has to allow besides styles of our own, as its source expressions: hashes of the style
+/// elements that components of the pages bring in their shadow trees. Written by `scripts/styles.js`.
+pub fn style_sources() -> String {
+    Dist::get(STYLES)
+        .and_then(|file| String::from_utf8(file.data.into_owned()).ok())
+        .map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "))
+        .unwrap_or_default()
+}
+
 fn load(path: &str, immutable: bool) -> Option<Asset> {
     let file = Dist::get(path)?;
     Some(Asset {
@@ -85,6 +94,8 @@ fn content_type(path: &str) -> &'static str {
         _ => "application/octet-stream",
     }
 }
+
+const STYLES: &str = "styles.txt";
 
 #[derive(RustEmbed)]
 #[folder = "$CARGO_MANIFEST_DIR/dist"]

@@ -1,7 +1,7 @@
 // What a page needs to publish, to watch and to meet.
 
-export { capture, devices, type CaptureChoice } from "./capture.ts";
-export type { Playback, PlaybackStats, RungChoice, Transport } from "./playback.ts";
+export { capture, devices, type CaptureChoice, type CaptureSource } from "./capture.ts";
+export type { Place, Playback, PlaybackStats, RungChoice, Score, Transport } from "./playback.ts";
 export { Player, type PlayerOptions, type PlayerState, type Via } from "./player.ts";
 export { Problem, problemFrom, request, Unreachable, type RequestOptions } from "./problem.ts";
 export { Publisher, type PublisherOptions, type PublisherState } from "./publisher.ts";

@@ -1,6 +1,6 @@
-// The player: WebRTC first, HLS when that fails, and words for everything that can be wrong.
+// The player: WebRTC first, HLS when that fails and as long as it does, and words for everything that can be wrong.
 
-import type { Ending, Playback, PlaybackStats, PlaybackTarget, RungChoice, Transport } from "./playback.ts";
+import type { Ending, Place, Playback, PlaybackStats, PlaybackTarget, RungChoice, Score, Transport } from "./playback.ts";
 import { openHls } from "./playback-hls.ts";
 import { WhepPlayback } from "./playback-whep.ts";
 import { Problem, Unreachable } from "./problem.ts";
@@ -32,6 +32,12 @@ export interface PlayerOptions {
   onChange: (player: Player) => void;
 }
 
+/** A playback, and how it will end. */
+interface Opened {
+  playback: Playback;
+  ending: Promise<Ending>;
+}
+
 type Opener = (target: PlaybackTarget) => Promise<Playback>;
 
 const OPENERS: Record<Transport, Opener> = { whep: (target) => WhepPlayback.open(target), hls: openHls };
@@ -45,6 +51,9 @@ export class Player {
   fallback = "";
   via: Via;
   #playback: Playback | null = null;
+  #savesData = false;
+  /** The server said that it will not do WebRTC: it is not asked again. */
+  #whepRefused = false;
   #run = new AbortController();
 
   constructor(private readonly options: PlayerOptions) {
@@ -80,6 +89,15 @@ export class Player {
     return this.#playback?.reason ?? "";
   }
 
+  /** The quality of the network as the server judges it. */
+  get score(): Score | null {
+    return this.#playback?.score ?? null;
+  }
+
+  get savesData(): boolean {
+    return this.#savesData;
+  }
+
   /** Starts, or starts over, perhaps over another transport. */
   start(via: Via = this.via): void {
     this.stop();
@@ -98,6 +116,17 @@ export class Player {
   /** Chooses a rung, or with `null` leaves the choice to the server (WebRTC) or to hls.js. */
   async select(rung: string | null): Promise<void> {
     await this.#playback?.select(rung);
+  }
+
+  /** Asks for less data, or no longer, of whatever plays now and later. */
+  async saveData(on: boolean): Promise<void> {
+    await this.#playback?.saveData(on);
+    this.#savesData = on;
+  }
+
+  /** Tells the server how it goes, and follows what it decides. Meant for once a second. */
+  async report(place: Omit<Place, "saveData">): Promise<void> {
+    await this.#playback?.report({ ...place, saveData: this.#savesData });
   }
 
   async stats(): Promise<PlaybackStats | null> {
@@ -135,26 +164,10 @@ export class Player {
 
   /** Plays over the first transport that works; resolves when it ends, throws when none works. */
   async #playOnce(transports: Transport[], signal: AbortSignal): Promise<Ending> {
-    const { video, stream, token, hlsWorker } = this.options;
     if (this.state !== "waiting" && this.state !== "unreachable") this.#set("connecting", "Connecting…");
     for (const [index, transport] of transports.entries()) {
-      let ended: (ending: Ending) => void = () => undefined;
-      const ending = new Promise<Ending>((resolve) => (ended = resolve));
-      const events = { ended, changed: () => this.options.onChange(this) };
       try {
-        const playback = await OPENERS[transport]({ video, stream, token, signal, events, ...(hlsWorker ? { hlsWorker } : {}) });
-        if (signal.aborted) {
-          playback.stop();
-          signal.throwIfAborted();
-        }
-        this.#playback = playback;
-        this.#set("playing", "");
-        const result = await ending;
-        if (this.#playback === playback) {
-          playback.stop();
-          this.#playback = null;
-        }
-        return result;
+        return await this.#playToEnd(await this.#open(transport, this.options.video, signal), signal);
       } catch (error) {
         signal.throwIfAborted();
         // Where nothing is live, or nothing answers, another transport has nothing either. A 404 may only mean that
@@ -162,10 +175,75 @@ export class Player {
         const hopeless = error instanceof Unreachable || (error instanceof Problem && error.status === 409);
         if (hopeless || index === transports.length - 1) throw error;
         this.fallback = error instanceof Error ? error.message : String(error);
+        this.#whepRefused = isFinal(error);
         this.#set("connecting", "WebRTC does not get through; trying HLS…");
       }
     }
     throw new Error("no transport to try");
+  }
+
+  async #open(transport: Transport, video: HTMLVideoElement, signal: AbortSignal): Promise<Opened> {
+    const { stream, token, hlsWorker } = this.options;
+    let ended: (ending: Ending) => void = () => undefined;
+    const ending = new Promise<Ending>((resolve) => (ended = resolve));
+    const events = { ended, changed: () => this.options.onChange(this) };
+    const target = { video, stream, token, signal, events, ...(hlsWorker ? { hlsWorker } : {}) };
+    const playback = await OPENERS[transport](target);
+    if (signal.aborted) {
+      playback.stop();
+      signal.throwIfAborted();
+    }
+    return { playback, ending };
+  }
+
+  /** Shows what was opened. Where it is HLS in place of WebRTC, it gives way to that as soon as it works. */
+  async #playToEnd({ playback, ending }: Opened, signal: AbortSignal): Promise<Ending> {
+    this.#playback = playback;
+    this.#set("playing", "");
+    if (this.#savesData) await playback.saveData(true).catch(() => undefined);
+    const over = new AbortController();
+    const standsIn = this.via === "auto" && playback.transport === "hls" && !this.#whepRefused;
+    const better = async (): Promise<Ending | Opened> =>
+      (standsIn ? await this.#whepAgain(AbortSignal.any([signal, over.signal])) : null) ?? ending;
+    const first = await Promise.race([ending, better()]);
+    if ("kind" in first) {
+      over.abort();
+      this.#stopIf(playback);
+      return first;
+    }
+    const { video } = this.options;
+    this.#stopIf(playback);
+    if (!(first.playback instanceof WhepPlayback) || signal.aborted) {
+      first.playback.stop();
+      signal.throwIfAborted();
+    } else {
+      await first.playback.moveTo(video);
+    }
+    this.fallback = "";
+    return this.#playToEnd(first, signal);
+  }
+
+  /** Tries WebRTC now and then in an element that nobody sees, until it plays; `null` if it never will. */
+  async #whepAgain(signal: AbortSignal): Promise<Opened | null> {
+    for (let pauseS = AGAIN_FIRST_S; ; pauseS = Math.min(pauseS * 2, AGAIN_MAX_S)) {
+      await pause(pauseS, signal);
+      if (signal.aborted) return null;
+      // Nobody looks: what plays is good enough, and a hidden page may not play at all.
+      if (document.hidden) continue;
+      const aside = document.createElement("video");
+      aside.muted = true;
+      try {
+        return await this.#open("whep", aside, signal);
+      } catch (error) {
+        if (signal.aborted || isFinal(error)) return null;
+      }
+    }
+  }
+
+  #stopIf(playback: Playback): void {
+    if (this.#playback !== playback) return;
+    playback.stop();
+    this.#playback = null;
   }
 
   /** Says what is wrong; returns how many seconds to wait before trying again, or `null` for never. */
@@ -214,6 +292,11 @@ function isNotLive(error: unknown): boolean {
   return error instanceof Problem && (error.status === 409 || error.status === 404);
 }
 
+/** Asking again would be answered alike. */
+function isFinal(error: unknown): boolean {
+  return error instanceof Problem && error.status >= 400 && error.status < 500 && error.status !== 409 && error.status !== 429;
+}
+
 function clamp(value: number, min: number, max: number): number {
   return Math.min(Math.max(value, min), max);
 }
@@ -232,6 +315,9 @@ function pause(seconds: number, signal: AbortSignal): Promise<void> {
   });
 }
 
+/** How soon WebRTC is tried again while HLS plays in its place, and how seldom at most. */
+const AGAIN_FIRST_S = 8;
+const AGAIN_MAX_S = 60;
 const RETRY_PAUSE_MAX_S = 15;
 /** A server may ask for more patience than we would have by ourselves, within reason. */
 const RETRY_PAUSE_LONG_MAX_S = 120;

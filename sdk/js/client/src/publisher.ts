@@ -108,12 +108,19 @@ function explain(error: unknown, { name, token }: PublisherOptions): string {
   const words = [error.title, error.detail].filter(Boolean).join(": ");
   switch (error.status) {
     case 401:
-    case 403:
       return token
-        ? `The access token does not allow publishing “${name}”. ${words}`
+        ? `The access token was refused: it is expired, or not of this server. ${words}`
         : `Publishing needs an access token. ${words}`;
+    case 403:
+      return `The access token does not allow publishing “${name}”. ${words}`;
     case 409:
       return `The name “${name}” is taken. Choose another, or end the other broadcast first. ${words}`;
+    case 429:
+      return `Too many tries. Wait ${error.retryAfterS ?? 60} s, then publish again. ${words}`;
+    case 503:
+      return error.type.endsWith("/full")
+        ? `The server is full: it takes no more publishers now. Try again later. ${words}`
+        : `The server cannot take the broadcast now. Try again in ${error.retryAfterS ?? 5} s. ${words}`;
     default:
       return words;
   }

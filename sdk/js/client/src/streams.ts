@@ -19,6 +19,8 @@ export interface Track {
   frame_rate?: number;
   bitrate_kbps?: number;
   role?: string;
+  /** Who reads it now: viewers, and what the server makes of it. */
+  readers?: number;
 }
 
 export interface StreamDetail extends StreamSummary {
