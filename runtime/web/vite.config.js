@@ -12,6 +12,7 @@ function addresses() {
         const url = request.url ?? "/";
         if (/^\/watch\/[^/?]+(\?|$)/.test(url)) request.url = "/watch.html";
         else if (/^\/api\/docs(\?|$)/.test(url)) request.url = "/docs.html";
+        else if (/^\/dashboard(\?|$)/.test(url)) request.url = "/dashboard.html";
         else if (/^\/studio(\?|$)/.test(url)) request.url = "/studio.html";
         next();
       });
@@ -30,12 +31,12 @@ export default defineConfig({
     // hls.js is one large chunk of its own, loaded only by who needs it.
     chunkSizeWarningLimit: 700,
     rolldownOptions: {
-      input: ["index.html", "watch.html", "studio.html", "docs.html"],
+      input: ["index.html", "watch.html", "studio.html", "dashboard.html", "docs.html"],
     },
   },
   server: {
     proxy: Object.fromEntries(
-      ["/api", "/whip", "/whep", "/hls"].map((path) => [path, { target: SERVER, xfwd: true }]),
+      ["/api", "/whip", "/whep", "/hls", "/socket.io"].map((path) => [path, { target: SERVER, xfwd: true, ws: true }]),
     ),
   },
 });

@@ -62,6 +62,7 @@ pub(crate) async fn scrape(
             .filter(|stream| stream.publisher == Some("connected"))
             .count(),
         hls_sessions: app.door.hls_sessions(None).len(),
+        sockets: app.sockets.count(),
         requests: app.traffic.seen(),
         ready: app.health.is_ready(),
         process: Process::look(),
@@ -138,6 +139,7 @@ struct Scrape {
     viewers: usize,
     publishers: usize,
     hls_sessions: usize,
+    sockets: usize,
     requests: Vec<(&'static str, Arc<str>, &'static str, u64)>,
     ready: bool,
     process: Option<Process>,
@@ -176,6 +178,8 @@ impl Collector for Scrape {
             None,
             self.hls_sessions as u64,
         )?;
+        let help = "Clients connected over Socket.IO";
+        gauge(out, "lockgate_sockets", help, None, self.sockets as u64)?;
         let help = "1 while new sessions are taken in, as /readyz says";
         gauge(out, "lockgate_ready", help, None, u64::from(self.ready))?;
         self.requests(out)?;
