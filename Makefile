@@ -19,7 +19,7 @@ NAMELESS := --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo --rema
 PLUGINS := abr-reference optimize-reference score-reference ladder-reference auth-reference two-kinds
 say = printf '\n\033[1m== %s\033[0m\n' "$(1)"
 
-.PHONY: help run test check bench hostile churn crash fuzz api api-fuzz api-setup interop interop-setup plugins plugins-check guests setup test-setup pages fixtures shots clean
+.PHONY: help run test check bench hostile churn crash fuzz api api-fuzz api-setup interop interop-setup plugins plugins-check guests client setup test-setup pages fixtures shots clean
 
 help:
 	@echo "make run    install what is missing, build release, serve the demo"
@@ -34,6 +34,7 @@ help:
 	@echo "make api-fuzz SECONDS=600  the API by its own OpenAPI document, for so long"
 	@echo "make plugins  the reference plugins as Wasm components"
 	@echo "make guests   build, test and check first policies in Rust, JavaScript and Python"
+	@echo "make client   type-check, test and build the client for browsers, sdk/js/client"
 
 run: setup pages
 	@$(call say,building lockgate (release))
@@ -48,6 +49,7 @@ test: test-setup interop-setup api-setup pages fixtures
 	@LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" $(CARGO) nextest run --workspace
 	@$(MAKE) --no-print-directory plugins-check
 	@KINDS="abr auth" $(MAKE) --no-print-directory guests-js
+	@$(MAKE) --no-print-directory client
 	@$(MAKE) --no-print-directory api
 	@$(call say,browser tests)
 	@cd tests/browser && LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" npm test
@@ -60,6 +62,7 @@ check: setup pages
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
 	@$(CARGO) nextest run --workspace -E 'not binary(it)'
 	@cd runtime/web && npm run --silent check
+	@$(MAKE) --no-print-directory client
 
 bench: test-setup pages fixtures
 	@.ci/install $(BENCH_PACKAGES)
@@ -176,10 +179,21 @@ target/schemathesis/.installed: tests/api/requirements.txt
 	@target/schemathesis/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-# The pages, embedded by the build. Only what changed.
+CLIENT := sdk/js/client
+
+# What the pages, and others, use of Lockgate in a browser: `dist` is what would be published.
+client: $(CLIENT)/node_modules/.installed
+	@$(call say,the client for browsers)
+	@cd $(CLIENT) && npm test --silent && npm run --silent build
+
+$(CLIENT)/node_modules/.installed: $(CLIENT)/package-lock.json
+	@cd $(CLIENT) && npm ci --no-audit --no-fund
+	@touch $@
+
+# The pages, embedded by the build, with the client's sources. Only what changed.
 pages: runtime/web/dist/.built
 
-runtime/web/dist/.built: runtime/web/package-lock.json $(shell find runtime/web -path runtime/web/node_modules -prune -o -path runtime/web/dist -prune -o -path runtime/web/src/lib.rs -prune -o -type f -print 2>/dev/null)
+runtime/web/dist/.built: $(CLIENT)/node_modules/.installed runtime/web/package-lock.json $(shell find runtime/web $(CLIENT)/src -path runtime/web/node_modules -prune -o -path runtime/web/dist -prune -o -path runtime/web/src/lib.rs -prune -o -type f -print 2>/dev/null)
 	@$(call say,building the pages)
 	@cd runtime/web && { [ -d node_modules ] && [ node_modules -nt package-lock.json ] || npm ci --no-audit --no-fund; } && touch node_modules && npm run --silent build
 	@touch $@
@@ -210,4 +224,4 @@ $(FIXTURES)/ffmpeg-whip:
 
 clean:
 	@$(CARGO) clean
-	@rm -rf runtime/web/dist runtime/web/node_modules tests/browser/node_modules tests/interop/node_modules
+	@rm -rf runtime/web/dist runtime/web/node_modules $(CLIENT)/dist $(CLIENT)/build $(CLIENT)/node_modules tests/browser/node_modules tests/interop/node_modules

@@ -1,3 +1,5 @@
+import { fileURLToPath } from "node:url";
+
 import { defineConfig } from "vite";
 
 /** Where `npm run dev` finds a running Lockgate. */
@@ -23,6 +25,11 @@ function addresses() {
 export default defineConfig({
   appType: "mpa",
   plugins: [addresses()],
+  resolve: {
+    // The pages are built from the client's sources; what these import is found in its own node_modules.
+    alias: { "@lockgate/client": fileURLToPath(new URL("../../sdk/js/client/src/index.ts", import.meta.url)) },
+    dedupe: ["hls.js"],
+  },
   build: {
     target: "es2022",
     // The content security policy knows no data: addresses, so nothing may be inlined as one.

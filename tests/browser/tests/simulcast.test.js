@@ -32,13 +32,32 @@ test("the studio sends three sizes if asked to", async () => {
   assert.deepEqual(studio.complaints, []);
 });
 
+test("a size that its encoder left out for a while is there again", async () => {
+  const name = "layers-paused";
+  const publisher = await here.open("/livez");
+  const media = { codec: "vp8", width: 640, height: 360, fps: 10, pauses: true };
+  const sizes = [
+    { rid: "q", scaleResolutionDownBy: 2, maxBitrate: 150_000 },
+    { rid: "f", maxBitrate: 300_000 },
+  ];
+  await publishCanvas(publisher, { name, token: here.server.token, encodings: sizes, ...media });
+  const has = async (id) => (await tracksOf(name)).some((track) => track.id === id);
+  await until("both layers", async () => (await has("source-q")) && (await has("source-f")), 40_000);
+  await publisher.evaluate(() => (globalThis.paused = 180));
+  await until("the layer to be gone", async () => !(await has("source-q")));
+  assert.ok(await has("source-f"));
+  // No keyframe of its own follows: the server has to ask for one.
+  await publisher.evaluate(() => (globalThis.paused = 0));
+  await until("the layer to be back", () => has("source-q"));
+});
+
 for (const codec of ["vp8", "vp9"]) {
   test(`the three sizes of a browser's ${codec} are layers to choose from`, async () => {
     const name = `layers-${codec}`;
     const publisher = await here.open("/livez");
     await publishCanvas(publisher, {
       ...{ name, token: here.server.token, codec, encodings: encodings(codec) },
-      ...{ width: 960, height: 540, fps: 10, noise: true },
+      ...{ width: 960, height: 540, fps: 10, noise: 0.15 },
     });
     // A browser begins with the smallest and adds the others as it finds that the network carries them.
     const sizes = await until(

@@ -51,6 +51,7 @@ fn complain(wrong: &[String]) {
 fn no_file_needs_a_second_room() {
     let mut sources = rust_sources();
     sources.extend(files(&root().join("runtime/web"), &[".ts", ".css"]));
+    sources.extend(files(&root().join("sdk/js/client/src"), &[".ts"]));
     sources.extend(files(
         &root().join("tests/browser"),
         &[".js", ".mjs", ".ts"],

@@ -307,7 +307,11 @@ impl State {
         if let Some(source) = self.sources.get_mut(&ssrc)
             && let Some(layer) = &mut source.layer
         {
-            layer.write(unit.clone(), place, 0, format.clone().map(Format::Video));
+            let format = format.clone().map(Format::Video);
+            // An encoder that left out pictures for a while goes on without a keyframe, unless it is asked for one.
+            if !layer.write(unit.clone(), place, 0, format) {
+                source.keyframes.want();
+            }
         }
         let written = match self.layers.unit(now, ssrc, unit.keyframe, pixels) {
             Verdict::Pass => self.video.write(unit, place, 0, format.map(Format::Video)),

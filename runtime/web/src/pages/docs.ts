@@ -1,6 +1,6 @@
 // The API for people, made of the OpenAPI document that the server gives machines.
 
-import { Problem, request } from "../lib/problem";
+import { Problem, request } from "@lockgate/client";
 import { byId, setText } from "../ui/dom";
 
 interface Reference {

@@ -1,6 +1,6 @@
+import { listStreams, Problem, type StreamSummary } from "@lockgate/client";
+
 import { tokenFromAddress, watchAddress } from "../lib/address";
-import { listStreams, type StreamSummary } from "../lib/api";
-import { Problem } from "../lib/problem";
 import { byId, setText, whileVisible } from "../ui/dom";
 import { count, duration } from "../ui/format";
 

@@ -1,7 +1,14 @@
+import {
+  capture,
+  devices,
+  PUBLISH_CODECS,
+  Publisher,
+  type PublishCodec,
+  type PublisherState,
+  type PublishStats,
+} from "@lockgate/client";
+
 import { tokenFromAddress, watchAddress } from "../lib/address";
-import { capture, devices } from "../lib/capture";
-import { Publisher, type PublisherState } from "../lib/publisher";
-import { PUBLISH_CODECS, type PublishCodec, type PublishStats } from "../lib/whip";
 import { byId, setText, showFacts, whileVisible } from "../ui/dom";
 import { bitrate } from "../ui/format";
 

@@ -1,6 +1,7 @@
+import { Player, type PlaybackStats, type PlayerState, type Via } from "@lockgate/client";
+
 import { streamFromAddress, tokenFromAddress } from "../lib/address";
-import type { PlaybackStats } from "../lib/playback";
-import { Player, type PlayerState, type Via } from "../lib/player";
+import { hlsWorker } from "../lib/hls-worker";
 import { byId, setText, showFacts, whileVisible } from "../ui/dom";
 import { bitrate } from "../ui/format";
 import { QualityMenu } from "../ui/quality-menu";
@@ -52,7 +53,7 @@ const asked = new URLSearchParams(location.search).get("via");
 const via: Via = asked === "whep" || asked === "hls" ? asked : "auto";
 viaSelect.value = via;
 
-const player = new Player({ video, stream, token: tokenFromAddress(), via, onChange: show });
+const player = new Player({ video, stream, token: tokenFromAddress(), via, hlsWorker, onChange: show });
 const quality = new QualityMenu(byId("quality", HTMLSelectElement), async (rung) => {
   try {
     await player.select(rung);

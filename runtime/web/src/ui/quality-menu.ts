@@ -1,6 +1,7 @@
 // The choice of quality: automatic, or one of the rungs.
 
-import type { RungChoice } from "../lib/playback";
+import type { RungChoice } from "@lockgate/client";
+
 import { bitrate, count } from "./format";
 
 export class QualityMenu {

@@ -1,9 +1,9 @@
 // The player: WebRTC first, HLS when that fails, and words for everything that can be wrong.
 
-import type { Ending, Playback, PlaybackStats, PlaybackTarget, RungChoice, Transport } from "./playback";
-import { openHls } from "./playback-hls";
-import { WhepPlayback } from "./playback-whep";
-import { Problem, Unreachable } from "./problem";
+import type { Ending, Playback, PlaybackStats, PlaybackTarget, RungChoice, Transport } from "./playback.ts";
+import { openHls } from "./playback-hls.ts";
+import { WhepPlayback } from "./playback-whep.ts";
+import { Problem, Unreachable } from "./problem.ts";
 
 export type PlayerState =
   | "idle"
@@ -26,6 +26,8 @@ export interface PlayerOptions {
   stream: string;
   token: string | null;
   via: Via;
+  /** The address of `hls.js/dist/hls.worker.js`, asked for when HLS is first played; without it the worker is a blob. */
+  hlsWorker?: () => Promise<string>;
   /** Anything that can be shown changed. */
   onChange: (player: Player) => void;
 }
@@ -133,14 +135,14 @@ export class Player {
 
   /** Plays over the first transport that works; resolves when it ends, throws when none works. */
   async #playOnce(transports: Transport[], signal: AbortSignal): Promise<Ending> {
-    const { video, stream, token } = this.options;
+    const { video, stream, token, hlsWorker } = this.options;
     if (this.state !== "waiting" && this.state !== "unreachable") this.#set("connecting", "Connecting…");
     for (const [index, transport] of transports.entries()) {
       let ended: (ending: Ending) => void = () => undefined;
       const ending = new Promise<Ending>((resolve) => (ended = resolve));
       const events = { ended, changed: () => this.options.onChange(this) };
       try {
-        const playback = await OPENERS[transport]({ video, stream, token, signal, events });
+        const playback = await OPENERS[transport]({ video, stream, token, signal, events, ...(hlsWorker ? { hlsWorker } : {}) });
         if (signal.aborted) {
           playback.stop();
           signal.throwIfAborted();

@@ -1,7 +1,7 @@
 // Watching over WebRTC: a WHEP client with Lockgate's two extensions, choosing a layer and hearing which one plays.
 
-import { HttpSession, type Endpoint } from "./http-session";
-import { request } from "./problem";
+import { HttpSession, type Endpoint } from "./http-session.ts";
+import { request } from "./problem.ts";
 
 /** Which rung plays, and why. */
 export interface RungEvent {
@@ -95,7 +95,7 @@ export class WhepSession {
   }
 }
 
-function readRung(data: string): RungEvent | null {
+export function readRung(data: string): RungEvent | null {
   try {
     // Before the first decision there is nothing but what plays.
     const { rung = null, automatic = true, reason = "" } = JSON.parse(data) as Partial<RungEvent>;
@@ -106,7 +106,7 @@ function readRung(data: string): RungEvent | null {
 }
 
 /** Browsers play Opus in mono unless their own description asks for stereo (RFC 7587 §7.1). */
-function stereo(sdp: string): string {
+export function stereo(sdp: string): string {
   const opus = /^a=rtpmap:(\d+) opus\/48000\/2\s*$/im.exec(sdp)?.[1];
   if (!opus) return sdp;
   return sdp.replace(new RegExp(`^(a=fmtp:${opus} (?!.*stereo=).*?)(\r?)$`, "m"), "$1;stereo=1$2");

@@ -1,17 +1,10 @@
 // Publishing over WebRTC: a WHIP client (RFC 9725).
 
-import { HttpSession, type Endpoint } from "./http-session";
+import { HttpSession, type Endpoint } from "./http-session.ts";
+import { encodings, keepSize, prefer, type VideoSending } from "./sending.ts";
 
-export const PUBLISH_CODECS = ["h264", "vp8", "vp9", "av1"] as const;
-export type PublishCodec = (typeof PUBLISH_CODECS)[number];
-
-export interface WhipOptions extends Endpoint {
+export interface WhipOptions extends Endpoint, VideoSending {
   stream: MediaStream;
-  /** What to offer first; the others stay offered behind it. */
-  codec: PublishCodec;
-  videoBitrateMaxBps: number;
-  /** Send the picture in three sizes, so that viewers with a poor link need no encoder at the server. */
-  simulcast: boolean;
   /** An established connection was lost for good. */
   onLost?: () => void;
 }
@@ -69,6 +62,11 @@ export class WhipSession {
   }
 
   async stats(): Promise<PublishStats> {
+    return WhipSession.statsOf(this.pc);
+  }
+
+  /** How what a connection sends goes out. */
+  static async statsOf(pc: RTCPeerConnection): Promise<PublishStats> {
     const stats: PublishStats = {
       codec: null,
       width: null,
@@ -80,7 +78,7 @@ export class WhipSession {
       lossFraction: null,
       limitedBy: null,
     };
-    const report = await this.pc.getStats();
+    const report = await pc.getStats();
     report.forEach((entry: StatsEntry) => {
       if (entry.type === "outbound-rtp") {
         stats.bytesSent += entry.bytesSent ?? 0;
@@ -120,44 +118,4 @@ interface StatsEntry {
   qualityLimitationReason?: string;
   fractionLost?: number;
   roundTripTime?: number;
-}
-
-/** One encoding, or three by their `rid`, smallest first as browsers have it (RFC 8853). */
-function encodings({ codec, simulcast, videoBitrateMaxBps }: WhipOptions): RTCRtpEncodingParameters[] {
-  if (!simulcast) return [{ maxBitrate: videoBitrateMaxBps }];
-  // Without a mode, Chromium takes three encodings of VP9 for spatial layers of one stream.
-  const mode = codec === "vp9" || codec === "av1" ? { scalabilityMode: "L1T2" } : {};
-  return LAYERS.map(({ rid, scale, share }) => ({
-    rid,
-    scaleResolutionDownBy: scale,
-    maxBitrate: Math.round(videoBitrateMaxBps * share),
-    ...mode,
-  }));
-}
-
-const LAYERS = [
-  { rid: "q", scale: 4, share: 0.06 },
-  { rid: "h", scale: 2, share: 0.24 },
-  { rid: "f", scale: 1, share: 0.7 },
-];
-
-/** While the estimate of the network still grows, a picture of full size and fewer frames: a ladder is cut to the size it first sees. */
-async function keepSize(pc: RTCPeerConnection): Promise<void> {
-  for (const sender of pc.getSenders().filter(({ track }) => track?.kind === "video")) {
-    await sender.setParameters({ ...sender.getParameters(), degradationPreference: "maintain-resolution" });
-  }
-}
-
-/** Puts a codec first. Among H.264 forms the constrained baseline in packetization mode 1 is what every viewer decodes. */
-function prefer(transceiver: RTCRtpTransceiver, codec: PublishCodec): void {
-  const capabilities = RTCRtpSender.getCapabilities("video")?.codecs;
-  // Old Firefox has no setCodecPreferences; it then offers in its own order.
-  if (!capabilities || typeof transceiver.setCodecPreferences !== "function") return;
-  const rank = ({ mimeType, sdpFmtpLine = "" }: RTCRtpCodec): number => {
-    if (mimeType.toLowerCase() !== `video/${codec}`) return 3;
-    if (codec !== "h264") return 0;
-    return (sdpFmtpLine.includes("packetization-mode=1") ? 0 : 1) + (/profile-level-id=42[ec]0/i.test(sdpFmtpLine) ? 0 : 1);
-  };
-  // Sorting is stable: what follows keeps the browser's order, retransmission included.
-  transceiver.setCodecPreferences([...capabilities].sort((a, b) => rank(a) - rank(b)));
 }

@@ -1,7 +1,8 @@
 // Publishing until told to stop: connects, reconnects when the connection is lost, and says how it goes.
 
-import { Problem, Unreachable } from "./problem";
-import { WhipSession, type PublishCodec, type PublishStats } from "./whip";
+import { Problem, Unreachable } from "./problem.ts";
+import type { PublishCodec } from "./sending.ts";
+import { WhipSession, type PublishStats } from "./whip.ts";
 
 export type PublisherState = "idle" | "connecting" | "live" | "reconnecting" | "failed";
 

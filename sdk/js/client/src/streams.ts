@@ -1,6 +1,6 @@
 // The server's answers about streams.
 
-import { request } from "./problem";
+import { request } from "./problem.ts";
 
 export interface StreamSummary {
   id: string;

@@ -1,6 +1,6 @@
 // The WebRTC transport of the player.
 
-import { streamDetail, type Track } from "./api";
+import { streamDetail, type Track } from "./streams.ts";
 import {
   firstFrame,
   play,
@@ -8,9 +8,9 @@ import {
   type PlaybackStats,
   type PlaybackTarget,
   type RungChoice,
-} from "./playback";
-import { Problem } from "./problem";
-import { WhepSession, type RungEvent } from "./whep";
+} from "./playback.ts";
+import { Problem } from "./problem.ts";
+import { WhepSession, type RungEvent } from "./whep.ts";
 
 export class WhepPlayback implements Playback {
   readonly transport = "whep";

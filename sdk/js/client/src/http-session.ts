@@ -1,7 +1,7 @@
 // What WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep) share: one offer by POST, an answer, a session to DELETE.
 
-import { findLink, iceServers, parseLinks, type Link } from "./link";
-import { Problem, request } from "./problem";
+import { findLink, iceServers, parseLinks, type Link } from "./link.ts";
+import { Problem, request } from "./problem.ts";
 
 export interface Endpoint {
   url: string | URL;

@@ -10,8 +10,8 @@ import {
   type PlaybackStats,
   type PlaybackTarget,
   type RungChoice,
-} from "./playback";
-import { request } from "./problem";
+} from "./playback.ts";
+import { request } from "./problem.ts";
 
 /** Opens HLS in whichever way this browser can; throws what went wrong. */
 export async function openHls(target: PlaybackTarget): Promise<Playback> {
@@ -42,11 +42,10 @@ class HlsPlayback implements Playback {
 
   static async open(target: PlaybackTarget, url: string, HlsPlayer: typeof Hls): Promise<HlsPlayback> {
     const { video, token, signal, events } = target;
-    const { default: workerPath } = await import("hls.js/dist/hls.worker.js?url");
+    const workerPath = await target.hlsWorker?.();
     signal.throwIfAborted();
     const config: Partial<HlsConfig> = {
-      // A file of ours instead of a blob: the page's security policy stays strict.
-      workerPath,
+      ...(workerPath ? { workerPath } : {}),
       lowLatencyMode: true,
       backBufferLength: 30,
     };

@@ -54,6 +54,8 @@ export interface PlaybackTarget {
   token: string | null;
   signal: AbortSignal;
   events: PlaybackEvents;
+  /** Where the worker of hls.js is: a file of the page's own origin instead of a blob keeps its security policy strict. */
+  hlsWorker?: () => Promise<string>;
 }
 
 /** A transport at work: media plays until it ends or is stopped. */

@@ -1,0 +1,73 @@
+// What goes up: camera and microphone with the data channel, or a screen.
+
+import { encodings, keepSize, prefer, type VideoSending } from "../sending.ts";
+import { WhipSession, type PublishStats } from "../whip.ts";
+import type { Keepable } from "./kept.ts";
+import { Peer, type PeerOptions } from "./peer.ts";
+
+export interface UplinkOptions extends Pick<PeerOptions, "ask" | "iceServers" | "signal" | "source"> {
+  /** How to send video; `null` sends no media at all, the data channel alone. */
+  video: VideoSending | null;
+  /** Takes what comes over the data channel; without it there is none. */
+  said?: (text: unknown) => void;
+}
+
+/** One connection that sends. Tracks are put into it and taken out without negotiation. */
+export class Uplink implements Keepable {
+  readonly #video: RTCRtpSender | null;
+  readonly #audio: RTCRtpSender | null;
+
+  private constructor(
+    private readonly peer: Peer,
+    private readonly channel: RTCDataChannel | null,
+  ) {
+    const sender = (kind: string): RTCRtpSender | null =>
+      peer.pc.getTransceivers().find(({ receiver }) => receiver.track.kind === kind)?.sender ?? null;
+    this.#video = sender("video");
+    this.#audio = sender("audio");
+    // The server closed the connection, without ICE noticing.
+    channel?.addEventListener("close", () => peer.giveUp("the server closed the media connection"));
+  }
+
+  static async open({ video, said, ...options }: UplinkOptions): Promise<Uplink> {
+    let channel: RTCDataChannel | null = null;
+    const prepare = (pc: RTCPeerConnection): void => {
+      if (said) {
+        channel = pc.createDataChannel("room");
+        channel.addEventListener("message", ({ data }) => said(data));
+      }
+      if (!video) return;
+      const streams = [new MediaStream()];
+      pc.addTransceiver("audio", { direction: "sendonly", streams });
+      prefer(pc.addTransceiver("video", { direction: "sendonly", streams, sendEncodings: encodings(video) }), video.codec);
+    };
+    const peer = await Peer.open({ ...options, prepare });
+    await keepSize(peer.pc);
+    return new Uplink(peer, channel);
+  }
+
+  get lost(): Promise<string> {
+    return this.peer.lost;
+  }
+
+  /** Sends these from now on; `null` sends nothing of the kind. */
+  async send(video: MediaStreamTrack | null, audio: MediaStreamTrack | null): Promise<void> {
+    if (this.#video && this.#video.track !== video) await this.#video.replaceTrack(video);
+    if (this.#audio && this.#audio.track !== audio) await this.#audio.replaceTrack(audio);
+  }
+
+  /** Says something over the data channel; false: it is not open. */
+  say(data: object): boolean {
+    if (this.channel?.readyState !== "open") return false;
+    this.channel.send(JSON.stringify(data));
+    return true;
+  }
+
+  async stats(): Promise<PublishStats> {
+    return WhipSession.statsOf(this.peer.pc);
+  }
+
+  close(): void {
+    this.peer.close();
+  }
+}
