@@ -3,6 +3,7 @@
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 
+import { setText } from "../ui/dom";
 import type { Metrics } from "./feed";
 
 interface Line {
@@ -57,7 +58,7 @@ export class Graphs {
   constructor(place: HTMLElement) {
     this.drawn = GRAPHS.map((graph) => {
       const figure = document.createElement("figure");
-      const said = document.createElement("figcaption");
+      const said = caption(graph);
       const canvas = document.createElement("div");
       canvas.setAttribute("aria-hidden", "true");
       figure.append(said, canvas);
@@ -75,15 +76,14 @@ export class Graphs {
     const surplus = this.times.length - POINTS_MAX;
     if (surplus > 0) this.times.splice(0, surplus);
     for (const { graph, values, plot, said } of this.drawn) {
-      const words = graph.lines.map((line, at) => {
+      graph.lines.forEach((line, at) => {
         const value = line.of(metrics);
         const series = values[at]!;
         series.push(value);
         if (surplus > 0) series.splice(0, surplus);
         const number = value === null ? "unknown" : Number(value.toPrecision(3)).toString();
-        return `${line.label} ${number}`;
+        setText(said.children[at + 1] as HTMLElement, `${line.label} ${number}`);
       });
-      said.textContent = `${graph.title}${graph.unit ? ` (${graph.unit})` : ""}: ${words.join(", ")}`;
       plot.setData([this.times, ...values]);
     }
   }
@@ -118,6 +118,20 @@ export class Graphs {
       if (width > 0 && width !== plot.width) plot.setSize({ width, height: HEIGHT_PX });
     }
   }
+}
+
+/** The graph's name, and each line with its colour and its last value. */
+function caption(graph: Graph): HTMLElement {
+  const said = document.createElement("figcaption");
+  const title = document.createElement("strong");
+  title.textContent = graph.unit ? `${graph.title} (${graph.unit})` : graph.title;
+  said.append(title);
+  for (const { color } of graph.lines) {
+    const key = document.createElement("span");
+    key.className = color.slice(2);
+    said.append(key);
+  }
+  return said;
 }
 
 /** Ten minutes. */

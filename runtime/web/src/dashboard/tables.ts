@@ -123,7 +123,7 @@ export class Decisions {
 
 function decisionRow(decision: Decision): Cell[] {
   const shadow = decision.mode === "shadow" ? " (shadow)" : "";
-  const instead = decision.level === "active" ? "" : `, ${decision.level.replace("_", " ")}`;
+  const instead = decision.level === "active" || decision.level === decision.name ? "" : `, ${decision.level.replace("_", " ")}`;
   return [
     new Date(decision.at_ms).toLocaleTimeString(),
     decision.kind,
