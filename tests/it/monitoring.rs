@@ -77,7 +77,7 @@ fn asked(query: &str) -> (Vec<Asked>, Vec<String>) {
                 .expect(query);
             groups.extend(labels.split(',').map(|label| label.trim().to_owned()));
             rest = after;
-        } else if rest.starts_with('(') || WORDS.contains(&word) {
+        } else if rest.starts_with('(') || aggregates(rest) || WORDS.contains(&word) {
             // A function or an operator.
         } else {
             let mut labels = Vec::new();
@@ -93,6 +93,11 @@ fn asked(query: &str) -> (Vec<Asked>, Vec<String>) {
         }
     }
     (series, groups)
+}
+
+/// Whether what stands before this adds series up.
+fn aggregates(rest: &str) -> bool {
+    rest.starts_with("by (") || rest.starts_with("without (")
 }
 
 fn matcher(text: &str) -> (String, Option<String>) {
@@ -196,8 +201,13 @@ async fn every_query_of_the_examples_asks_for_what_a_server_says() {
     assert!(queries.len() > 30, "{queries:?}");
 
     // Traffic of every kind that a series is about: a viewer, decisions, and a policy that fails.
-    let config = "[policies]\nabr = \"fails.luau\"\n[http]\nmetrics = \"open\"\n";
-    let server = Server::start_with(config, &["--demo"], &[("fails.luau", FAILS)]).await;
+    let config = "[policies]\nabr = \"fails.luau\"\n";
+    let server = Server::start_with(
+        config,
+        &["--demo", "--set", "http.metrics=open"],
+        &[("fails.luau", FAILS)],
+    )
+    .await;
     server.running("demo").await;
     let offer = OFFER.replace("sendonly", "recvonly");
     assert_eq!(server.offer("/whep/demo", &offer).await.status, 201);

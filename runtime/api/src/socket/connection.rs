@@ -50,11 +50,6 @@ impl Connection {
         }
     }
 
-    /// Its name: made anew for each connection.
-    pub(crate) fn id(&self) -> String {
-        self.socket.id.to_string()
-    }
-
     /// What handlers work on, as it is now.
     pub(crate) fn app(&self) -> Result<App, Problem> {
         let down = || Problem::from(lockgate_session::Error::ShuttingDown);
