@@ -185,12 +185,12 @@ fn settings(ours: &Credentials, offer: &Offer) -> SettingEngine {
 /// Exactly the codecs of the offer that are used, with its numbers and parameters.
 fn media_engine(offer: &Offer) -> Result<MediaEngine, SignalError> {
     let mut engine = MediaEngine::default();
-    if let Some(audio) = &offer.audio {
+    if let Some(audio) = offer.audio() {
         engine
             .register_codec(opus(audio), RtpCodecKind::Audio)
             .map_err(internal)?;
     }
-    for codec in &offer.video {
+    for codec in offer.video() {
         engine
             .register_codec(video(codec), RtpCodecKind::Video)
             .map_err(internal)?;

@@ -11,6 +11,7 @@
 //! of which there are many more, are values of our own over the library's DTLS.
 #![forbid(unsafe_code)]
 
+mod accept;
 mod config;
 mod connection;
 mod egress;

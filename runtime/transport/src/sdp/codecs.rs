@@ -127,7 +127,7 @@ pub(super) fn video(
         )
     });
     let mut usable: Vec<_> = usable.into_iter().map(|(_, codec)| codec).collect();
-    if purpose == Purpose::View {
+    if purpose != Purpose::Publish {
         // One payload type per codec is enough to send with.
         let mut seen = Vec::new();
         usable.retain(|codec| {

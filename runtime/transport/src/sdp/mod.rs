@@ -14,6 +14,6 @@ mod view;
 pub(crate) use answer::{Answer, finished};
 pub(crate) use codecs::OfferedCodec;
 pub(crate) use fragment::Fragment;
-pub(crate) use offer::{Offer, Purpose};
+pub(crate) use offer::{Media, Offer, Purpose};
 pub(crate) use restart::{Section, restarted};
-pub(crate) use view::{Fingerprint, Ours, agree};
+pub(crate) use view::{Agreed, Fingerprint, Ours, Source, agree};

@@ -1,6 +1,6 @@
 //! The checks an offer has to pass before anything is built for it.
 
-use std::io::Cursor;
+use std::{collections::HashSet, io::Cursor};
 
 use lockgate_media::VideoCodec;
 use lockgate_ports::SignalError;
@@ -19,25 +19,43 @@ pub(crate) enum Purpose {
     Publish,
     /// WHEP: the peer receives.
     View,
+    /// A room: the peer receives several others, each in a section of its own.
+    Attend,
 }
 
 /// What matters of an acceptable offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Offer {
-    /// Opus, if there is an audio section.
-    pub(crate) audio: Option<OfferedCodec<()>>,
-    /// Redundant Opus (RFC 2198), if a viewer offers it.
-    pub(crate) red: Option<OfferedCodec<()>>,
+    /// The sections that media goes through.
+    pub(crate) sections: Vec<Section>,
     /// Whether the stream of retransmissions is told by its SSRC (`a=ssrc-group:FID`, RFC 5576 §4.2).
     pub(crate) names_rtx: bool,
-    /// The video codecs we can use, best first; empty without a video section.
-    pub(crate) video: Vec<OfferedCodec<VideoCodec>>,
-    /// The place of the video section, counted from 0.
-    pub(crate) video_section: Option<usize>,
     /// The peer's ICE credentials; others in a fragment mean a restart.
     pub(crate) ice: Credentials,
     /// Whether the peer wants to be the DTLS client (`a=setup:active`), so that we must be the server.
     pub(crate) peer_is_dtls_client: bool,
+}
+
+/// A section that media goes through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Section {
+    /// Its place in the offer, counted from 0.
+    pub(crate) at: usize,
+    /// Its name (`a=mid`, RFC 5888).
+    pub(crate) mid: Option<String>,
+    pub(crate) media: Media,
+}
+
+/// What a section carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Media {
+    Audio {
+        opus: OfferedCodec<()>,
+        /// Redundant Opus (RFC 2198), if the peer receives and offers it.
+        red: Option<OfferedCodec<()>>,
+    },
+    /// The codecs we can use, best first.
+    Video(Vec<OfferedCodec<VideoCodec>>),
 }
 
 fn malformed(text: impl Into<String>) -> SignalError {
@@ -56,82 +74,33 @@ impl Offer {
         }
         let session = SessionDescription::unmarshal(&mut Cursor::new(sdp))
             .map_err(|error| malformed(format!("the offer is not SDP: {error}")))?;
-        let sections = &session.media_descriptions;
-        if sections.is_empty() {
-            return Err(malformed("the offer has no media section"));
-        }
-        if sections.len() > SECTIONS_MAX {
-            return Err(malformed(format!(
-                "the offer has {} media sections; at most {SECTIONS_MAX} are read",
-                sections.len()
-            )));
-        }
-        let candidates = sections
-            .iter()
-            .flat_map(|section| &section.attributes)
-            .filter(|attribute| attribute.key == "candidate")
-            .count();
-        if candidates > CANDIDATES_MAX {
-            return Err(malformed(format!(
-                "the offer has {candidates} candidates; at most {CANDIDATES_MAX} are read"
-            )));
-        }
-        let (mut audio, mut video) = (None, None);
-        let mut video_section = None;
-        for (at, section) in sections.iter().enumerate() {
-            // RFC 9429 §5.2.1: port 0 is a rejected section unless it is only to be bundled.
-            if section.media_name.port.value == 0 && !section.has_attribute("bundle-only") {
-                continue;
-            }
-            let place = match section.media_name.media.as_str() {
-                "audio" => &mut audio,
-                "video" => {
-                    video_section = Some(at);
-                    &mut video
-                }
-                other => {
-                    // RFC 9725 §4.4.3: no partial success, so nothing is left out in silence.
-                    return Err(unsupported(format!(
-                        "the offer has a section of the kind {other}; audio and video are supported"
-                    )));
-                }
-            };
-            if place.replace(section).is_some() {
-                return Err(unsupported(format!(
-                    "the offer has more than one {} section; one of each kind is supported",
-                    section.media_name.media
-                )));
-            }
-        }
-        if audio.is_none() && video.is_none() {
-            return Err(unsupported(
-                "the offer has neither an audio nor a video section",
-            ));
-        }
+        check_size(&session.media_descriptions, purpose)?;
+        let used = used(&session, purpose)?;
         if session.has_attribute("ice-lite") {
             return Err(unsupported(
                 "the offer says a=ice-lite, and so do we: one of both has to check (RFC 9725 §4.4.5)",
             ));
         }
-        check_stream(sections)?;
+        if purpose != Purpose::Attend {
+            check_stream(&session.media_descriptions)?;
+        }
         let mut peer_is_dtls_client = false;
-        for section in audio.iter().chain(&video) {
+        for (_, section) in &used {
             peer_is_dtls_client |= check_section(&session, section, purpose)?;
         }
-        if audio.is_some() && video.is_some() && !is_bundled(&session) {
+        if used.len() > 1 && !is_bundled(&session) {
             return Err(unsupported(
                 "the offer does not bundle its sections (a=group:BUNDLE); one transport is supported",
             ));
         }
         if purpose == Purpose::Publish {
-            check_sources(&audio, &video)?;
+            check_sources(&used)?;
         }
         let first = |key: &str| {
-            let value = audio
+            let mut values = used
                 .iter()
-                .chain(&video)
-                .find_map(|section| attribute(&session, section, key));
-            value.unwrap_or_default().to_owned()
+                .filter_map(|(_, section)| attribute(&session, section, key));
+            values.next().unwrap_or_default().to_owned()
         };
         let ice = Credentials {
             ufrag: first("ice-ufrag"),
@@ -143,41 +112,167 @@ impl Offer {
                  digits, '+' and '/')",
             ));
         }
-        let sections = (audio, video);
-        let names_rtx = sections.1.is_some_and(|video| {
-            let is_fid = |value: &str| value.starts_with("FID ");
-            video.attributes.iter().any(|attribute| {
-                attribute.key == "ssrc-group" && attribute.value.as_deref().is_some_and(is_fid)
+        let names_rtx = used
+            .iter()
+            .filter(|(_, section)| section.media_name.media == "video")
+            .flat_map(|(_, section)| &section.attributes)
+            .filter(|attribute| attribute.key == "ssrc-group")
+            .filter_map(|attribute| attribute.value.as_deref())
+            .any(|value| value.starts_with("FID "));
+        let sections = used.iter().map(|(at, section)| {
+            Ok(Section {
+                at: *at,
+                mid: mid(section).map(str::to_owned),
+                media: media(section, purpose)?,
             })
         });
-        let (audio, video) = choose(sections.0, sections.1, purpose)?;
-        let red = match (&audio, sections.0) {
-            (Some(opus), Some(section)) if purpose == Purpose::View => {
-                codecs::red(section, opus.payload_type)
-            }
-            _ => None,
-        };
+        let sections: Vec<Section> = sections.collect::<Result<_, SignalError>>()?;
+        if purpose == Purpose::Attend {
+            check_names(&sections)?;
+        }
         Ok(Self {
-            audio,
-            red,
+            sections,
             names_rtx,
-            video,
-            video_section,
             ice,
             peer_is_dtls_client,
         })
     }
+
+    /// The codecs of the first video section that we can use, best first.
+    pub(crate) fn video(&self) -> &[OfferedCodec<VideoCodec>] {
+        let mut codecs = self.sections.iter().filter_map(Section::video);
+        codecs.next().unwrap_or_default()
+    }
+
+    /// Opus of the first audio section.
+    pub(crate) fn audio(&self) -> Option<&OfferedCodec<()>> {
+        self.sections.iter().find_map(|section| {
+            let Media::Audio { opus, .. } = &section.media else {
+                return None;
+            };
+            Some(opus)
+        })
+    }
+
+    /// The place of the first video section, counted from 0.
+    pub(crate) fn video_section(&self) -> Option<usize> {
+        let mut videos = self.sections.iter().filter(|one| one.video().is_some());
+        videos.next().map(|section| section.at)
+    }
+}
+
+impl Section {
+    fn video(&self) -> Option<&[OfferedCodec<VideoCodec>]> {
+        let Media::Video(codecs) = &self.media else {
+            return None;
+        };
+        Some(codecs)
+    }
+
+    /// Whether it is for video; else it is for audio.
+    pub(crate) fn is_video(&self) -> bool {
+        self.video().is_some()
+    }
+}
+
+/// The work for a hostile offer stays small.
+fn check_size(sections: &[MediaDescription], purpose: Purpose) -> Result<(), SignalError> {
+    if sections.is_empty() {
+        return Err(malformed("the offer has no media section"));
+    }
+    let most = match purpose {
+        Purpose::Publish | Purpose::View => SECTIONS_MAX,
+        Purpose::Attend => PLACES_MAX,
+    };
+    if sections.len() > most {
+        return Err(malformed(format!(
+            "the offer has {} media sections; at most {most} are read",
+            sections.len()
+        )));
+    }
+    let candidates = sections
+        .iter()
+        .flat_map(|section| &section.attributes)
+        .filter(|attribute| attribute.key == "candidate")
+        .count();
+    // Before there is a bundle, each section may have some.
+    let most = CANDIDATES_MAX.max(sections.len() * CANDIDATES_MAX / SECTIONS_MAX);
+    if candidates > most {
+        return Err(malformed(format!(
+            "the offer has {candidates} candidates; at most {most} are read"
+        )));
+    }
+    Ok(())
+}
+
+type Numbered<'a> = (usize, &'a MediaDescription);
+
+/// The sections that media is to go through, with their places.
+fn used(session: &SessionDescription, purpose: Purpose) -> Result<Vec<Numbered<'_>>, SignalError> {
+    let mut used: Vec<Numbered<'_>> = Vec::new();
+    for (at, section) in session.media_descriptions.iter().enumerate() {
+        // RFC 9429 §5.2.1: port 0 is a rejected section unless it is only to be bundled.
+        if section.media_name.port.value == 0 && !section.has_attribute("bundle-only") {
+            continue;
+        }
+        let kind = section.media_name.media.as_str();
+        if !matches!(kind, "audio" | "video") {
+            // RFC 9725 §4.4.3: no partial success, so nothing is left out in silence.
+            return Err(unsupported(format!(
+                "the offer has a section of the kind {kind}; audio and video are supported"
+            )));
+        }
+        if purpose == Purpose::Attend {
+            // A section that is at rest, as of somebody who stopped to send, is no place.
+            if matches!(direction(session, section), "inactive" | "sendonly") {
+                continue;
+            }
+        } else if used.iter().any(|(_, other)| other.media_name.media == kind) {
+            return Err(unsupported(format!(
+                "the offer has more than one {kind} section; one of each kind is supported"
+            )));
+        }
+        used.push((at, section));
+    }
+    if used.is_empty() {
+        return Err(unsupported(if purpose == Purpose::Attend {
+            "the offer has no section that receives"
+        } else {
+            "the offer has neither an audio nor a video section"
+        }));
+    }
+    Ok(used)
+}
+
+/// Places are told apart by their names, so each has one (RFC 5888 §4, a token of RFC 8866 §9), and no other has it.
+fn check_names(sections: &[Section]) -> Result<(), SignalError> {
+    let mut seen = HashSet::new();
+    for section in sections {
+        let mid = section.mid.as_deref().unwrap_or_default();
+        let is_token = (1..=MID_MAX).contains(&mid.len())
+            && mid
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]".contains(&byte));
+        if !is_token || !seen.insert(mid) {
+            return Err(malformed(format!(
+                "section {} of the offer needs a name of its own (a=mid) of 1 to {MID_MAX} characters",
+                section.at
+            )));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn mid(section: &MediaDescription) -> Option<&str> {
+    section.attribute("mid").flatten().map(str::trim)
 }
 
 /// The library tells the packets of two sections apart by the sources that the offer declares, and by no other means.
-fn check_sources(
-    audio: &Option<&MediaDescription>,
-    video: &Option<&MediaDescription>,
-) -> Result<(), SignalError> {
-    let (Some(audio), Some(video)) = (audio, video) else {
+fn check_sources(used: &[Numbered<'_>]) -> Result<(), SignalError> {
+    if used.len() < 2 {
         return Ok(());
-    };
-    for section in [audio, video] {
+    }
+    for (_, section) in used {
         if !section.has_attribute("ssrc") && !section.has_attribute("rid") {
             return Err(unsupported(format!(
                 "the {} section declares no source; with audio and video, a=ssrc (RFC 5576) is needed in both",
@@ -260,7 +355,20 @@ fn check_section(
             "the {kind} section does not multiplex RTCP (a=rtcp-mux)"
         )));
     }
-    let direction = ["sendonly", "recvonly", "inactive", "sendrecv"]
+    match (purpose, direction(session, section)) {
+        (Purpose::Publish, "sendonly" | "sendrecv")
+        | (Purpose::View | Purpose::Attend, "recvonly" | "sendrecv") => Ok(peer_is_dtls_client),
+        (Purpose::Publish, other) => Err(unsupported(format!(
+            "the {kind} section is {other}; a publisher's sections must send"
+        ))),
+        (Purpose::View | Purpose::Attend, other) => Err(unsupported(format!(
+            "the {kind} section is {other}; a viewer's sections must receive"
+        ))),
+    }
+}
+
+fn direction(session: &SessionDescription, section: &MediaDescription) -> &'static str {
+    ["sendonly", "recvonly", "inactive", "sendrecv"]
         .into_iter()
         .find(|direction| section.has_attribute(direction))
         .or_else(|| {
@@ -268,45 +376,29 @@ fn check_section(
                 .into_iter()
                 .find(|direction| session.has_attribute(direction))
         })
-        .unwrap_or("sendrecv");
-    match (purpose, direction) {
-        (Purpose::Publish, "sendonly" | "sendrecv") | (Purpose::View, "recvonly" | "sendrecv") => {
-            Ok(peer_is_dtls_client)
-        }
-        (Purpose::Publish, other) => Err(unsupported(format!(
-            "the {kind} section is {other}; a publisher's sections must send"
-        ))),
-        (Purpose::View, other) => Err(unsupported(format!(
-            "the {kind} section is {other}; a viewer's sections must receive"
-        ))),
-    }
+        .unwrap_or("sendrecv")
 }
 
-type Chosen = (Option<OfferedCodec<()>>, Vec<OfferedCodec<VideoCodec>>);
-
-fn choose(
-    audio: Option<&MediaDescription>,
-    video: Option<&MediaDescription>,
-    purpose: Purpose,
-) -> Result<Chosen, SignalError> {
-    let audio = audio
-        .map(codecs::audio)
-        .transpose()
-        .map_err(|offered| no_codec("audio", &offered, "Opus"))?;
-    let video = match video {
-        None => Vec::new(),
-        Some(section) => codecs::video(section, purpose).map_err(|offered| {
-            no_codec(
-                "video",
-                &offered,
-                match purpose {
-                    Purpose::Publish => "H.264 (baseline, main or high), VP8, VP9 (profile 0) and AV1 (main profile)",
-                    Purpose::View => "H.264 with packetization-mode 1, VP8, VP9 (profile 0) and AV1 (main profile)",
-                },
-            )
-        })?,
-    };
-    Ok((audio, video))
+/// What of a section we can use.
+fn media(section: &MediaDescription, purpose: Purpose) -> Result<Media, SignalError> {
+    let receives = purpose != Purpose::Publish;
+    if section.media_name.media == "audio" {
+        let opus = codecs::audio(section).map_err(|offered| no_codec("audio", &offered, "Opus"))?;
+        let red = codecs::red(section, opus.payload_type).filter(|_| receives);
+        return Ok(Media::Audio { opus, red });
+    }
+    let codecs = codecs::video(section, purpose).map_err(|offered| {
+        no_codec(
+            "video",
+            &offered,
+            if receives {
+                "H.264 with packetization-mode 1, VP8, VP9 (profile 0) and AV1 (main profile)"
+            } else {
+                "H.264 (baseline, main or high), VP8, VP9 (profile 0) and AV1 (main profile)"
+            },
+        )
+    })?;
+    Ok(Media::Video(codecs))
 }
 
 fn no_codec(kind: &str, offered: &str, taken: &str) -> SignalError {
@@ -361,5 +453,9 @@ fn is_bundled(session: &SessionDescription) -> bool {
 
 /// A browser's offer has two or three; the bound keeps the work for a hostile one small.
 const SECTIONS_MAX: usize = 16;
+/// Most places of somebody who is in a room, video and audio together: 50 others seen and 10 heard, with a few at rest.
+const PLACES_MAX: usize = 64;
+/// Browsers count, others use a word.
+const MID_MAX: usize = 32;
 /// Browsers gather a few dozen on machines with many interfaces.
 pub(super) const CANDIDATES_MAX: usize = 256;

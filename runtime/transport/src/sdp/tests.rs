@@ -53,17 +53,17 @@ fn refused(sdp: &str, purpose: Purpose, expected: &str) {
 #[test]
 fn offers_of_real_publishers_are_taken() {
     let obs = publish(OBS).unwrap();
-    assert_eq!(obs.audio.as_ref().unwrap().payload_type, 111);
-    assert_eq!(obs.video[0].codec, VideoCodec::H264);
+    assert_eq!(obs.audio().unwrap().payload_type, 111);
+    assert_eq!(obs.video()[0].codec, VideoCodec::H264);
     assert_eq!(
-        (obs.video[0].payload_type, obs.video[0].rtx),
+        (obs.video()[0].payload_type, obs.video()[0].rtx),
         (96, Some(97))
     );
     assert!(!obs.peer_is_dtls_client);
     assert_eq!(obs.ice.ufrag, "oBsU");
 
     let ffmpeg = publish(FFMPEG).unwrap();
-    assert_eq!(ffmpeg.video.len(), 1);
+    assert_eq!(ffmpeg.video().len(), 1);
     assert!(!ffmpeg.peer_is_dtls_client);
     let active = publish(&FFMPEG.replace("setup:passive", "setup:active")).unwrap();
     assert!(active.peer_is_dtls_client);
@@ -76,7 +76,7 @@ fn only_the_profiles_that_everyone_decodes_are_taken() {
             "a=fmtp:96 profile-level-id=42e01f;packetization-mode=1;level-asymmetry-allowed=1\r\n",
             fmtp,
         );
-        publish(&offer).map(|offer| offer.video[0].codec).ok()
+        publish(&offer).map(|offer| offer.video()[0].codec).ok()
     };
     assert_eq!(offered("VP9", ""), Some(VideoCodec::Vp9));
     assert_eq!(
@@ -96,7 +96,7 @@ fn only_the_profiles_that_everyone_decodes_are_taken() {
 fn a_publisher_keeps_its_order_of_codecs() {
     let kinds = |offer: Offer| {
         offer
-            .video
+            .video()
             .iter()
             .map(|codec| codec.codec)
             .collect::<Vec<_>>()
@@ -111,7 +111,7 @@ fn a_publisher_keeps_its_order_of_codecs() {
 fn a_viewers_codecs_are_one_each_and_h264_first() {
     let viewer = Offer::check(VIEWER, Purpose::View).unwrap();
     let codecs: Vec<_> = viewer
-        .video
+        .video()
         .iter()
         .map(|codec| (codec.codec, codec.payload_type))
         .collect();

@@ -11,7 +11,7 @@ use rtc::{
 use super::{
     answer::{OPTIONS, write_candidates},
     codecs::rtpmap,
-    offer::Offer,
+    offer::{Media, Offer, Section, mid},
 };
 use crate::{
     egress::PLAYOUT_DELAY,
@@ -25,13 +25,21 @@ pub(crate) struct Ours<'a> {
     pub(crate) fingerprint: &'a str,
     /// Where the viewer reaches us.
     pub(crate) candidates: &'a [Candidate],
-    /// The canonical name (RFC 7022 §4.2), and that of the media stream: a browser plays what is in one stream in
-    /// sync (RFC 8830 §2).
+    /// The canonical name (RFC 7022 §4.2).
     pub(crate) cname: &'a str,
-    pub(crate) video: u32,
+    /// What we send in the sections of the offer, in their order.
+    pub(crate) sources: &'a [Source],
+}
+
+/// What we send in a section.
+#[derive(Debug, Clone)]
+pub(crate) struct Source {
+    pub(crate) ssrc: u32,
     /// The stream of retransmissions, where they were offered.
     pub(crate) rtx: Option<u32>,
-    pub(crate) audio: u32,
+    /// The media stream and the track in it: a browser plays what is in one stream in sync (RFC 8830 §2).
+    pub(crate) stream: String,
+    pub(crate) track: String,
 }
 
 /// What is agreed on besides what the offer says by itself.
@@ -39,9 +47,16 @@ pub(crate) struct Ours<'a> {
 pub(crate) struct Agreed {
     pub(crate) answer: String,
     pub(crate) fingerprints: Vec<Fingerprint>,
-    /// The header extension for transport-wide numbers in video and audio.
-    pub(crate) numbers: [Option<u8>; 2],
-    /// The header extension for the playout delay.
+    /// The header extensions of each section of the offer.
+    pub(crate) extensions: Vec<Numbers>,
+}
+
+/// The numbers of the header extensions that go with packets of a section.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Numbers {
+    /// That of transport-wide numbers.
+    pub(crate) transport_wide: Option<u8>,
+    /// That of the playout delay.
     pub(crate) playout: Option<u8>,
 }
 
@@ -91,25 +106,33 @@ pub(crate) fn agree(sdp: &str, offer: &Offer, ours: &Ours<'_>) -> Result<Agreed,
     if session.has_attribute("extmap-allow-mixed") {
         line(&mut out, format_args!("a=extmap-allow-mixed"));
     }
-    write_bundle(&mut out, &session);
+    write_bundle(&mut out, &session, offer);
     let mut transport_is_said = false;
-    for section in &session.media_descriptions {
-        if !is_used(section) {
+    let mut used = offer.sections.iter().zip(ours.sources).peekable();
+    for (at, section) in session.media_descriptions.iter().enumerate() {
+        let Some((agreed_on, source)) = used.next_if(|(one, _)| one.at == at) else {
             write_refused(&mut out, section);
             continue;
-        }
+        };
         let fingerprints = section.attributes.iter().chain(&session.attributes);
         for attribute in fingerprints.filter(|attribute| attribute.key == "fingerprint") {
-            let fingerprint = attribute.value.as_deref().and_then(Fingerprint::parse);
-            agreed.fingerprints.extend(fingerprint);
+            if let Some(fingerprint) = attribute.value.as_deref().and_then(Fingerprint::parse)
+                && !agreed.fingerprints.contains(&fingerprint)
+            {
+                agreed.fingerprints.push(fingerprint);
+            }
         }
-        let is_video = section.media_name.media == "video";
-        write_section(&mut out, &session, section, offer, ours);
-        let number = extension(section, TRANSPORT_WIDE);
-        agreed.numbers[usize::from(!is_video)] = number;
-        if is_video {
-            agreed.playout = extension(section, PLAYOUT_DELAY);
-        }
+        let numbers = Numbers {
+            transport_wide: extension(section, TRANSPORT_WIDE),
+            playout: extension(section, PLAYOUT_DELAY).filter(|_| agreed_on.is_video()),
+        };
+        let shared = Shared {
+            session: &session,
+            offer,
+            ours,
+        };
+        write_section(&mut out, &shared, section, agreed_on, source, numbers);
+        agreed.extensions.push(numbers);
         // All sections share one transport, that of the first (RFC 9143 §7.1.2).
         if !std::mem::replace(&mut transport_is_said, true) {
             write_candidates(&mut out, ours.candidates);
@@ -119,27 +142,24 @@ pub(crate) fn agree(sdp: &str, offer: &Offer, ours: &Ours<'_>) -> Result<Agreed,
     Ok(agreed)
 }
 
-/// RFC 9429 §5.2.1: port 0 is a rejected section unless it is only to be bundled.
-fn is_used(section: &MediaDescription) -> bool {
-    section.media_name.port.value != 0 || section.has_attribute("bundle-only")
-}
-
-fn mid(section: &MediaDescription) -> Option<&str> {
-    section.attribute("mid").flatten().map(str::trim)
+/// What is said in all sections.
+struct Shared<'a> {
+    session: &'a SessionDescription,
+    offer: &'a Offer,
+    ours: &'a Ours<'a>,
 }
 
 /// The used sections of the offered bundle (RFC 9143 §7.3), if there is one.
-fn write_bundle(out: &mut String, session: &SessionDescription) {
+fn write_bundle(out: &mut String, session: &SessionDescription, offer: &Offer) {
     let groups = session.attributes.iter().filter(|one| one.key == "group");
     let mut groups = groups.filter_map(|group| group.value.as_deref());
     let Some(group) = groups.find_map(|group| group.trim().strip_prefix("BUNDLE")) else {
         return;
     };
-    let used: Vec<&str> = session
-        .media_descriptions
+    let used: Vec<&str> = offer
+        .sections
         .iter()
-        .filter(|section| is_used(section))
-        .filter_map(mid)
+        .filter_map(|section| section.mid.as_deref())
         .collect();
     let mids: Vec<&str> = group
         .split_whitespace()
@@ -148,7 +168,7 @@ fn write_bundle(out: &mut String, session: &SessionDescription) {
     line(out, format_args!("a=group:BUNDLE {}", mids.join(" ")));
 }
 
-/// A section that the peer itself has switched off (RFC 3264 §6).
+/// A section that the peer itself has switched off, or in which it does not receive (RFC 3264 §6).
 fn write_refused(out: &mut String, section: &MediaDescription) {
     let name = &section.media_name;
     let (kind, protos, formats) = (&name.media, name.protos.join("/"), name.formats.join(" "));
@@ -164,13 +184,19 @@ fn write_refused(out: &mut String, section: &MediaDescription) {
 
 fn write_section(
     out: &mut String,
-    session: &SessionDescription,
+    shared: &Shared<'_>,
     section: &MediaDescription,
-    offer: &Offer,
-    ours: &Ours<'_>,
+    agreed_on: &Section,
+    source: &Source,
+    extensions: Numbers,
 ) {
+    let Shared {
+        session,
+        offer,
+        ours,
+    } = *shared;
     let kind = section.media_name.media.as_str();
-    let codecs = formats(kind, offer);
+    let codecs = formats(&agreed_on.media);
     let protos = section.media_name.protos.join("/");
     let numbers: Vec<String> = codecs
         .iter()
@@ -205,28 +231,30 @@ fn write_section(
     for codec in &codecs {
         write_format(out, section, codec);
     }
-    for uri in [TRANSPORT_WIDE, PLAYOUT_DELAY] {
-        if let Some(id) =
-            extension(section, uri).filter(|_| kind == "video" || uri != PLAYOUT_DELAY)
-        {
+    for (id, uri) in [
+        (extensions.transport_wide, TRANSPORT_WIDE),
+        (extensions.playout, PLAYOUT_DELAY),
+    ] {
+        if let Some(id) = id {
             line(out, format_args!("a=extmap:{id} {uri}"));
         }
     }
     let cname = ours.cname;
-    line(out, format_args!("a=msid:{cname} {kind}"));
-    let (first, second) = if kind == "video" {
-        (ours.video, ours.rtx)
-    } else {
-        (ours.audio, None)
-    };
-    if let Some(second) = second {
+    let Source {
+        ssrc,
+        rtx,
+        stream,
+        track,
+    } = source;
+    line(out, format_args!("a=msid:{stream} {track}"));
+    if let Some(rtx) = rtx {
         // RFC 5576 §4.2.
-        line(out, format_args!("a=ssrc-group:FID {first} {second}"));
+        line(out, format_args!("a=ssrc-group:FID {ssrc} {rtx}"));
     }
-    for ssrc in std::iter::once(first).chain(second) {
+    for ssrc in std::iter::once(ssrc).chain(rtx) {
         line(
             out,
-            format_args!("a=ssrc:{ssrc} cname:{cname}\r\na=ssrc:{ssrc} msid:{cname} {kind}"),
+            format_args!("a=ssrc:{ssrc} cname:{cname}\r\na=ssrc:{ssrc} msid:{stream} {track}"),
         );
     }
     line(out, format_args!("a=sendonly"));
@@ -240,29 +268,31 @@ struct Format {
 }
 
 /// The formats of a section, best first, retransmissions after them: a sender uses the first (RFC 9429 §5.3.1).
-fn formats(kind: &str, offer: &Offer) -> Vec<Format> {
+fn formats(media: &Media) -> Vec<Format> {
     let format = |number, name, fmtp: &str| Format {
         number,
         name,
         fmtp: fmtp.to_owned(),
     };
-    if kind == "video" {
-        let media = offer
-            .video
-            .iter()
-            .map(|codec| format(codec.payload_type, rtpmap(codec.codec), &codec.fmtp));
-        let rtx = offer.video.iter().filter_map(|codec| {
-            let apt = format!("apt={}", codec.payload_type);
-            Some(format(codec.rtx?, RTX, &apt))
-        });
-        return media.chain(rtx).collect();
+    match media {
+        Media::Video(codecs) => {
+            let media = codecs
+                .iter()
+                .map(|codec| format(codec.payload_type, rtpmap(codec.codec), &codec.fmtp));
+            let rtx = codecs.iter().filter_map(|codec| {
+                let apt = format!("apt={}", codec.payload_type);
+                Some(format(codec.rtx?, RTX, &apt))
+            });
+            media.chain(rtx).collect()
+        }
+        Media::Audio { opus, red } => {
+            let red = red.iter().map(|codec| (RED, codec));
+            std::iter::once((OPUS, opus))
+                .chain(red)
+                .map(|(name, codec)| format(codec.payload_type, name, &codec.fmtp))
+                .collect()
+        }
     }
-    let audio = offer.audio.iter().map(|codec| (OPUS, codec));
-    let red = offer.red.iter().map(|codec| (RED, codec));
-    audio
-        .chain(red)
-        .map(|(name, codec)| format(codec.payload_type, name, &codec.fmtp))
-        .collect()
 }
 
 fn write_format(out: &mut String, section: &MediaDescription, codec: &Format) {
@@ -337,6 +367,16 @@ mod tests {
 
     fn agreed(sdp: &str) -> Agreed {
         let offer = Offer::check(sdp, Purpose::View).unwrap();
+        let source = |(ssrc, section): (u32, &Section)| Source {
+            ssrc,
+            rtx: match &section.media {
+                Media::Video(codecs) => codecs[0].rtx.map(|_| ssrc + 1000),
+                Media::Audio { .. } => None,
+            },
+            stream: "name".to_owned(),
+            track: "track".to_owned(),
+        };
+        let sources: Vec<Source> = (1..).zip(&offer.sections).map(source).collect();
         let ours = Ours {
             ice: &Credentials {
                 ufrag: "us".to_owned(),
@@ -345,19 +385,21 @@ mod tests {
             fingerprint: "sha-256 AA",
             candidates: &[],
             cname: "name",
-            video: 1,
-            rtx: offer.video.first().and_then(|first| first.rtx).map(|_| 2),
-            audio: 3,
+            sources: &sources,
         };
         agree(sdp, &offer, &ours).unwrap()
     }
 
     #[test]
     fn extensions_are_agreed_on_where_we_may_send_them() {
-        assert_eq!(agreed(OFFER).numbers, [Some(3), Some(3)]);
-        assert_eq!(agreed(OFFER).playout, None);
+        let numbers = |sdp: &str| -> Vec<Option<u8>> {
+            let agreed = agreed(sdp).extensions.into_iter();
+            agreed.map(|numbers| numbers.transport_wide).collect()
+        };
+        assert_eq!(numbers(OFFER), [Some(3), Some(3)]);
+        assert_eq!(agreed(OFFER).extensions[1].playout, None);
         let map = format!("a=extmap:3 {TRANSPORT_WIDE}");
-        let with = |other: &str| agreed(&OFFER.replace(&map, other)).numbers;
+        let with = |other: &str| numbers(&OFFER.replace(&map, other));
         assert_eq!(
             with(&format!("a=extmap:7/recvonly {TRANSPORT_WIDE}")),
             [Some(7); 2]
@@ -371,7 +413,8 @@ mod tests {
         assert_eq!(with("a=extmap:3"), [None; 2]);
         let playout = format!("{map}\r\na=extmap:5 {PLAYOUT_DELAY}");
         let both = agreed(&OFFER.replace(&map, &playout));
-        assert_eq!(both.playout, Some(5));
+        let delays: Vec<_> = both.extensions.iter().map(|one| one.playout).collect();
+        assert_eq!(delays, [None, Some(5)]);
         let line = format!("a=extmap:5 {PLAYOUT_DELAY}");
         assert_eq!(
             both.answer.matches(&line).count(),
@@ -426,6 +469,10 @@ mod tests {
         assert!(!of(&format!("sha-256 {digest}"), b"x"));
         assert!(!of(&format!("sha-512 {digest}"), b""));
         assert_eq!(Fingerprint::parse("sha-256"), None);
-        assert_eq!(agreed(OFFER).fingerprints.len(), 2, "one for each section");
+        assert_eq!(
+            agreed(OFFER).fingerprints.len(),
+            1,
+            "the same in both sections"
+        );
     }
 }

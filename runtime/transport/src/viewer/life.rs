@@ -8,17 +8,19 @@ use std::{
 };
 
 use lockgate_broadcast::track::Track;
-use lockgate_ports::{Selection, ViewerFeed, signaller::CloseReason};
-use tokio::sync::{oneshot, watch};
+use lockgate_ports::{ViewerFeed, signaller::CloseReason};
+use tokio::sync::oneshot;
 
 use super::{
     bell::Bell,
+    channel::{Channel, News},
     dtls::{Dtls, Heard},
+    place::Places,
     srtp::Srtp,
     wire::{Run, Wire},
 };
 use crate::{
-    egress::{Contract, Listeners, Supply},
+    egress::{Contract, Supply},
     net::Registration,
     peer::Shared,
 };
@@ -28,10 +30,18 @@ pub(crate) struct Arrival {
     pub(crate) shared: Arc<Shared>,
     pub(crate) registration: Registration,
     pub(crate) dtls: Dtls,
-    pub(crate) feed: ViewerFeed,
+    pub(crate) shown: Shown,
     pub(crate) contract: Contract,
     /// Its handle is gone, or closes it.
     pub(crate) stopped: oneshot::Receiver<()>,
+}
+
+/// What a viewer is shown.
+pub(crate) enum Shown {
+    /// A broadcast, on all its legs.
+    Broadcast(ViewerFeed),
+    /// What its places are filled with, a leg each.
+    Places(Places),
 }
 
 /// A viewer at its shard. Whatever ends it, its peer is over.
@@ -40,9 +50,10 @@ pub(super) struct Viewer {
     registration: Registration,
     dtls: Dtls,
     stage: Stage,
-    /// What is decided about it from outside.
-    news: Pin<Box<dyn Future<Output = (News, Ears)> + Send>>,
-    wanted: Selection,
+    /// What it is shown.
+    channels: Vec<Channel>,
+    places: Option<Box<Places>>,
+    stopped: oneshot::Receiver<()>,
     bell: Arc<Bell>,
     waker: Waker,
     /// When to look whether it has fallen silent, or never came.
@@ -55,9 +66,7 @@ enum Stage {
 }
 
 struct Joining {
-    feed: lockgate_broadcast::Broadcast,
     contract: Contract,
-    listeners: Listeners,
     /// There is a pair, and DTLS goes on.
     begun: bool,
 }
@@ -67,44 +76,19 @@ struct Watching {
     supply: Supply,
 }
 
-/// What a viewer listens to besides its peer.
-struct Ears {
-    selection: Option<watch::Receiver<Selection>>,
-    changes: Option<watch::Receiver<u64>>,
-    stopped: oneshot::Receiver<()>,
-}
-
-enum News {
-    Selection(Selection),
-    Tracks,
-    Stopped,
-}
-
 impl Viewer {
     pub(super) fn new(now: Instant, arrival: Arrival, bell: Arc<Bell>) -> Self {
         let Arrival {
             shared,
             registration,
             dtls,
-            feed:
-                ViewerFeed {
-                    broadcast,
-                    mut selection,
-                    congested,
-                },
+            shown,
             contract,
             stopped,
         } = arrival;
-        let wanted = selection.borrow_and_update().clone();
-        let ears = Ears {
-            selection: Some(selection),
-            changes: Some(broadcast.changes()),
-            stopped,
-        };
-        let listeners = Listeners {
-            playing: shared.playing.clone(),
-            stats: Arc::clone(&shared.link),
-            congested,
+        let (channels, places) = match shown {
+            Shown::Broadcast(feed) => (vec![Channel::new(0..contract.legs.len(), feed)], None),
+            Shown::Places(places) => (Vec::new(), Some(Box::new(places))),
         };
         Self {
             patience: now + shared.connect_max(),
@@ -112,13 +96,12 @@ impl Viewer {
             registration,
             dtls,
             stage: Stage::Joining(Some(Box::new(Joining {
-                feed: broadcast,
                 contract,
-                listeners,
                 begun: false,
             }))),
-            news: Box::pin(listen(ears)),
-            wanted,
+            channels,
+            places,
+            stopped,
             waker: Waker::from(Arc::clone(&bell)),
             bell,
         }
@@ -129,20 +112,22 @@ impl Viewer {
         self.bell.answered();
         let waker = self.waker.clone();
         let mut cx = Context::from_waker(&waker);
-        while let Poll::Ready((news, ears)) = self.news.as_mut().poll(&mut cx) {
-            self.news = Box::pin(listen(ears));
-            match news {
-                News::Stopped => return Some(CloseReason::Asked),
-                News::Selection(wanted) => {
-                    self.wanted = wanted;
-                    if let Stage::Watching(watching) = &mut self.stage {
-                        watching.supply.select(self.wanted.clone());
-                    }
-                }
-                News::Tracks => {
-                    if let Stage::Watching(watching) = &mut self.stage {
-                        watching.supply.look();
-                    }
+        if Pin::new(&mut self.stopped).poll(&mut cx).is_ready() {
+            return Some(CloseReason::Asked);
+        }
+        if let Some(places) = &mut self.places {
+            for (leg, feed) in places.poll(&mut cx) {
+                self.fill(now, leg, feed);
+            }
+        }
+        for channel in &mut self.channels {
+            while let Some(news) = channel.poll(&mut cx) {
+                let Stage::Watching(watching) = &mut self.stage else {
+                    continue;
+                };
+                match news {
+                    News::Selection(wanted) => watching.supply.select(&channel.legs, &wanted),
+                    News::Tracks => watching.supply.look(&channel.legs),
                 }
             }
         }
@@ -152,6 +137,19 @@ impl Viewer {
             }
         }
         None
+    }
+
+    /// A place is filled, or emptied.
+    fn fill(&mut self, now: Instant, leg: usize, feed: Option<ViewerFeed>) {
+        let legs = leg..leg + 1;
+        self.channels.retain(|channel| channel.legs != legs);
+        let channel = feed.map(|feed| Channel::new(legs.clone(), feed));
+        if let Stage::Watching(watching) = &mut self.stage {
+            let shown = channel.as_ref();
+            let shown = shown.map(|channel| (&channel.broadcast, &channel.wanted));
+            watching.supply.show(now, &legs, shown);
+        }
+        self.channels.extend(channel);
     }
 
     fn datagram(&mut self, now: Instant, datagram: &[u8], run: &mut Run) -> Option<CloseReason> {
@@ -193,8 +191,11 @@ impl Viewer {
                 match watching.srtp.open_rtcp(datagram) {
                     Ok(packets) => {
                         let (supply, mut wire) = watching.with(&self.registration, run);
-                        supply.told(now, &packets, &mut wire);
+                        let objected = supply.told(now, &packets, &mut wire);
                         wire.flush();
+                        if objected {
+                            self.channels.iter().for_each(Channel::congested);
+                        }
                     }
                     Err(error) => tracing::trace!(%error, "RTCP of a viewer is dropped"),
                 }
@@ -221,13 +222,11 @@ impl Viewer {
         let Some(joining) = joining.take() else {
             return;
         };
-        let Joining {
-            feed,
-            contract,
-            listeners,
-            ..
-        } = *joining;
-        let supply = Supply::new(now, feed, contract, self.wanted.clone(), listeners);
+        let mut supply = Supply::new(now, joining.contract, Arc::clone(&self.shared.link));
+        for channel in &self.channels {
+            let shown = (&channel.broadcast, &channel.wanted);
+            supply.show(now, &channel.legs, Some(shown));
+        }
         self.stage = Stage::Watching(Box::new(Watching { srtp, supply }));
         self.patience = now;
         self.shared.connected();
@@ -292,7 +291,7 @@ impl Viewer {
     pub(super) fn tracks(&self) -> Vec<Track> {
         match &self.stage {
             Stage::Joining(_) => Vec::new(),
-            Stage::Watching(watching) => watching.supply.tracks().collect(),
+            Stage::Watching(watching) => watching.supply.tracks(),
         }
     }
 
@@ -332,34 +331,5 @@ impl Watching {
             slot: &registration.slot,
         };
         (&mut self.supply, wire)
-    }
-}
-
-/// The next that is decided outside.
-async fn listen(mut ears: Ears) -> (News, Ears) {
-    loop {
-        tokio::select! {
-            biased;
-            _ = &mut ears.stopped => return (News::Stopped, ears),
-            changed = changed(&mut ears.selection) => match changed {
-                Some(wanted) => return (News::Selection(wanted), ears),
-                // A selection that nobody can change any more stays as it is.
-                None => ears.selection = None,
-            },
-            changed = changed(&mut ears.changes) => match changed {
-                Some(_) => return (News::Tracks, ears),
-                None => ears.changes = None,
-            },
-        }
-    }
-}
-
-async fn changed<T: Clone>(receiver: &mut Option<watch::Receiver<T>>) -> Option<T> {
-    match receiver {
-        Some(receiver) => {
-            receiver.changed().await.ok()?;
-            Some(receiver.borrow_and_update().clone())
-        }
-        None => std::future::pending().await,
     }
 }

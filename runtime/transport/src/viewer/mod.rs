@@ -1,19 +1,22 @@
 //! Viewers: values that shards own, one shard a core.
 //!
 //! A viewer has no task, no timer and no connection of the library. [`Viewer`] is its life: DTLS, then the supply of
-//! media (`egress`), which goes through [`Wire`] into runs of packets that one system call sends. A shard
-//! (`shard.rs`) gives each of its viewers a turn when a unit of a track it reads was written, a datagram came for it,
-//! something was decided about it, or a time has come.
+//! media (`egress`) from one broadcast, or from one for each of its [`Places`], which goes through [`Wire`] into runs of
+//! packets that one system call sends. A shard (`shard.rs`) gives each of its viewers a turn when a unit of a track it
+//! reads was written, a datagram came for it, something was decided about it, or a time has come.
 
 mod bell;
+mod channel;
 mod dtls;
 mod life;
+mod place;
 mod shard;
 mod srtp;
 mod wire;
 
 pub(crate) use dtls::{Dtls, Identity};
-pub(crate) use life::Arrival;
+pub(crate) use life::{Arrival, Shown};
+pub(crate) use place::Places;
 pub(crate) use shard::Shards;
 pub(crate) use srtp::Order;
 pub(crate) use wire::{Extensions, Head, Wire};
