@@ -28,7 +28,7 @@ export default defineConfig({
   resolve: {
     // The pages are built from the client's sources; what these import is found in its own node_modules.
     alias: { "@lockgate/client": fileURLToPath(new URL("../../sdk/js/client/src/index.ts", import.meta.url)) },
-    dedupe: ["hls.js"],
+    dedupe: ["hls.js", "socket.io-client"],
   },
   build: {
     target: "es2022",

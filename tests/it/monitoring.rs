@@ -9,10 +9,7 @@ use std::{
 use hyper::{Method, header};
 use serde_json::Value;
 
-use crate::{
-    refused::OFFER,
-    support::{Server, until},
-};
+use crate::support::{Server, until};
 
 /// Fails whenever it is asked.
 const FAILS: &str = "local policy = {}\nfunction policy.recommend(viewer, ladder)\n\terror(\"out of order\")\nend\nreturn policy\n";
@@ -209,8 +206,9 @@ async fn every_query_of_the_examples_asks_for_what_a_server_says() {
     )
     .await;
     server.running("demo").await;
-    let offer = OFFER.replace("sendonly", "recvonly");
-    assert_eq!(server.offer("/whep/demo", &offer).await.status, 201);
+    let _viewer = lockgate_tests_peer::Viewer::join(&server, "demo")
+        .await
+        .expect("a viewer joins");
     assert!(
         server
             .get("/hls/demo/playlist.m3u8")

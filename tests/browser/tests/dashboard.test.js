@@ -141,3 +141,15 @@ test("on a phone nothing sticks out, and all is reached by keyboard", async () =
     assert.ok(reached.has(id), `${id} among ${[...reached]}`);
   }
 });
+
+test("a server that was restarted is shown again by itself", async () => {
+  const page = await opened(mint("admin"));
+  await until("figures", async () => /Live streams\s+1/.test(await page.locator("#figures").innerText()));
+  await page.evaluate(() => (window.before = true));
+  const again = here.server.crashAndStartAgain();
+  const status = () => page.getByRole("status").first().textContent();
+  await until("the loss to be told", async () => /connection was lost/.test(await status()), 20_000);
+  await again;
+  await until("the new server", async () => /Live, every second/.test(await status()), 30_000);
+  assert.ok(await page.evaluate(() => window.before), "the page is the one that it was");
+});

@@ -1,6 +1,6 @@
 // The feed of the dashboard: `stream-metrics` over Socket.IO, once a second while the connection lasts, and again after it is back.
 
-import { io, type Socket } from "socket.io-client";
+import { ask, connectError, openSocket, Problem } from "@lockgate/client";
 
 /** What the server tells; what is not known is null. */
 export interface Metrics {
@@ -115,44 +115,26 @@ export interface FeedEvents {
   refused(words: string): void;
 }
 
-interface Refusal {
-  title?: string;
-  detail?: string;
-  status?: number;
-}
-
 /** Opens the feed; the function that is returned ends it. */
-export function openFeed(token: string, events: FeedEvents): () => void {
-  const socket: Socket = io({ auth: { token }, transports: ["websocket", "polling"] });
-  const refuse = (refusal: Refusal): void => {
+export async function openFeed(token: string, events: FeedEvents): Promise<() => void> {
+  const socket = await openSocket({ token });
+  const failed = (error: unknown): void => {
+    // Anything but a refusal is a network that may come back.
+    if (!(error instanceof Problem)) return events.lost();
     socket.close();
-    events.refused([refusal.title, refusal.detail].filter(Boolean).join(": "));
+    events.refused([error.title, error.detail].filter(Boolean).join(": "));
   };
-  socket.on("connect", () => {
-    socket.emit("stream-metrics", {}, (answer: { ok: boolean; error?: Refusal }) => {
-      if (!answer.ok) refuse(answer.error ?? {});
-    });
-  });
-  socket.on("connect_error", (error) => {
-    const refusal = asRefusal(error.message);
-    // Anything else is a network that may come back.
-    if (refusal) refuse(refusal);
-    else events.lost();
-  });
-  socket.on("error", (problem: Refusal) => {
-    if (problem.status === 401 || problem.status === 403) refuse(problem);
+  socket.on("connect", () => void ask(socket, "stream-metrics", {}).catch(failed));
+  socket.on("connect_error", (error) => failed(connectError(error)));
+  socket.on("error", ({ status, title, detail }: { status: number; title: string; detail: string }) => {
+    if (status === 401 || status === 403) failed(new Problem(status, title, detail, null));
   });
   socket.on("disconnect", () => events.lost());
   socket.on("stream-metrics", (metrics: Metrics) => events.metrics(metrics));
-  return () => socket.close();
-}
-
-/** A refusal is a problem as text: all that the protocol has room for. */
-function asRefusal(message: string): Refusal | null {
-  try {
-    const problem: unknown = JSON.parse(message);
-    return typeof problem === "object" && problem !== null && "status" in problem ? (problem as Refusal) : null;
-  } catch {
-    return null;
-  }
+  socket.connect();
+  return () => {
+    // Whoever closes it is not to hear of it.
+    socket.off();
+    socket.close();
+  };
 }

@@ -1,6 +1,6 @@
 // What decides each kind, with swap and roll back.
 
-import { Problem, request } from "../lib/problem";
+import { Problem, request } from "@lockgate/client";
 import { setText, showFacts } from "../ui/dom";
 import type { Policy, Seat } from "./feed";
 

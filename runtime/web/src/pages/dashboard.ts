@@ -26,14 +26,18 @@ const decisions = new Decisions(
 const policies = new Policies(place("policies"), () => sessionStorage.getItem(KEPT) ?? "");
 let graphs: Graphs | null = null;
 let close: (() => void) | null = null;
+/** Counts attempts, so that one that was given up meanwhile is closed as soon as it is there. */
+let attempt = 0;
 
-function open(token: string): void {
+async function open(token: string): Promise<void> {
+  const mine = (attempt += 1);
   close?.();
+  close = null;
   sessionStorage.setItem(KEPT, token);
   gate.hidden = true;
   errorText.hidden = true;
   setText(status, "Connecting…");
-  close = openFeed(token, {
+  const opened = await openFeed(token, {
     metrics: show,
     lost: () => setText(status, "The connection was lost; connecting again…"),
     refused: (words) => {
@@ -42,10 +46,13 @@ function open(token: string): void {
       errorText.hidden = false;
     },
   });
+  if (mine === attempt) close = opened;
+  else opened();
 }
 
 /** Asks for a token. */
 function ask(): void {
+  attempt += 1;
   close?.();
   close = null;
   sessionStorage.removeItem(KEPT);
@@ -113,7 +120,7 @@ gate.addEventListener("submit", (event) => {
   event.preventDefault();
   const token = tokenInput.value.trim();
   tokenInput.value = "";
-  if (token) open(token);
+  if (token) void open(token);
 });
 signOut.addEventListener("click", () => {
   ask();
@@ -126,5 +133,5 @@ if (given) {
   history.replaceState(null, "", location.pathname);
 }
 const token = given ?? sessionStorage.getItem(KEPT);
-if (token) open(token);
+if (token) void open(token);
 else ask();

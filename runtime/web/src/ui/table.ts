@@ -27,7 +27,7 @@ export class Table {
     this.empty.textContent = nothing;
     // What scrolls can be scrolled by keyboard, too.
     place.tabIndex = 0;
-    place.setAttribute("role", "region");
+    place.setAttribute("role", "group");
     place.setAttribute("aria-label", label);
     place.replaceChildren(this.empty, this.table);
     this.show();
