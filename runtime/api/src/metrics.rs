@@ -12,6 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use lockgate_session::history::HistoryCounts;
+use lockgate_session::rooms::{JoinResult, RoomInfo};
 use lockgate_session::{BreakerState, Counters, Level, Measures, StreamInfo, Total};
 use prometheus_client::{
     collector::Collector,
@@ -68,6 +69,8 @@ pub(crate) async fn scrape(
             .filter_map(|stream| stream.load.cpu_used)
             .sum(),
         rungs_shed: streams.iter().map(|stream| stream.load.shed.len()).sum(),
+        rooms: app.streams.rooms().list(),
+        joins: app.streams.rooms().joins().to_vec(),
         requests: app.traffic.seen(),
         ready: app.health.is_ready(),
         process: Process::look(),
@@ -157,6 +160,8 @@ struct Scrape {
     network_quality: Option<f64>,
     cpu_used: f64,
     rungs_shed: usize,
+    rooms: Vec<RoomInfo>,
+    joins: Vec<(JoinResult, u64)>,
     requests: Vec<(&'static str, Arc<str>, &'static str, u64)>,
     ready: bool,
     process: Option<Process>,
@@ -197,6 +202,7 @@ impl Collector for Scrape {
         )?;
         let help = "Clients connected over Socket.IO";
         gauge(out, "lockgate_sockets", help, None, self.sockets as u64)?;
+        self.rooms(out)?;
         let help = "1 while new sessions are taken in, as /readyz says";
         gauge(out, "lockgate_ready", help, None, u64::from(self.ready))?;
         self.media(out)?;
@@ -250,6 +256,33 @@ impl Scrape {
             ];
             family
                 .encode_family(&labels)?
+                .encode_counter::<NoLabelSet, _, f64>(count, None)?;
+        }
+        Ok(())
+    }
+
+    fn rooms(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let rooms = self.rooms.len() as u64;
+        gauge(out, "lockgate_rooms", "Rooms that are open", None, rooms)?;
+        let help = "Participants of rooms, seats that are kept among them";
+        let name = "lockgate_room_participants";
+        let mut family = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        let sum = |of: fn(&RoomInfo) -> usize| self.rooms.iter().map(of).sum::<usize>() as u64;
+        for (role, count) in [
+            ("host", sum(|room| room.roles.host)),
+            ("speaker", sum(|room| room.roles.speaker)),
+            ("listener", sum(|room| room.roles.listener)),
+        ] {
+            family
+                .encode_family(&[("role", role)])?
+                .encode_gauge(&count)?;
+        }
+        let help = "Wishes to join a room, by what became of them";
+        let name = "lockgate_room_joins";
+        let mut family = out.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (result, count) in &self.joins {
+            family
+                .encode_family(&[("result", result.name())])?
                 .encode_counter::<NoLabelSet, _, f64>(count, None)?;
         }
         Ok(())

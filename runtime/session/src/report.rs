@@ -200,7 +200,7 @@ impl Streams {
     pub fn metrics(&self, name: &BroadcastName) -> Result<StreamMetrics, Error> {
         let stream = self.live(name)?;
         let info = stream.info();
-        let viewers = stream.viewer_infos();
+        let viewers = stream.audience.infos();
         let tracks = stream.broadcast.tracks();
         let bytes = |of_source: bool| {
             let wanted = tracks.iter();
@@ -240,6 +240,7 @@ impl Stream {
             bounds: Bounds {
                 codecs: &[VideoCodec::H264],
                 cap_kbps: player.cap_kbps,
+                height_max: None,
             },
             wanted: report.rung.clone(),
             data_saver: report.data_saver.unwrap_or(false),
@@ -251,7 +252,7 @@ impl Stream {
             },
         };
         let tick = Tick {
-            now_ms: self.desk.now_ms(),
+            now_ms: self.audience.desk.now_ms(),
             seed: rand::random(),
             mode: Mode::Hls,
             cause: if report.in_stall == Some(true) {
@@ -277,9 +278,10 @@ impl Stream {
             stream: self.name().as_str().into(),
             rows: vec![player.name.clone()],
         };
-        let asked = self
-            .desk
-            .decide(Kind::Abr, group.batch.clone(), group.keys.clone(), about);
+        let asked =
+            self.audience
+                .desk
+                .decide(Kind::Abr, group.batch.clone(), group.keys.clone(), about);
         let decided = match asked.await {
             Ok(decided) => decided,
             Err(DeskError::Gone) => return Err(Error::ShuttingDown),

@@ -4,6 +4,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { ask, connect } from "../lib/sockets.js";
 import { SECRET, mint } from "../lib/token.js";
 import { until, untilPage } from "../lib/until.js";
 import { framesPass, playing } from "../lib/watch.js";
@@ -100,6 +101,19 @@ test("a policy is swapped from the page, decides, is shown to, and is rolled bac
     (await rows(page, "sessions")).every((row) => row[4] !== "the operator saves today"),
   );
   assert.deepEqual(page.complaints.filter((line) => !line.includes("422")), []);
+});
+
+test("a room that people meet in is shown, and goes with them", async (context) => {
+  const page = await opened(mint("admin"));
+  assert.equal(await page.locator("#rooms-section").isVisible(), false);
+  const socket = await connect(context, here.server.http, { auth: { token: mint("admin") } });
+  const joined = await ask(socket, "join", { room: "meeting", name: "Ann" });
+  assert.equal(joined.ok, true, JSON.stringify(joined));
+  const row = await until("the room", async () => (await rows(page, "rooms")).find(([name]) => name === "meeting"));
+  assert.match(row[2], /^1 of \d+$/);
+  assert.equal(row[3], "1 host, 0 speakers, 0 listeners");
+  assert.equal((await ask(socket, "end", {})).ok, true);
+  await until("no room", async () => !(await page.locator("#rooms-section").isVisible()));
 });
 
 test("whoever has no admin token is told so, and asked for another", async () => {

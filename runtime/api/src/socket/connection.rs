@@ -15,7 +15,7 @@ use socketioxide::{SendError, SocketError, extract::SocketRef};
 
 use crate::{App, Problem, door::Known};
 
-use super::Sockets;
+use super::{Sockets, rooms};
 
 /// One socket of somebody who was let in.
 pub(crate) struct Connection {
@@ -23,6 +23,8 @@ pub(crate) struct Connection {
     sockets: Weak<Sockets>,
     /// Who it is.
     pub(crate) known: Known,
+    /// The room it is in.
+    pub(crate) room: rooms::Place,
     /// It did not take what it was sent, so that it no longer knows what it should.
     late: Arc<AtomicBool>,
     /// What is to be done when it is gone; `None` once it is.
@@ -45,6 +47,7 @@ impl Connection {
             sockets,
             known,
             late,
+            room: rooms::Place::default(),
             ends: Mutex::new(Some(Vec::new())),
             kept: Mutex::default(),
         }

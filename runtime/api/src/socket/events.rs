@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::Problem;
 
-use super::{connection::Connection, feed, quality};
+use super::{connection::Connection, feed, quality, rooms};
 
 /// What a client sent.
 pub(crate) struct Event {
@@ -74,6 +74,18 @@ async fn handle(connection: &Arc<Connection>, event: &Event) -> Answer {
     match event.name.as_str() {
         "stream-metrics" => feed::ask(connection, event).await,
         "quality" => quality::choose(connection, event).await,
+        "join" => rooms::join(connection, event).await,
+        "leave" => rooms::leave(connection),
+        "offer" => rooms::offer(connection, event).await,
+        "answer" => rooms::answer(connection, event),
+        "ice-candidate" => rooms::candidate(connection, event),
+        "subscribe" => rooms::subscribe(connection, event),
+        "mute" => rooms::mute(connection, event),
+        "remove" => rooms::remove(connection, event),
+        "role" => rooms::role(connection, event),
+        "end" => rooms::end(connection),
+        "chat" => rooms::chat(connection, event),
+        "reaction" => rooms::reaction(connection, event),
         other => Err(unknown(other)),
     }
 }

@@ -10,6 +10,8 @@ mod events;
 mod feed;
 mod mailbox;
 mod quality;
+mod rooms;
+mod sdp;
 mod snapshot;
 
 use std::{

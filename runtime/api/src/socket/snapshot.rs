@@ -20,6 +20,8 @@ pub(super) async fn snapshot(app: &App, clock: &mut Clock) -> Result<Map<String,
     let all = app.streams.list();
     let live: Vec<_> = all.iter().filter(|stream| stream.state == "live").collect();
     let hls = app.door.hls_sessions(None);
+    let mut rooms = app.streams.rooms().list();
+    let in_rooms: usize = rooms.iter().map(|room| room.participants).sum();
     let mut streams = Vec::new();
     let mut sessions = Vec::new();
     let (mut kbps, mut scores) = (Mean::default(), Mean::default());
@@ -27,7 +29,9 @@ pub(super) async fn snapshot(app: &App, clock: &mut Clock) -> Result<Map<String,
     let (mut cpu_used, mut cpu_budget) = (0.0, 0.0_f64);
     for stream in &live {
         viewers += stream.viewers;
-        publishers += usize::from(stream.publisher == Some("connected"));
+        // A room's broadcast is its host's, who is among those in the room.
+        let of_room = rooms.iter().any(|room| room.id == stream.id);
+        publishers += usize::from(stream.publisher == Some("connected") && !of_room);
         cpu_used += stream.load.cpu_used.unwrap_or(0.0);
         cpu_budget = cpu_budget.max(stream.load.cpu_budget);
         let players = hls.iter().filter(|session| session.stream == stream.id);
@@ -49,18 +53,19 @@ pub(super) async fn snapshot(app: &App, clock: &mut Clock) -> Result<Map<String,
     }
     let left = SESSIONS_MAX.saturating_sub(sessions.len());
     sessions.extend(hls.iter().take(left).map(|session| json!(session)));
+    rooms.truncate(ROOMS_MAX);
     let process = Process::look();
     let cpu_pct = process.as_ref().and_then(|process| clock.cpu_pct(process));
     let value = json!({
         "at_ms": at_ms,
         "active_streams": live.len(),
-        "total_participants": viewers + publishers + hls.len(),
+        "total_participants": viewers + publishers + hls.len() + in_rooms,
         "average_bitrate_kbps": kbps.value(),
         "network_health": scores.value(),
         "streams": streams,
         "sessions": sessions,
         "policies": measures.iter().map(|one| policy(app, one, at_ms)).collect::<Vec<_>>(),
-        "rooms": [],
+        "rooms": rooms,
         "node": {
             "version": env!("CARGO_PKG_VERSION"),
             "ready": app.health.is_ready(),
@@ -162,4 +167,5 @@ fn unix_ms() -> u64 {
 
 /// Most that one message has: it is to stay below a megabyte.
 const STREAMS_MAX: usize = 100;
+const ROOMS_MAX: usize = 100;
 const SESSIONS_MAX: usize = 300;

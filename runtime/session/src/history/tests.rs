@@ -122,6 +122,7 @@ fn begin(history: &Arc<History>, protocol: Via, subject: &str) -> (SessionId, En
     let id = SessionId::random();
     let entry = history.begin(Opening {
         id,
+        role: None,
         protocol,
         stream: &name("cam"),
         visitor: Visitor {

@@ -84,8 +84,12 @@ export interface Decision {
 
 export interface Room {
   id: string;
-  participants: number | unknown[];
-  host?: string | null;
+  duration_s: number;
+  host: string | null;
+  participants: number;
+  max_participants: number;
+  roles: { host: number; speaker: number; listener: number };
+  speakers: unknown[];
 }
 
 export interface Node {

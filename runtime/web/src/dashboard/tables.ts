@@ -2,7 +2,7 @@
 
 import { watchAddress } from "../lib/address";
 import { Table, type Cell } from "../ui/table";
-import { bitrate, duration } from "../ui/format";
+import { bitrate, count, duration } from "../ui/format";
 import type { Decision, Metrics, Session, Stream } from "./feed";
 
 export class Tables {
@@ -23,18 +23,23 @@ export class Tables {
       ["Session", "Stream", "By", "Plays", "Why", "Score", "Taken off", "Bandwidth", "Sent", "Loss", "Round trip"],
       "Nobody watches.",
     );
-    this.rooms = new Table(place("rooms"), "Rooms", ["Room", "Participants", "Host"], "Nobody meets.");
+    this.rooms = new Table(place("rooms"), "Rooms", ["Room", "For", "Participants", "Roles", "Speaking"], "Nobody meets.");
   }
 
   show(metrics: Metrics): void {
     this.streams.fill(metrics.streams.map((stream) => [stream.id, streamRow(stream)]));
     this.sessions.fill(metrics.sessions.map((session) => [session.id, sessionRow(session)]));
     this.rooms.fill(
-      metrics.rooms.map((room) => {
-        const { participants } = room;
-        const many = typeof participants === "number" ? participants : participants.length;
-        return [room.id, [room.id, String(many), room.host ?? "—"]];
-      }),
+      metrics.rooms.map(({ id, duration_s, participants, max_participants, roles, speakers }) => [
+        id,
+        [
+          id,
+          duration(duration_s),
+          `${participants} of ${max_participants}`,
+          [count(roles.host, "host"), count(roles.speaker, "speaker"), count(roles.listener, "listener")].join(", "),
+          String(speakers.length),
+        ],
+      ]),
     );
   }
 }

@@ -1,0 +1,3 @@
+//! Who is shown where, in which rung and with how much of the link.
+
+use super::*;
