@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 
 import { startBrowser } from "./lib/browser.js";
 import { startServer } from "./lib/server.js";
+import { SECRET, mint } from "./lib/token.js";
 import { until } from "./lib/until.js";
 import { framesPass, playing } from "./lib/watch.js";
 
@@ -15,10 +16,15 @@ const LOOKS = [
   ["phone", { colorScheme: "dark", viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true }],
 ];
 
-const server = await startServer({ demo: true });
+const server = await startServer({ demo: true, config: { auth: { secret: SECRET } } });
+const admin = mint("admin");
 const browser = await startBrowser();
 try {
   await mkdir(FOLDER, { recursive: true });
+  // Somebody for the dashboard to show.
+  const viewer = await browser.page();
+  await viewer.goto(new URL("/watch/demo", server.http).href);
+  await playing(viewer, "whep");
   for (const [look, options] of LOOKS) {
     const page = await browser.page(options);
     const shoot = (name) => page.screenshot({ path: `${FOLDER}/${name}-${look}.png`, fullPage: true });
@@ -59,6 +65,11 @@ try {
     await visit("/api/docs");
     await page.locator("summary").first().click();
     await page.screenshot({ path: `${FOLDER}/docs-${look}.png` });
+    await visit(`/dashboard#token=${admin}`);
+    await page.getByRole("link", { name: "demo" }).waitFor();
+    await page.locator("#sessions tbody tr").first().waitFor();
+    await until("a line in the graphs", () => page.locator("#graphs figcaption span").first().textContent());
+    await shoot("dashboard");
     await page.context().close();
   }
   console.log(`pictures in ${FOLDER}`);
