@@ -13,6 +13,7 @@ function addresses() {
       server.middlewares.use((request, _response, next) => {
         const url = request.url ?? "/";
         if (/^\/watch\/[^/?]+(\?|$)/.test(url)) request.url = "/watch.html";
+        else if (/^\/rooms\/[^/?]+(\?|$)/.test(url)) request.url = "/room.html";
         else if (/^\/api\/docs(\?|$)/.test(url)) request.url = "/docs.html";
         else if (/^\/dashboard(\?|$)/.test(url)) request.url = "/dashboard.html";
         else if (/^\/studio(\?|$)/.test(url)) request.url = "/studio.html";
@@ -38,7 +39,7 @@ export default defineConfig({
     // hls.js is one large chunk of its own, loaded only by who needs it.
     chunkSizeWarningLimit: 700,
     rolldownOptions: {
-      input: ["index.html", "watch.html", "studio.html", "dashboard.html", "docs.html"],
+      input: ["index.html", "watch.html", "studio.html", "room.html", "dashboard.html", "docs.html"],
     },
   },
   server: {

@@ -62,6 +62,19 @@ pub(crate) async fn dashboard(headers: HeaderMap) -> Response {
     page("dashboard", &headers)
 }
 
+/// Meeting others.
+#[utoipa::path(
+    get, path = "/rooms/{room}", tag = "pages", security(()),
+    params(("room" = String, Path, description = "The room.", example = "demo")),
+    responses(
+        (status = 200, description = "The page.", body = String, content_type = "text/html"),
+        (status = 304, description = "It is what `If-None-Match` names."),
+    ),
+)]
+pub(crate) async fn room(headers: HeaderMap) -> Response {
+    page("room", &headers)
+}
+
 /// This document for people.
 #[utoipa::path(
     get, path = "/api/docs", tag = "operations", security(()),
