@@ -73,7 +73,22 @@ fn mac(secret: &[u8], text: &[u8]) -> String {
     )
 }
 
+/// As `RTCConfiguration.iceServers` of browsers has them.
+pub(crate) fn objects(servers: &[IceServer], now: SystemTime) -> serde_json::Value {
+    servers.iter().map(|server| server.object(now)).collect()
+}
+
 impl IceServer {
+    fn object(&self, now: SystemTime) -> serde_json::Value {
+        match &self.account {
+            None => serde_json::json!({ "urls": self.url }),
+            Some(account) => {
+                let (username, credential) = account.at(now);
+                serde_json::json!({ "urls": self.url, "username": username, "credential": credential })
+            }
+        }
+    }
+
     /// As a `Link` header has it (RFC 9725 §4.6).
     pub(crate) fn link(&self, now: SystemTime) -> String {
         let quoted = |text: &str| text.replace('\\', "\\\\").replace('"', "\\\"");

@@ -28,6 +28,7 @@ mod process;
 mod recordings;
 mod reports;
 mod revocations;
+mod rooms;
 mod router;
 pub mod scope;
 mod serve;

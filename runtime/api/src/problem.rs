@@ -334,6 +334,35 @@ impl From<Error> for Problem {
             .with_header(header::RETRY_AFTER, "2"),
             Error::NoSession { .. } => not_found("No such session", detail),
             Error::NoTrack { .. } => not_found("No such track", detail),
+            Error::NoRoom(_) => not_found("No such room", detail),
+            Error::NoParticipant { .. } => not_found("No such participant", detail),
+            Error::RoomFull { .. } | Error::TooManyRooms(_) => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "/problems/room-full",
+                "The room is full",
+                detail,
+            )
+            .with_header(header::RETRY_AFTER, "10"),
+            Error::Banned(_) => Self::new(
+                StatusCode::FORBIDDEN,
+                "/problems/sent-out",
+                "Sent out of the room",
+                detail,
+            ),
+            Error::NotAllowed(_) => Self::new(
+                StatusCode::FORBIDDEN,
+                "/problems/not-allowed",
+                "Not allowed in this room",
+                detail,
+            ),
+            Error::TooOften(_) => Self::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "/problems/too-often",
+                "Too often",
+                detail,
+            )
+            .retry_after(1),
+            Error::Unusable(_) => Self::bad_body(detail),
             Error::NoFile { .. } => not_found("No such file", detail),
             Error::Signal(SignalError::StaleTag) => Self::new(
                 StatusCode::PRECONDITION_FAILED,

@@ -121,8 +121,9 @@ pub(crate) async fn report(
     Ok(Json(app.streams.advise(&name, &player, &report).await?))
 }
 
-/// A viewer over WebRTC says how its player fares, once a second as a rule; the answer is how it stands. Of the report counts what the
-/// server cannot see: stalls, dropped frames and the size of the picture's place.
+/// A viewer over WebRTC says how its player fares; the answer is how it stands with it.
+///
+/// Once a second is usual. What counts is what the server cannot see: stalls, dropped frames, and the size of the picture's place.
 #[utoipa::path(
     post, path = "/whep/{stream}/{session}/stats", tag = "whep", security(("token" = ["play"])),
     params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo"), ("session" = SessionId, Path, description = "The session, as the `Location` of the 201 has it.")),

@@ -12,7 +12,7 @@ use lockgate_session::{Desk, Streams};
 use crate::{
     Configuration, Door, Headers, Limits, PolicyStore, Problem, configuration, decisions, drain,
     headers, health, hls, limits, listen, log, metrics, openapi, pages, policies, recordings,
-    reports, revocations, sessions, socket, streams, verify, whep, whep_events, whip,
+    reports, revocations, rooms, sessions, socket, streams, verify, whep, whep_events, whip,
 };
 
 /// What handlers work on. Cheap to clone: every layer of every request has one.
@@ -104,6 +104,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/", get(pages::index))
         .route("/watch/{stream}", get(pages::watch))
         .route("/studio", get(pages::studio))
+        .route("/dashboard", get(pages::dashboard))
         .route("/rooms/{room}", get(pages::room))
         .route("/assets/{*path}", get(pages::asset))
         .route("/whip/{stream}", post(whip::publish).get(whip::discover))
@@ -164,6 +165,13 @@ pub(crate) fn routes() -> Router<App> {
         .route("/api/log", get(log::get).put(log::put))
         .route("/api/recordings", get(recordings::list))
         .route("/api/recordings/{stream}/{file}", get(recordings::get))
+        .route("/api/rooms", get(rooms::list))
+        .route("/api/rooms/{room}", get(rooms::one).delete(rooms::end))
+        .route("/api/rooms/{room}/participants", get(rooms::participants))
+        .route(
+            "/api/rooms/{room}/participants/{participant}",
+            delete(rooms::remove).patch(rooms::change),
+        )
         .route("/api/policies", get(policies::list))
         .route("/api/policies/{kind}", put(policies::swap))
         .route("/api/policies/{kind}/rollback", post(policies::rollback))

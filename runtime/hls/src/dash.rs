@@ -169,7 +169,28 @@ fn spans(listed: &[Listed<'_>], cuts: &Cuts) -> Vec<Span> {
         .filter(|one| one.track.video().is_some())
         .peekable();
     let on_grid = videos.peek().is_some() && videos.all(|one| one.track.on_grid);
-    let stretches: BTreeSet<u64> = entries().map(|entry| entry.discontinuity).collect();
+    let mut stretches: BTreeSet<u64> = entries().map(|entry| entry.discontinuity).collect();
+    // A Period without sound before one with it is what was left when all rested: players do not get out of it.
+    let has = |stretch: u64, is_video: bool| {
+        let mut of_kind = listed
+            .iter()
+            .filter(|one| one.track.video().is_some() == is_video)
+            .flat_map(|one| &one.entries);
+        of_kind.any(|entry| entry.discontinuity == stretch)
+    };
+    if let Some(newest) = stretches.last().copied() {
+        let kinds = [true, false].map(|is_video| (is_video, has(newest, is_video)));
+        let whole = |stretch: u64| {
+            kinds
+                .iter()
+                .all(|(kind, is_there)| !is_there || has(stretch, *kind))
+        };
+        while let Some(first) = stretches.first().copied()
+            && !whole(first)
+        {
+            stretches.pop_first();
+        }
+    }
     let mut spans = Vec::new();
     for discontinuity in stretches {
         let of_stretch = || entries().filter(|entry| entry.discontinuity == discontinuity);

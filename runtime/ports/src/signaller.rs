@@ -31,6 +31,7 @@ pub trait Signaller: Send + Sync + 'static {
 }
 
 /// An accepted peer.
+#[derive(Clone)]
 pub struct Accepted {
     /// The SDP answer, complete with all candidates (RFC 9725 §4.3.1: a server does not trickle).
     pub answer: String,

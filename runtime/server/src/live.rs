@@ -377,6 +377,7 @@ const AT_ONCE: &[&str] = &[
     "policies.score",
     "rate_limit",
     "record",
+    "room",
     "webrtc.ice_servers",
     "webrtc.playout_delay_max_ms",
     "webrtc.viewers_max",

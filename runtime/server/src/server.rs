@@ -329,6 +329,7 @@ pub(crate) fn session_config(config: &Config, demo: bool) -> lockgate_session::C
             }),
         },
         record: config.record.session(),
+        rooms: config.room.session(),
         viewers_max: config.webrtc.viewers_max,
         playout_delay_max: Duration::from_millis(config.webrtc.playout_delay_max_ms),
         resume: Duration::from_secs(config.ingest.resume_s),

@@ -66,6 +66,40 @@ pub enum Error {
         /// Most viewers.
         max: usize,
     },
+    /// There is no such room.
+    #[error("there is no room {0}; a host or a speaker opens it by joining")]
+    NoRoom(BroadcastName),
+    /// Nobody with this id is in the room.
+    #[error("nobody with the id {participant} is in the room {room}")]
+    NoParticipant {
+        /// The room.
+        room: BroadcastName,
+        /// The participant asked for.
+        participant: SessionId,
+    },
+    /// The room has as many participants as the configuration allows.
+    #[error("the room {room} has its {max} participants already")]
+    RoomFull {
+        /// The room.
+        room: BroadcastName,
+        /// Most participants.
+        max: usize,
+    },
+    /// There are as many rooms as the server takes.
+    #[error("the server has the {0} rooms it takes")]
+    TooManyRooms(usize),
+    /// Whoever wants to join was sent out of the room.
+    #[error("you were sent out of the room {0} and cannot come back as long as it lasts")]
+    Banned(BroadcastName),
+    /// A participant may not do this.
+    #[error("{0}")]
+    NotAllowed(String),
+    /// A participant does something too often.
+    #[error("that was too often: wait a moment with {0}")]
+    TooOften(String),
+    /// What a participant sends cannot be used.
+    #[error("{0}")]
+    Unusable(String),
     /// WebRTC signalling failed.
     #[error(transparent)]
     Signal(#[from] SignalError),

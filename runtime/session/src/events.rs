@@ -262,7 +262,7 @@ impl Events {
         kinds: Vec<EventKind>,
         open: watch::Receiver<()>,
     ) -> Self {
-        let mut outlook = stream.outlook.subscribe();
+        let mut outlook = stream.audience.outlook.subscribe();
         outlook.mark_changed();
         Self {
             kinds,

@@ -23,7 +23,8 @@ pub struct StreamInfo {
     pub id: BroadcastName,
     /// `live` or `ended`.
     pub state: &'static str,
-    /// Where its media comes from: `whip`, `rtmp`, `srt`, `url` or `demo`.
+    /// Where its media comes from: `whip`, `rtmp`, `srt`, `room` (the camera of its host), `url` or
+    /// `demo`.
     pub source: &'static str,
     /// Whether its publisher, if it has one, is `connected`, or `away` after it was cut.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,6 +5,7 @@
 //! turns a second's numbers into decisions.
 #![forbid(unsafe_code)]
 
+mod audience;
 pub mod control;
 pub mod desk;
 mod effect;
@@ -21,6 +22,7 @@ mod publish;
 mod publisher;
 mod record;
 mod report;
+pub mod rooms;
 mod sessions;
 mod stream;
 mod streams;
@@ -54,5 +56,6 @@ pub use lockgate_policy::{
 pub use publisher::Principal;
 pub use record::{RecordConfig, RecordInfo, RecordState, Recording};
 pub use report::{Advice, Player, Report, Standing, StreamMetrics};
+pub use rooms::{RoomConfig, Rooms};
 pub use streams::{Config, HlsOf, Joined, Streams};
 pub use viewer::{Judged, Verdict, Watcher};

@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use lockgate_broadcast::{Broadcast, Limits, Origin as Timeline};
 use lockgate_media::BroadcastName;
-use lockgate_ports::{Admitted, Peer, ingest, task::own, transcoder::Input};
+use lockgate_ports::{
+    Accepted, Admitted, Conference, Peer, Speaking, ingest, task::own, transcoder::Input,
+};
 
 use crate::{
     Error, SessionId,
@@ -22,6 +24,15 @@ enum Claim {
     Back(Arc<Stream>),
 }
 
+/// Whether another connection of the same publisher takes the place of the one there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Returns {
+    /// If that one is gone, or nothing comes over it.
+    IfCut,
+    /// In any case.
+    Surely,
+}
+
 impl Streams {
     /// Takes in a WebRTC publisher (WHIP) under a free name, or back into its broadcast after it was cut.
     #[tracing::instrument(target = "lockgate::span", name = "publish", skip_all, fields(broadcast = %name, via = "whip"), err)]
@@ -31,21 +42,55 @@ impl Streams {
         offer: String,
         who: Principal,
     ) -> Result<Joined, Error> {
-        let session = SessionId::random();
+        let claim = self.claim(&name, &who, &Input::Peer, Returns::IfCut)?;
         let signaller = &self.inner.signaller;
-        match self.claim(&name, &who, &Input::Peer)? {
+        let accept = async |broadcast| Ok((signaller.publish(offer, broadcast).await?, ()));
+        let (joined, ()) = self.take_in(claim, &name, who, Via::Whip, accept).await?;
+        Ok(joined)
+    }
+
+    /// Takes in the host of a room as the publisher of the broadcast that is named as the room, or back into it. Whoever has
+    /// the seat is the same publisher, whatever becomes of the connection before.
+    #[tracing::instrument(target = "lockgate::span", name = "publish", skip_all, fields(broadcast = %name, via = "room"), err)]
+    pub(crate) async fn publish_from_room(
+        &self,
+        name: &BroadcastName,
+        conference: &dyn Conference,
+        offer: String,
+        who: Principal,
+    ) -> Result<(SessionId, Speaking), Error> {
+        let claim = self.claim(name, &who, &Input::Peer, Returns::Surely)?;
+        let accept = async |broadcast| {
+            let speaking = conference.speak(offer, broadcast).await?;
+            Ok((speaking.accepted.clone(), speaking))
+        };
+        let (joined, speaking) = self.take_in(claim, name, who, Via::Room, accept).await?;
+        Ok((joined.session, speaking))
+    }
+
+    /// Takes in a publisher over WebRTC whom `accept` accepts.
+    async fn take_in<T>(
+        &self,
+        claim: Claim,
+        name: &BroadcastName,
+        who: Principal,
+        via: Via,
+        accept: impl AsyncFnOnce(Broadcast) -> Result<(Accepted, T), Error>,
+    ) -> Result<(Joined, T), Error> {
+        let session = SessionId::random();
+        match claim {
             Claim::New(reserved) => {
-                let broadcast = Broadcast::new(name, Timeline::now(), Limits::default());
-                let accepted = signaller.publish(offer, broadcast.clone()).await?;
+                let broadcast = Broadcast::new(name.clone(), Timeline::now(), Limits::default());
+                let (accepted, more) = accept(broadcast.clone()).await?;
                 let ladder = self.start_ladder(Input::Peer, &broadcast)?;
                 let joined = joined(session, accepted.answer, &accepted.peer);
-                tracing::info!(broadcast = %broadcast.name(), %session, "a publisher was taken in");
-                let entry = self.open(session, Via::Whip, broadcast.name(), who.visitor.clone());
+                tracing::info!(broadcast = %name, %session, "a publisher was taken in");
+                let entry = self.open(session, via, name, who.visitor.clone());
                 let wire = Wire::Peer(accepted.peer);
-                let connection = Connection::new(session, Via::Whip, wire, &broadcast, entry);
+                let connection = Connection::new(session, via, wire, &broadcast, entry);
                 let origin = Publisher::new(who, connection, self.inner.config().resume);
                 reserved.fill(self.stream(broadcast, Origin::Publisher(origin), ladder))?;
-                Ok(joined)
+                Ok((joined, more))
             }
             Claim::Back(stream) => {
                 let publisher = stream.publisher_of()?;
@@ -53,15 +98,14 @@ impl Streams {
                     .begin_return()
                     .ok_or_else(|| Error::NameTaken(name.clone()))?;
                 returning.make_room(&stream.broadcast).await;
-                let accepted = signaller.publish(offer, stream.broadcast.clone()).await?;
+                let (accepted, more) = accept(stream.broadcast.clone()).await?;
                 let joined = joined(session, accepted.answer, &accepted.peer);
-                let entry = self.open(session, Via::Whip, &name, who.visitor);
+                let entry = self.open(session, via, name, who.visitor);
                 let wire = Wire::Peer(accepted.peer);
-                let connection =
-                    Connection::new(session, Via::Whip, wire, &stream.broadcast, entry);
+                let connection = Connection::new(session, via, wire, &stream.broadcast, entry);
                 returning.take(connection);
                 stream.after_return(session)?;
-                Ok(joined)
+                Ok((joined, more))
             }
         }
     }
@@ -81,7 +125,7 @@ impl Streams {
             ingest::Via::Rtmp => Via::Rtmp,
             ingest::Via::Srt => Via::Srt,
         };
-        match self.claim(&name, &who, &Input::Stream)? {
+        match self.claim(&name, &who, &Input::Stream, Returns::IfCut)? {
             Claim::New(reserved) => {
                 let broadcast = Broadcast::new(name, Timeline::now(), Limits::default());
                 let ladder = self.start_ladder(Input::Stream, &broadcast)?;
@@ -148,7 +192,13 @@ impl Streams {
     }
 
     /// Whether a name can be published under, anew or again. `input` is what the ladder is made from.
-    fn claim(&self, name: &BroadcastName, who: &Principal, input: &Input) -> Result<Claim, Error> {
+    fn claim(
+        &self,
+        name: &BroadcastName,
+        who: &Principal,
+        input: &Input,
+        returns: Returns,
+    ) -> Result<Claim, Error> {
         let taken = || Error::NameTaken(name.clone());
         if self.lock().is_closed() {
             return Err(Error::ShuttingDown);
@@ -159,7 +209,7 @@ impl Streams {
         let publisher = stream.publisher_of().map_err(|_| taken())?;
         let over_webrtc = matches!(publisher.current().wire, Wire::Peer(_));
         if publisher.who == *who {
-            let may = publisher.may_return(&stream.broadcast);
+            let may = returns == Returns::Surely || publisher.may_return(&stream.broadcast);
             return if may && over_webrtc == (*input == Input::Peer) {
                 Ok(Claim::Back(stream))
             } else {

@@ -39,6 +39,11 @@ impl Principal {
         }
     }
 
+    /// What tells principals apart.
+    pub(crate) fn key(&self) -> String {
+        self.name.clone()
+    }
+
     /// The same with what is to be written down.
     #[must_use]
     pub fn visiting(self, visitor: Visitor) -> Self {
@@ -130,6 +135,7 @@ impl Connection {
             via: match protocol {
                 Via::Rtmp => "rtmp",
                 Via::Srt => "srt",
+                Via::Room => "room",
                 _ => "whip",
             },
             wire,

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::{
     DeskError, Error, SessionId, Streams,
-    control::{self, Bounds, Known, Said},
+    control::{self, Bounds, Known},
     desk::About,
     hls,
     stream::Stream,
@@ -91,6 +91,17 @@ pub struct Advice {
     /// What to buffer, in s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub buffer_target_s: Option<f64>,
+}
+
+/// What only a viewer's player can know. Nobody checks it, and it counts for that viewer alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Said {
+    pub(crate) stalls: Option<f64>,
+    pub(crate) stall_s: Option<f64>,
+    pub(crate) in_stall: Option<f64>,
+    pub(crate) dropped_frames: Option<f64>,
+    pub(crate) screen_width: Option<f64>,
+    pub(crate) screen_height: Option<f64>,
 }
 
 /// How it stands with a viewer over WebRTC.
@@ -244,7 +255,7 @@ impl Streams {
     pub fn metrics(&self, name: &BroadcastName) -> Result<StreamMetrics, Error> {
         let stream = self.live(name)?;
         let info = stream.info();
-        let viewers = stream.viewer_infos();
+        let viewers = stream.audience.infos();
         let tracks = stream.broadcast.tracks();
         let bytes = |of_source: bool| {
             let wanted = tracks.iter();
@@ -284,6 +295,7 @@ impl Stream {
             bounds: Bounds {
                 codecs: &[VideoCodec::H264],
                 cap_kbps: player.cap_kbps,
+                height_max: None,
             },
             wanted: report.rung.clone(),
             data_saver: report.data_saver.unwrap_or(false),
@@ -296,7 +308,7 @@ impl Stream {
             said: report.said(),
         };
         let tick = Tick {
-            now_ms: self.desk.now_ms(),
+            now_ms: self.audience.desk.now_ms(),
             seed: rand::random(),
             mode: Mode::Hls,
             cause: if report.in_stall == Some(true) {
@@ -322,9 +334,10 @@ impl Stream {
             stream: self.name().as_str().into(),
             rows: vec![player.name.clone()],
         };
-        let asked = self
-            .desk
-            .decide(Kind::Abr, group.batch.clone(), group.keys.clone(), about);
+        let asked =
+            self.audience
+                .desk
+                .decide(Kind::Abr, group.batch.clone(), group.keys.clone(), about);
         let decided = match asked.await {
             Ok(decided) => decided,
             Err(DeskError::Gone) => return Err(Error::ShuttingDown),

@@ -18,21 +18,24 @@ impl Streams {
         })
     }
 
-    /// Whether a publisher or WebRTC viewer with this session is there.
+    /// Whether a publisher, WebRTC viewer or participant of a room with this session is there.
     pub fn has_session(&self, session: SessionId) -> bool {
-        self.all().iter().any(|stream| stream.has(session))
+        self.all().iter().any(|stream| stream.has(session)) || self.rooms().has(session)
     }
 
-    /// Ends the session of a publisher, and with it the broadcast, or of a WebRTC viewer. Returns the broadcast, or `None` if
-    /// there is no such session.
+    /// Ends the session of a publisher, and with it the broadcast, or of a WebRTC viewer, or of a participant of a room.
+    /// Returns the broadcast or room, or `None` if there is no such session.
     pub fn end_session(&self, session: SessionId) -> Option<BroadcastName> {
-        let stream = self.all().into_iter().find(|stream| stream.has(session))?;
+        let stream = self.all().into_iter().find(|stream| stream.has(session));
+        let Some(stream) = stream else {
+            return self.rooms().end_session(session);
+        };
         if stream.connection(session).is_ok() {
             stream.end(Ended::Over, EndReason::Kicked);
         } else if stream.source_entry().is_some_and(|(id, _)| *id == session) {
             stream.end(Ended::Over, EndReason::Kicked);
         } else {
-            stream.let_go(session, EndReason::Kicked);
+            stream.audience.let_go(session, EndReason::Kicked);
         }
         Some(stream.name().clone())
     }
@@ -43,6 +46,6 @@ impl Stream {
         !self.is_ended()
             && (self.connection(session).is_ok()
                 || self.source_entry().is_some_and(|(id, _)| *id == session)
-                || self.viewers().contains_key(&session))
+                || self.audience.viewers().contains_key(&session))
     }
 }

@@ -18,12 +18,14 @@ use tokio::sync::watch;
 
 use crate::{
     Error, Hls, HlsConfig, SessionId, StreamInfo, ViewerInfo,
+    audience::Audience,
     desk::Desk,
-    history::{EndReason, Entry, History, Opening, Via, Visitor},
+    history::{EndReason, Entry, History, Opening, Role, Via, Visitor},
     ladder::{LadderConfig, Planning},
     publish::Reserved,
     publisher::Origin,
     record::{self, RecordConfig, Recording, Recordings},
+    rooms::{Registry, RoomConfig},
     stream::{Ended, Stream},
     viewer::{Verdict, Viewer, Watcher},
 };
@@ -43,6 +45,8 @@ pub struct Config {
     pub encode: Settings,
     /// HLS.
     pub hls: HlsConfig,
+    /// Rooms.
+    pub rooms: RoomConfig,
     /// What is recorded.
     pub record: RecordConfig,
     /// Most WebRTC viewers of one broadcast.
@@ -78,6 +82,7 @@ pub(crate) struct Inner {
     /// Where numbers are kept over a restart.
     records: OnceLock<Arc<dyn Records>>,
     history: OnceLock<Arc<History>>,
+    pub(crate) rooms: Registry,
 }
 
 impl Inner {
@@ -141,6 +146,7 @@ impl Streams {
                 live: Mutex::default(),
                 records: OnceLock::new(),
                 history: OnceLock::new(),
+                rooms: Registry::default(),
             }),
         }
     }
@@ -200,7 +206,7 @@ impl Streams {
             broadcast: name.clone(),
             max,
         };
-        if stream.viewers().len() >= max {
+        if stream.audience.viewers().len() >= max {
             return Err(full());
         }
         wait_for_tracks(&stream.broadcast).await?;
@@ -208,7 +214,7 @@ impl Streams {
         let feed = ViewerFeed {
             broadcast: stream.broadcast.clone(),
             selection: selected,
-            congested: Arc::clone(&stream.congested),
+            congested: Arc::clone(&stream.audience.congested),
         };
         let accepted = self.inner.signaller.subscribe(offer, feed).await?;
         let session = SessionId::random();
@@ -218,9 +224,9 @@ impl Streams {
             ice_tag: accepted.peer.ice_tag(),
         };
         let entry = self.open(session, Via::Whep, name, watcher.visitor);
-        let viewer = Viewer::new(session, accepted, watcher.cap_kbps, selection, entry);
+        let viewer = Viewer::of_peer(session, accepted, watcher.cap_kbps, selection, entry);
         {
-            let mut viewers = stream.viewers();
+            let mut viewers = stream.audience.viewers();
             if viewers.len() >= max {
                 drop(viewers);
                 viewer.leave(EndReason::NeverConnected);
@@ -229,7 +235,7 @@ impl Streams {
             viewers.insert(session, viewer);
         }
         if stream.is_ended() {
-            stream.let_go(session, EndReason::BroadcastEnded);
+            stream.audience.let_go(session, EndReason::BroadcastEnded);
             return Err(Error::NotLive(name.clone()));
         }
         stream.step(Cause::Tick).await;
@@ -238,13 +244,15 @@ impl Streams {
 
     /// The peer of a viewing session.
     pub fn viewer(&self, name: &BroadcastName, session: SessionId) -> Result<Arc<dyn Peer>, Error> {
-        Ok(Arc::clone(&self.live(name)?.viewer(session)?.peer))
+        let stream = self.live(name)?;
+        let viewer = stream.viewer(session)?;
+        viewer.peer().ok_or_else(|| stream.no_session(session))
     }
 
     /// Ends a viewing session.
     pub fn unsubscribe(&self, name: &BroadcastName, session: SessionId) -> Result<(), Error> {
         let stream = self.live(name)?;
-        if stream.let_go(session, EndReason::Left) {
+        if stream.audience.let_go(session, EndReason::Left) {
             Ok(())
         } else {
             Err(stream.no_session(session))
@@ -306,7 +314,7 @@ impl Streams {
         Error,
     > {
         let viewer = self.live(name)?.viewer(session)?;
-        Ok((viewer.verdicts(), viewer.peer.playing()))
+        Ok((viewer.verdicts(), viewer.playing()))
     }
 
     /// Works on a broadcast's HLS. A broadcast that has just ended still has its last playlists.
@@ -331,7 +339,7 @@ impl Streams {
 
     /// The WebRTC viewers of a stream.
     pub fn sessions(&self, name: &BroadcastName) -> Result<Vec<ViewerInfo>, Error> {
-        Ok(self.live(name)?.viewer_infos())
+        Ok(self.live(name)?.audience.infos())
     }
 
     /// Ends a broadcast, whatever its source.
@@ -352,20 +360,27 @@ impl Streams {
         all.iter().filter(|stream| !stream.is_ended()).count()
     }
 
-    /// Publishers that are connected, and WebRTC viewers.
+    /// Publishers that are connected, WebRTC viewers, and participants of rooms.
     pub fn peers(&self) -> usize {
         let peers = |stream: &Arc<Stream>| {
             let publishes = matches!(&stream.origin, Origin::Publisher(one) if !one.is_away());
-            usize::from(publishes) + stream.viewers().len()
+            usize::from(publishes) + stream.audience.viewers().len()
         };
         let live = self.all().into_iter().filter(|stream| !stream.is_ended());
-        live.map(|stream| peers(&stream)).sum()
+        let of_rooms = self
+            .rooms()
+            .list()
+            .iter()
+            .map(|room| room.participants)
+            .sum::<usize>();
+        live.map(|stream| peers(&stream)).sum::<usize>() + of_rooms
     }
 
     /// Ends all broadcasts with a goodbye to whoever publishes or watches, and takes nobody in any more. The last playlists
     /// stay until [`forget`](Self::forget).
     pub fn end_all(&self) {
         self.lock().phase = Phase::Ended;
+        self.rooms().end_all();
         for stream in self.all() {
             stream.end(Ended::ServerStops, EndReason::ServerStopped);
             if let Some(recordings) = stream.recordings().take() {
@@ -421,9 +436,22 @@ impl Streams {
         stream: &BroadcastName,
         visitor: Visitor,
     ) -> Entry {
+        self.open_as(None, id, protocol, stream, visitor)
+    }
+
+    /// The same for what its protocol does not say.
+    pub(crate) fn open_as(
+        &self,
+        role: Option<Role>,
+        id: SessionId,
+        protocol: Via,
+        stream: &BroadcastName,
+        visitor: Visitor,
+    ) -> Entry {
         let open = |history: &Arc<History>| {
             history.begin(Opening {
                 id,
+                role,
                 protocol,
                 stream,
                 visitor,
@@ -512,16 +540,16 @@ impl Streams {
         let hls = Hls::start(broadcast.clone(), self.inner.config().hls.clone(), records);
         let planning = self.planning(broadcast.name(), origin.is_peer());
         let recordings = Recordings::start(&self.inner.config().record, &broadcast);
-        let stream = Arc::new(Stream::new(
-            broadcast,
-            hls,
-            origin,
-            (ladder, planning),
-            self.inner.desk.clone(),
-            self.inner.config().playout_delay_max,
-        ));
+        let audience = self.audience(broadcast);
+        let stream = Arc::new(Stream::new(hls, origin, (ladder, planning), audience));
         *stream.recordings() = recordings;
         stream
+    }
+
+    /// Nobody yet who watches a broadcast.
+    pub(crate) fn audience(&self, broadcast: Broadcast) -> Arc<Audience> {
+        let playout_delay_max = self.inner.config().playout_delay_max;
+        Audience::new(broadcast, self.inner.desk.clone(), playout_delay_max)
     }
 
     /// Tends a stream to its end, leaves its last playlists for a while, then forgets it.

@@ -34,6 +34,7 @@ use crate::{
 mod layers;
 mod load;
 mod publishers;
+mod rooms;
 
 /// A peer whose link and state the test sets.
 struct FakePeer {
@@ -243,6 +244,7 @@ fn house() -> House {
             dvr: None,
         },
         record: crate::RecordConfig::default(),
+        rooms: crate::RoomConfig::default(),
         viewers_max: 2,
         playout_delay_max: Duration::from_millis(500),
         resume: Duration::from_secs(10),

@@ -4,12 +4,12 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
 };
 
-use lockgate_media::{TrackId, VideoCodec};
-use lockgate_ports::{Accepted, Peer, Selection};
+use lockgate_media::{TrackId, VideoCodec, stats::LinkStats};
+use lockgate_ports::{Accepted, Peer, Place, Selection, signaller::PeerState};
 use serde::Serialize;
 use tokio::{
     sync::watch,
@@ -18,9 +18,10 @@ use tokio::{
 
 use crate::{
     Effect, SessionId, ViewerInfo,
-    control::{Bounds, Known, Said},
+    control::{Bounds, Known, Rendition},
     events::EventStream,
     history::{EndReason, Entry, Numbers, Sitting, Visitor},
+    report::Said,
 };
 
 /// What was last decided about a viewer.
@@ -45,9 +46,11 @@ pub struct Watcher {
 
 pub(crate) struct Viewer {
     pub(crate) id: SessionId,
-    pub(crate) peer: Arc<dyn Peer>,
+    sink: Sink,
     video_codecs: Vec<VideoCodec>,
     cap_kbps: Option<u32>,
+    /// Most lines there is room for; 0 for any number.
+    height_max: AtomicU32,
     selection: watch::Sender<Selection>,
     verdict: watch::Sender<Option<Verdict>>,
     /// What the viewer chose itself; `None` leaves it to the policy.
@@ -63,9 +66,52 @@ pub(crate) struct Viewer {
     said: Mutex<Option<(Instant, Said)>>,
     /// Until when audio is sent twice although that is not asked for any more.
     fec_until: Mutex<Option<Instant>>,
-    /// The sum of network qualities and how many there were.
-    scores: Mutex<(f64, u64)>,
+    scores: Arc<Scores>,
     entry: Entry,
+}
+
+/// What a viewer is sent over.
+enum Sink {
+    /// A connection of its own.
+    Peer(Arc<dyn Peer>),
+    /// A place on a connection that shows others, too.
+    Place {
+        place: Arc<dyn Place>,
+        peer: Arc<dyn Peer>,
+        /// What of the connection's bandwidth is this place's, as the bits of a number from 0 to 1.
+        share: AtomicU64,
+    },
+}
+
+/// The sum of network qualities and how many there were.
+#[derive(Debug, Default)]
+pub(crate) struct Scores(Mutex<(f64, u64)>);
+
+impl Scores {
+    fn add(&self, score: f64) {
+        let mut scores = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        scores.0 += score;
+        scores.1 += 1;
+    }
+
+    /// The sum, and how many.
+    pub(crate) fn sum(&self) -> (f64, u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place that shows somebody.
+pub(crate) struct Shown {
+    /// It.
+    pub(crate) place: Arc<dyn Place>,
+    /// The connection it is on.
+    pub(crate) peer: Arc<dyn Peer>,
+    /// What the other side can decode.
+    pub(crate) video_codecs: Vec<VideoCodec>,
+    /// Most to be sent there, in kbit/s.
+    pub(crate) cap_kbps: Option<u32>,
+    /// Takes the scores of all places of the connection.
+    pub(crate) scores: Arc<Scores>,
 }
 
 /// What the other kinds last said of a viewer.
@@ -78,7 +124,8 @@ pub struct Judged {
 }
 
 impl Viewer {
-    pub(crate) fn new(
+    /// Who has a connection of its own.
+    pub(crate) fn of_peer(
         id: SessionId,
         accepted: Accepted,
         cap_kbps: Option<u32>,
@@ -86,26 +133,124 @@ impl Viewer {
         entry: Entry,
     ) -> Arc<Self> {
         let viewer = Arc::new(Self {
-            id,
-            peer: accepted.peer,
-            video_codecs: accepted.video_codecs,
             video_section: accepted.video_section,
-            event_streams: Mutex::default(),
-            cap_kbps,
-            selection,
-            verdict: watch::Sender::new(None),
-            chosen: Mutex::default(),
-            judged: Mutex::default(),
-            effect: Mutex::default(),
-            data_saver: AtomicBool::new(false),
-            said: Mutex::default(),
-            fec_until: Mutex::default(),
-            scores: Mutex::default(),
             entry,
+            ..Self::new(
+                id,
+                Sink::Peer(accepted.peer),
+                accepted.video_codecs,
+                selection,
+            )
+            .granted(cap_kbps)
         });
         let sitting: Weak<Self> = Arc::downgrade(&viewer);
         viewer.entry.watch(sitting);
         viewer
+    }
+
+    /// Who is shown this among others.
+    pub(crate) fn of_place(shown: Shown, selection: watch::Sender<Selection>) -> Arc<Self> {
+        let sink = Sink::Place {
+            place: shown.place,
+            peer: shown.peer,
+            share: AtomicU64::new(1.0f64.to_bits()),
+        };
+        Arc::new(Self {
+            scores: shown.scores,
+            ..Self::new(SessionId::random(), sink, shown.video_codecs, selection)
+                .granted(shown.cap_kbps)
+        })
+    }
+
+    fn new(
+        id: SessionId,
+        sink: Sink,
+        video_codecs: Vec<VideoCodec>,
+        selection: watch::Sender<Selection>,
+    ) -> Self {
+        Self {
+            id,
+            sink,
+            video_codecs,
+            cap_kbps: None,
+            height_max: AtomicU32::new(0),
+            selection,
+            verdict: watch::Sender::new(None),
+            chosen: Mutex::default(),
+            judged: Mutex::default(),
+            video_section: None,
+            event_streams: Mutex::default(),
+            effect: Mutex::default(),
+            data_saver: AtomicBool::new(false),
+            said: Mutex::default(),
+            fec_until: Mutex::default(),
+            scores: Arc::default(),
+            entry: Entry::default(),
+        }
+    }
+
+    fn granted(self, cap_kbps: Option<u32>) -> Self {
+        Self { cap_kbps, ..self }
+    }
+
+    /// Its connection, where that is its own.
+    pub(crate) fn peer(&self) -> Option<Arc<dyn Peer>> {
+        match &self.sink {
+            Sink::Peer(peer) => Some(Arc::clone(peer)),
+            Sink::Place { .. } => None,
+        }
+    }
+
+    /// How it goes with its connection.
+    pub(crate) fn state(&self) -> watch::Receiver<PeerState> {
+        match &self.sink {
+            Sink::Peer(peer) | Sink::Place { peer, .. } => peer.state(),
+        }
+    }
+
+    /// The video track that is really being sent.
+    pub(crate) fn playing(&self) -> watch::Receiver<Option<TrackId>> {
+        match &self.sink {
+            Sink::Peer(peer) => peer.playing(),
+            Sink::Place { place, .. } => place.playing(),
+        }
+    }
+
+    /// What is known of its link; of a place, its share of it.
+    pub(crate) fn link(&self) -> LinkStats {
+        match &self.sink {
+            Sink::Peer(peer) => peer.link(),
+            Sink::Place { place, peer, share } => {
+                let share = f64::from_bits(share.load(Relaxed));
+                let whole_kbps = peer.link().bandwidth_kbps;
+                // A connection that shows one alone starts as any other viewer's does.
+                let whole_kbps = whole_kbps.or((share < 1.0).then_some(START_KBPS));
+                LinkStats {
+                    bandwidth_kbps: whole_kbps.map(|kbps| kbps * share),
+                    ..place.link()
+                }
+            }
+        }
+    }
+
+    /// What of its connection is this place's, 0 to 1.
+    pub(crate) fn set_share(&self, part: f64) {
+        if let Sink::Place { share, .. } = &self.sink {
+            share.store(part.to_bits(), Relaxed);
+        }
+    }
+
+    /// How many lines there is room for; `None` for any number.
+    pub(crate) fn set_height_max(&self, height_max: Option<u32>) {
+        self.height_max.store(height_max.unwrap_or(0), Relaxed);
+    }
+
+    /// Ends it: a connection of its own is closed, a place is emptied.
+    pub(crate) fn close(&self) {
+        match &self.sink {
+            Sink::Peer(peer) => peer.close(),
+            Sink::Place { place, .. } => place.show(None),
+        }
     }
 
     /// Its session is over, for this reason if it is the first.
@@ -116,9 +261,7 @@ impl Viewer {
     /// Its network was judged, 0 to 100.
     pub(crate) fn score(&self, score: f64) {
         if (0.0..=100.0).contains(&score) {
-            let mut scores = self.scores.lock().unwrap_or_else(PoisonError::into_inner);
-            scores.0 += score;
-            scores.1 += 1;
+            self.scores.add(score);
         }
     }
 
@@ -132,6 +275,7 @@ impl Viewer {
         Bounds {
             codecs: &self.video_codecs,
             cap_kbps: self.cap_kbps,
+            height_max: Some(self.height_max.load(Relaxed)).filter(|most| *most > 0),
         }
     }
 
@@ -144,14 +288,14 @@ impl Viewer {
         }
     }
 
-    /// What policies are told about it.
-    pub(crate) fn known(&self) -> Known<'_> {
+    /// What policies are told about it, where it can be sent these.
+    pub(crate) fn known(&self, renditions: &[Rendition]) -> Known<'_> {
         Known {
             key: self.key(),
-            bounds: self.bounds(),
+            bounds: self.bounds().fitted(renditions),
             wanted: self.wanted(),
             data_saver: self.saves_data(),
-            link: self.peer.link(),
+            link: self.link(),
             said: self.said(),
         }
     }
@@ -243,11 +387,11 @@ impl Viewer {
     pub(crate) fn info(&self) -> ViewerInfo {
         ViewerInfo {
             id: self.id,
-            playing: self.peer.playing().borrow().clone(),
+            playing: self.playing().borrow().clone(),
             decision: self.verdict.borrow().clone(),
             judged: self.judged().clone(),
             in_effect: self.effect(),
-            link: self.peer.link(),
+            link: self.link(),
         }
     }
 }
@@ -255,9 +399,9 @@ impl Viewer {
 impl Sitting for Viewer {
     fn numbers(&self) -> Numbers {
         Numbers {
-            sent_bytes: self.peer.link().bytes_sent,
-            quality: (self.peer.playing().borrow().as_ref()).map(ToString::to_string),
-            scores: *self.scores.lock().unwrap_or_else(PoisonError::into_inner),
+            sent_bytes: self.link().bytes_sent,
+            quality: (self.playing().borrow().as_ref()).map(ToString::to_string),
+            scores: self.scores.sum(),
             ..Numbers::default()
         }
     }
@@ -276,3 +420,6 @@ fn replace_if_new<T: PartialEq>(current: &mut T, new: T) -> bool {
     }
     differs
 }
+
+/// What a connection that shows several is taken to carry until that is known, in kbit/s.
+pub(crate) const START_KBPS: f64 = 2500.0;

@@ -42,9 +42,15 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     command.stdin(Stdio::null()).kill_on_drop(true);
     for (name, _) in std::env::vars_os() {
         let is_ours = name.to_string_lossy().starts_with("LOCKGATE_")
-            || ["PORT", "DEFAULT_QUALITY", "MAX_QUALITY"]
-                .iter()
-                .any(|own| name == *own);
+            || [
+                "PORT",
+                "DEFAULT_QUALITY",
+                "MAX_QUALITY",
+                "MAX_PARTICIPANTS",
+                "STREAM_TIMEOUT",
+            ]
+            .iter()
+            .any(|own| name == *own);
         if is_ours {
             command.env_remove(name);
         }

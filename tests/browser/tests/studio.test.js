@@ -59,7 +59,8 @@ test("a camera goes out; the page says how loud, how well, and what the server m
 
   const viewer = await here.open("/watch/seen?via=whep");
   await playing(viewer, "whep");
-  await until("the viewer", async () => /^1 viewer /.test(await page.locator("#viewers").textContent()));
+  // The page looks seldom: a server counts requests.
+  await until("the viewer", async () => /^1 viewer /.test(await page.locator("#viewers").textContent()), 30_000);
   await page.getByRole("button", { name: "Stop" }).click();
   assert.equal(await page.locator("#link").isVisible(), false);
   assert.deepEqual(page.complaints, []);

@@ -31,7 +31,14 @@ fn in_folder(mut command: Command, folder: &Path) -> Command {
     command.current_dir(folder).stdin(Stdio::null());
     for (name, _) in std::env::vars() {
         if name.starts_with("LOCKGATE_")
-            || ["PORT", "DEFAULT_QUALITY", "MAX_QUALITY"].contains(&name.as_str())
+            || [
+                "PORT",
+                "DEFAULT_QUALITY",
+                "MAX_QUALITY",
+                "MAX_PARTICIPANTS",
+                "STREAM_TIMEOUT",
+            ]
+            .contains(&name.as_str())
         {
             command.env_remove(name);
         }

@@ -46,6 +46,9 @@ struct Answer {
     /// Most to be sent, in kbit/s.
     #[serde(default)]
     cap_kbps: Option<u32>,
+    /// `host`, `speaker` or `listener`, for who wants to join a room.
+    #[serde(default)]
+    role: Option<String>,
 }
 
 /// A verdict holds for exactly this.
@@ -131,6 +134,7 @@ impl Hook {
             let holds = holds.min(ALLOWED_MAX);
             let grant = Grant {
                 cap_kbps: answer.cap_kbps,
+                role: answer.role,
             };
             return Said {
                 verdict: Ok(Verdict { grant, holds }),

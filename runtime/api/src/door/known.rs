@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 #[derive(Debug, Clone)]
 pub(crate) struct Known {
     pub(crate) caller: Caller,
-    who: Who,
+    pub(super) who: Who,
 }
 
 impl Known {

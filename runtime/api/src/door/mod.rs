@@ -14,6 +14,7 @@ mod known;
 mod logins;
 mod policy;
 mod refusal;
+mod rooms;
 mod seats;
 mod users;
 mod watch;
@@ -119,6 +120,8 @@ pub struct Door {
 pub struct Grant {
     /// Most to be sent, in kbit/s.
     pub cap_kbps: Option<u32>,
+    /// The role in a room, where the service or the policy said one.
+    pub role: Option<String>,
 }
 
 /// A verdict: what is granted, and for how long at most before it is asked for again.
@@ -433,6 +436,7 @@ impl Door {
             verdict.holds = verdict.holds.min(said.holds);
             let caps = [verdict.grant.cap_kbps, said.grant.cap_kbps];
             verdict.grant.cap_kbps = caps.into_iter().flatten().min();
+            verdict.grant.role = verdict.grant.role.or(said.grant.role);
         }
         if judged {
             return Ok(verdict);

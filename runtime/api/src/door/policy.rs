@@ -122,9 +122,14 @@ impl Policy {
         }
         match verdict {
             Ok(auth::Verdict::Allow {
-                ttl_s, cap_kbps, ..
+                ttl_s,
+                role,
+                cap_kbps,
             }) => Said {
-                verdict: Ok(Grant { cap_kbps }),
+                verdict: Ok(Grant {
+                    cap_kbps,
+                    role: Some(role).filter(|role| !role.is_empty()),
+                }),
                 holds: Duration::from_secs(ttl_s.into()).min(ALLOWED_MAX),
             },
             Ok(auth::Verdict::Deny { status, reason }) => {

@@ -115,6 +115,7 @@ impl Seated {
             };
             let entry = history.begin(Opening {
                 id: seat.id,
+                role: None,
                 protocol: Via::Hls,
                 stream: &seat.stream,
                 visitor: seat.caller.visitor(seat.subject.clone()),

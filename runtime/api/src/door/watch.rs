@@ -74,18 +74,38 @@ impl Entered {
 impl Door {
     /// Decides about somebody who comes to stay; [`stay`](Self::stay) says under which session.
     pub async fn enter(&self, caller: &Caller, action: Action<'_>) -> Result<Entered, Refusal> {
-        let wants = match action {
-            Action::Publish(name) => Wants::Publish(name.clone()),
-            Action::Play(name) => Wants::Play(name.clone()),
-            Action::Join(name) => Wants::Join(name.clone()),
-            Action::Admin => return Err(Refusal::Denied),
-        };
+        let wants = Wants::of(action).ok_or(Refusal::Denied)?;
         let epoch = self.epoch();
         if let Some(name) = action.name() {
             self.seats.let_in(Seal::of(caller, name))?;
         }
         let who = self.who(caller).await?;
-        let grant = self.judge(caller, &who, action).await?.grant;
+        self.enter_as(caller, who, wants, epoch).await
+    }
+
+    /// The same of somebody who is known already.
+    pub(super) async fn enter_known(
+        &self,
+        caller: &Caller,
+        who: &Who,
+        action: Action<'_>,
+    ) -> Result<Entered, Refusal> {
+        let wants = Wants::of(action).ok_or(Refusal::Denied)?;
+        let epoch = self.epoch();
+        if let Some(name) = action.name() {
+            self.seats.let_in(Seal::of(caller, name))?;
+        }
+        self.enter_as(caller, who.clone(), wants, epoch).await
+    }
+
+    async fn enter_as(
+        &self,
+        caller: &Caller,
+        who: Who,
+        wants: Wants,
+        epoch: (u64, u64),
+    ) -> Result<Entered, Refusal> {
+        let grant = self.judge(caller, &who, wants.action()).await?.grant;
         Ok(Entered {
             grant,
             caller: caller.clone(),
@@ -197,6 +217,16 @@ impl Guests {
 }
 
 impl Wants {
+    /// What somebody comes to stay for; nobody stays at the API.
+    fn of(action: Action<'_>) -> Option<Self> {
+        match action {
+            Action::Publish(name) => Some(Self::Publish(name.clone())),
+            Action::Play(name) => Some(Self::Play(name.clone())),
+            Action::Join(name) => Some(Self::Join(name.clone())),
+            Action::Admin => None,
+        }
+    }
+
     fn action(&self) -> Action<'_> {
         match self {
             Self::Publish(name) => Action::Publish(name),

@@ -84,7 +84,7 @@ impl Loader {
     }
 
     /// Takes environment variables: `LOCKGATE__SECTION__KEY`, and the names that operators already have: `PORT`,
-    /// `DEFAULT_QUALITY`, `MAX_QUALITY`. Others are passed over. `origin` says where they stand.
+    /// `DEFAULT_QUALITY`, `MAX_QUALITY`, `MAX_PARTICIPANTS`, `STREAM_TIMEOUT`. Others are passed over. `origin` says where they stand.
     pub fn environment(
         &mut self,
         variables: impl Iterator<Item = (String, String)>,
@@ -106,6 +106,8 @@ impl Loader {
                 }
                 "DEFAULT_QUALITY" => self.set(origin, "ladder.default_quality", &value)?,
                 "MAX_QUALITY" => self.set(origin, "ladder.max_quality", &value)?,
+                "MAX_PARTICIPANTS" => self.set(origin, "room.max_participants", &value)?,
+                "STREAM_TIMEOUT" => self.set(origin, "room.stream_timeout_ms", &value)?,
                 _ => {
                     if let Some(path) = name.strip_prefix("LOCKGATE__") {
                         let key = path.to_lowercase().replace("__", ".");

@@ -11,6 +11,7 @@ mod ops;
 mod origin;
 mod ranges;
 mod record;
+mod room;
 mod schema;
 mod show;
 mod webrtc;
@@ -33,6 +34,7 @@ pub use log::{PolicyLog, Record as LogRecord};
 pub use ops::{Log, LogFormat, Server, Telemetry};
 pub use origin::{Origin, Origins};
 pub use record::Record;
+pub use room::Room;
 pub use schema::schema;
 pub(crate) use show::leaves;
 pub use webrtc::{IceServer, Listen, Webrtc};
@@ -51,6 +53,8 @@ pub struct Config {
     pub ladder: Ladder,
     /// HLS.
     pub hls: Hls,
+    /// Rooms.
+    pub room: Room,
     /// What is recorded.
     pub record: Record,
     /// Who may do what.

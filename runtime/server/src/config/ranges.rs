@@ -45,6 +45,9 @@ pub(super) const RANGES: &[(&str, f64, f64)] = &[
     ("ingest.srt.silence_s", 1.0, 300.0),
     ("ingest.srt.connections_max", 1.0, 100_000.0),
     ("ingest.srt.latency_ms", 20.0, 8000.0),
+    ("room.max_participants", 1.0, 1000.0),
+    ("room.stream_timeout_ms", 1000.0, 604_800_000.0),
+    ("room.host_grace_s", 0.0, 3600.0),
     ("record.file_minutes", 1.0, 10_080.0),
     ("record.file_mb", 1.0, 1e6),
 ];

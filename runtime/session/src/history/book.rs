@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     EndReason, Numbers, Opening, RecordState, Role, SessionRecord, SessionStats, SessionView,
-    Sitting, Via, record::PARTICIPANTS_MAX,
+    Sitting, record::PARTICIPANTS_MAX,
 };
 use crate::SessionId;
 
@@ -21,6 +21,8 @@ pub(super) struct Book {
     sheets: HashMap<SessionId, Sheet>,
     /// Who publishes each broadcast.
     hosts: HashMap<BroadcastName, SessionId>,
+    /// The rooms, by their names.
+    rooms: HashMap<BroadcastName, SessionId>,
     /// Sessions whose beginning or end is to be written, oldest first.
     urgent: VecDeque<SessionId>,
     /// Those that are on their way to the disk.
@@ -99,26 +101,24 @@ impl Book {
         }
         let Opening {
             id,
+            role,
             protocol,
             stream,
             visitor,
         } = opening;
-        let role = match protocol {
-            Via::Whep | Via::Hls => Role::Viewer,
-            Via::Whip | Via::Rtmp | Via::Srt | Via::Url | Via::Demo => Role::Publisher,
-        };
+        let role = role.unwrap_or_else(|| protocol.role());
         let short = |text: String| text.chars().take(CHARS_MAX).collect::<String>();
         let visitor_title = visitor.title.filter(|title| !title.trim().is_empty());
-        let host_id = self.hosts.get(stream).copied();
+        let host_id = self.host(role, stream);
         let host = host_id.and_then(|id| self.sheets.get(&id));
         let subject = visitor.subject.map(short);
         let address = visitor.address.map(short);
         let (host_name, title) = match (role, host) {
-            (Role::Publisher, _) => (
+            (Role::Publisher | Role::Room, _) => (
                 subject.clone().or_else(|| address.clone()),
                 visitor_title.map(short),
             ),
-            (Role::Viewer, host) => (
+            (Role::Viewer | Role::Participant, host) => (
                 host.and_then(|host| host.record.host.clone()),
                 host.map(|host| host.record.title.clone()),
             ),
@@ -163,7 +163,10 @@ impl Book {
                 }
                 self.hosts.insert(stream.clone(), id);
             }
-            Role::Viewer => {
+            Role::Room => {
+                self.rooms.insert(stream.clone(), id);
+            }
+            Role::Viewer | Role::Participant => {
                 if let Some(host) = host_id.and_then(|id| self.sheets.get_mut(&id)) {
                     host.join(id);
                 }
@@ -172,6 +175,16 @@ impl Book {
         self.sheets.insert(id, sheet);
         self.urgent.push_back(id);
         true
+    }
+
+    /// Whose session counts what one of this role comes to.
+    fn host(&self, role: Role, stream: &BroadcastName) -> Option<SessionId> {
+        let of_name = match role {
+            Role::Viewer => &self.hosts,
+            Role::Participant => &self.rooms,
+            Role::Publisher | Role::Room => return None,
+        };
+        of_name.get(stream).copied()
     }
 
     pub(super) fn watch(&mut self, id: SessionId, sitting: Weak<dyn Sitting>) {
@@ -189,17 +202,18 @@ impl Book {
             return;
         }
         let record = &mut sheet.record;
-        let is_viewer = record.role == Role::Viewer;
+        let role = record.role;
         record.updated_at_ms = numbers
             .seen_at_ms
             .unwrap_or(now_ms)
             .max(record.started_at_ms);
-        record.stats.received_bytes = record.stats.received_bytes.max(numbers.received_bytes);
+        let received = (numbers.received_bytes).saturating_sub(record.stats.received_bytes);
+        record.stats.received_bytes += received;
         if numbers.quality.is_some() && record.quality != numbers.quality {
             record.quality = numbers.quality;
             sheet.changed = true;
         }
-        if !is_viewer {
+        if matches!(role, Role::Publisher | Role::Room) {
             sheet.send(0);
             return;
         }
@@ -212,8 +226,12 @@ impl Book {
         );
         sheet.send(sent);
         sheet.score(scores);
-        let host = self.hosts.get(&sheet.record.stream).copied();
+        let stream = sheet.record.stream.clone();
+        let host = self.host(role, &stream);
         if let Some(host) = host.and_then(|id| self.sheets.get_mut(&id)) {
+            if role == Role::Participant {
+                host.record.stats.received_bytes += received;
+            }
             host.send(sent);
             host.score(scores);
         }
@@ -245,8 +263,10 @@ impl Book {
             self.urgent.push_back(id);
         }
         self.ended += 1;
-        if self.hosts.get(&stream) == Some(&id) {
-            self.hosts.remove(&stream);
+        for of_name in [&mut self.hosts, &mut self.rooms] {
+            if of_name.get(&stream) == Some(&id) {
+                of_name.remove(&stream);
+            }
         }
         if self.ended > ENDED_MAX {
             // What the disk has of it stays live until the history is settled again.

@@ -74,6 +74,8 @@ pub struct Visitor {
 pub struct Opening<'a> {
     /// Its id.
     pub id: SessionId,
+    /// What it is, where its protocol does not say.
+    pub role: Option<Role>,
     /// By which protocol.
     pub protocol: Via,
     /// The broadcast.

@@ -10,7 +10,7 @@ use crate::SessionId;
 pub struct SessionRecord {
     /// The session: for WHIP and WHEP the last part of its URL.
     pub id: SessionId,
-    /// Whether it publishes or watches.
+    /// Whether it publishes or watches, or is a room or in one.
     pub role: Role,
     /// By which protocol.
     pub protocol: Via,
@@ -46,7 +46,8 @@ pub struct SessionRecord {
     /// Why it ended.
     #[serde(default)]
     pub end_reason: Option<EndReason>,
-    /// Of a publisher: the sessions that watched, the first 50 of them. `stats.total_viewers` counts all.
+    /// Of a publisher: the sessions that watched; of a room: those who were in it. The first 50 of them;
+    /// `stats.total_viewers` counts all.
     #[serde(default)]
     pub participants: Vec<SessionId>,
     /// What it came to.
@@ -58,7 +59,7 @@ pub struct SessionRecord {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
 pub struct SessionStats {
-    /// Of a publisher: sessions that watched in its time.
+    /// Of a publisher: sessions that watched in its time. Of a room: all who were in it.
     pub total_viewers: u64,
     /// Network quality as the `score` policy sees it, 0 to 100, averaged over the seconds that somebody watched by
     /// WebRTC; absent where nobody did.
@@ -67,13 +68,13 @@ pub struct SessionStats {
     pub quality_samples: u64,
     /// Bytes received and sent together.
     pub data_used_bytes: u64,
-    /// Bytes of media that came from the publisher.
+    /// Bytes of media that came from the publisher, or from all in the room.
     pub received_bytes: u64,
-    /// Bytes of media that were sent: to this viewer, or to all who watched this publisher.
+    /// Bytes of media that were sent: to this viewer, to all who watched this publisher, or to all in the room.
     pub sent_bytes: u64,
 }
 
-/// Whether a session publishes or watches.
+/// What a session is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
@@ -81,6 +82,10 @@ pub enum Role {
     Publisher,
     /// Media goes to it.
     Viewer,
+    /// It is a room, in which there are participants.
+    Room,
+    /// It is in a room; media may come from it and go to it.
+    Participant,
 }
 
 /// By which protocol a session is here.
@@ -101,6 +106,20 @@ pub enum Via {
     Whep,
     /// A player of HLS or DASH.
     Hls,
+    /// A room: whoever is in it, and what its host publishes from there.
+    Room,
+}
+
+impl Via {
+    /// What a session is that comes by it, unless that is said.
+    pub(crate) fn role(self) -> Role {
+        match self {
+            Self::Whep | Self::Hls => Role::Viewer,
+            Self::Whip | Self::Rtmp | Self::Srt | Self::Url | Self::Demo | Self::Room => {
+                Role::Publisher
+            }
+        }
+    }
 }
 
 /// Whether a session goes on.
@@ -133,6 +152,14 @@ pub enum EndReason {
     Stopped,
     /// The broadcast that it watched is over.
     BroadcastEnded,
+    /// The room that it was in has ended.
+    RoomEnded,
+    /// The host of the room left and did not come back.
+    HostLeft,
+    /// The room was empty.
+    Empty,
+    /// It lasted as long as it may.
+    TimedOut,
     /// The source has come to its end.
     SourceEnded,
     /// The ladder failed, without which nothing is left of a byte stream.
@@ -150,7 +177,7 @@ pub enum EndReason {
 
 impl EndReason {
     /// All there are.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::Left,
         Self::Gone,
         Self::NeverConnected,
@@ -159,6 +186,10 @@ impl EndReason {
         Self::Kicked,
         Self::Stopped,
         Self::BroadcastEnded,
+        Self::RoomEnded,
+        Self::HostLeft,
+        Self::Empty,
+        Self::TimedOut,
         Self::SourceEnded,
         Self::Failed,
         Self::ServerStopped,

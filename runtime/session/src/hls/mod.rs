@@ -242,18 +242,25 @@ impl Hls {
 
     /// The DASH manifest; see [`ManifestAsk`]. It lists all renditions; those that are not packaged now with what they
     /// would have next, where there are parts. So it starts none of them but one, for the times, if there is no other.
-    /// Without parts nothing can be said of what is not packaged, and who reads it keeps all packaged.
+    /// Without parts nothing can be said of what is not packaged, and who reads it keeps all packaged. So it is where the
+    /// source is passed through, whose segments no clock tells: players do not get over a rung that begins later.
     pub async fn manifest(&self, ask: ManifestAsk<'_>) -> Result<Arc<Text>, Error> {
         let shared = &self.shared;
         let has_parts = shared.config.segments.clamped().part_ms > 0;
         let complete = |packager: &Packager| {
-            let has_segments = |id: &TrackId| {
-                let view = packager.snapshot(id);
-                view.is_some_and(|view| !view.segments.is_empty())
+            let stretch = |id: &TrackId| {
+                let view = packager.snapshot(id)?;
+                let mut there = view.segments.iter().rev().filter(|segment| !segment.gap);
+                Some(there.next()?.discontinuity)
             };
+            let has_segments = |id: &TrackId| stretch(id).is_some();
             let tracks: Vec<Track> = packageable(shared.broadcast.tracks()).collect();
-            let clock = shared.clock(&tracks, has_segments).filter(|_| has_parts);
-            let mut all = !tracks.is_empty();
+            let is_regular = tracks.iter().all(|track| track.role() != Role::Passthrough);
+            let clock = shared.clock(&tracks, has_segments);
+            let clock = clock.filter(|_| has_parts && is_regular);
+            // What begins again does so behind a break, one after the other.
+            let newest = tracks.iter().filter_map(|track| stretch(track.id())).max();
+            let mut all = newest.is_some();
             for track in &tracks {
                 let id = track.id();
                 let is_clock = clock.as_ref() == Some(id);
@@ -263,7 +270,7 @@ impl Hls {
                 }
                 let is_audio = track.format().audio().is_some();
                 let whole = clock.is_none() || is_clock || is_audio;
-                all &= has_segments(id) || (!whole && packager.snapshot(id).is_some());
+                all &= stretch(id) == newest || (!whole && packager.snapshot(id).is_some());
             }
             all.then(|| packager.manifest(ask)).flatten()
         };

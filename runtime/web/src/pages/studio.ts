@@ -64,6 +64,9 @@ const STATES: Record<PublisherState, string> = {
   failed: "",
 };
 
+/** Seldom enough for a server that counts requests; soon after the start it changes most. */
+const LOOK_EVERY_MS = 12_000;
+const LOOK_FIRST_MS = [1_500, 4_000, 8_000];
 const SOURCES: readonly CaptureSource[] = ["camera", "screen", "microphone"];
 
 let stream: MediaStream | null = null;
@@ -176,6 +179,7 @@ async function publish(): Promise<void> {
     watchLink.href = watchAddress(name, token);
     setText(watchLink, new URL(`/watch/${name}`, location.origin).href);
     await publisher.start();
+    for (const ms of LOOK_FIRST_MS) setTimeout(() => void showMade(), ms);
   } finally {
     publishButton.disabled = false;
   }
@@ -265,7 +269,7 @@ cameraSelect.addEventListener("change", () => void reopen());
 microphoneSelect.addEventListener("change", () => void reopen());
 navigator.mediaDevices?.addEventListener("devicechange", () => void listDevices());
 whileVisible(1_000, showStats);
-whileVisible(3_000, showMade);
+whileVisible(LOOK_EVERY_MS, showMade);
 
 window.lockgateStudio = {
   get state() {

@@ -160,6 +160,12 @@ viaSelect.addEventListener("change", () => {
   player.start(chosen);
 });
 
+// What the viewer asks of every page.
+const { connection } = navigator as Navigator & { connection?: { saveData?: boolean } };
+if (connection?.saveData) {
+  saver.checked = true;
+  void player.saveData(true);
+}
 saver.addEventListener("change", async () => {
   try {
     await player.saveData(saver.checked);

@@ -13,6 +13,8 @@ import { MediaController } from "media-chrome/media-controller";
 import { byId } from "./dom";
 
 const controller = byId("player", MediaController);
+// With the words over the picture.
+controller.fullscreenElement = byId("stage", HTMLElement);
 
 for (const type of ["keydown", "keyup"] as const) {
   document.addEventListener(type, (event) => {

@@ -1,0 +1,237 @@
+//! Rooms with a conference in memory, in virtual time.
+
+use lockgate_ports::{Attending, Conference, Place, Speaking};
+use serde_json::json;
+use tokio::{sync::mpsc, time::timeout};
+
+use super::*;
+use crate::{
+    RoomConfig, Rooms, SessionId,
+    rooms::{Guest, Relay, Role as RoomRole, RoomEvent, Seat, Source, Speech, Wish},
+};
+
+mod media;
+mod people;
+
+/// Takes everybody in, and keeps what they were given.
+#[derive(Default)]
+struct FakeConference {
+    speakers: Mutex<Vec<FakeSpeaker>>,
+    attendants: Mutex<Vec<FakeAttendant>>,
+}
+
+struct FakeSpeaker {
+    peer: Arc<FakePeer>,
+    broadcast: Broadcast,
+    level: watch::Sender<Option<u8>>,
+    heard: mpsc::Sender<String>,
+    said: mpsc::Receiver<String>,
+}
+
+struct FakeAttendant {
+    peer: Arc<FakePeer>,
+    places: Vec<Arc<FakePlace>>,
+}
+
+struct FakePlace {
+    mid: String,
+    is_video: bool,
+    feed: Mutex<Option<ViewerFeed>>,
+    playing: watch::Sender<Option<TrackId>>,
+}
+
+impl Place for FakePlace {
+    fn mid(&self) -> &str {
+        &self.mid
+    }
+
+    fn is_video(&self) -> bool {
+        self.is_video
+    }
+
+    fn show(&self, feed: Option<ViewerFeed>) {
+        *self.feed.lock().unwrap() = feed;
+    }
+
+    fn playing(&self) -> watch::Receiver<Option<TrackId>> {
+        self.playing.subscribe()
+    }
+
+    fn link(&self) -> LinkStats {
+        LinkStats::default()
+    }
+}
+
+fn peer() -> Arc<FakePeer> {
+    Arc::new(FakePeer {
+        state: watch::Sender::new(PeerState::Connected),
+        playing: watch::Sender::new(None),
+        link: Mutex::default(),
+        selection: None,
+    })
+}
+
+fn accepted(peer: &Arc<FakePeer>) -> Accepted {
+    Accepted {
+        answer: "answer".to_owned(),
+        video_codecs: vec![VideoCodec::H264],
+        video_section: Some(0),
+        peer: Arc::clone(peer) as Arc<dyn Peer>,
+    }
+}
+
+impl Conference for FakeConference {
+    fn speak(
+        &self,
+        _: String,
+        broadcast: Broadcast,
+    ) -> BoxFuture<'_, Result<Speaking, SignalError>> {
+        let peer = peer();
+        let (level, levels) = watch::channel(None);
+        let (heard, hears) = mpsc::channel(64);
+        let (say, said) = mpsc::channel(64);
+        let speaking = Speaking {
+            accepted: accepted(&peer),
+            level: levels,
+            heard: hears,
+            say,
+        };
+        self.speakers.lock().unwrap().push(FakeSpeaker {
+            peer,
+            broadcast,
+            level,
+            heard,
+            said,
+        });
+        Box::pin(async move { Ok(speaking) })
+    }
+
+    /// The offer says its sections: `v` for video, `a` for audio.
+    fn attend(&self, offer: String) -> BoxFuture<'_, Result<Attending, SignalError>> {
+        let peer = peer();
+        let place = |(at, kind): (usize, char)| {
+            Arc::new(FakePlace {
+                mid: at.to_string(),
+                is_video: kind == 'v',
+                feed: Mutex::default(),
+                playing: watch::Sender::new(None),
+            })
+        };
+        let places: Vec<Arc<FakePlace>> = offer.chars().enumerate().map(place).collect();
+        let attending = Attending {
+            accepted: accepted(&peer),
+            places: places
+                .iter()
+                .map(|place| Arc::clone(place) as Arc<dyn Place>)
+                .collect(),
+        };
+        self.attendants
+            .lock()
+            .unwrap()
+            .push(FakeAttendant { peer, places });
+        Box::pin(async move { Ok(attending) })
+    }
+}
+
+/// A house with rooms, each of `participants_max`.
+struct Inn {
+    house: House,
+    rooms: Rooms,
+    conference: Arc<FakeConference>,
+}
+
+type Mail = mpsc::Receiver<Arc<RoomEvent>>;
+
+fn inn(participants_max: usize) -> Inn {
+    let house = house();
+    let conference = Arc::new(FakeConference::default());
+    house
+        .streams
+        .confer_over(Arc::clone(&conference) as Arc<dyn Conference>);
+    let config = Config {
+        rooms: RoomConfig {
+            participants_max,
+            ..RoomConfig::default()
+        },
+        ..(*house.streams.inner.config()).clone()
+    };
+    house.streams.configure(config);
+    Inn {
+        rooms: house.streams.rooms(),
+        house,
+        conference,
+    }
+}
+
+fn guest(name: &str) -> Guest {
+    Guest {
+        principal: Principal::new(format!("subject {name}")),
+        is_known: true,
+        name: Some(name.to_owned()),
+        may_host: false,
+        role: RoomRole::Speaker,
+        cap_kbps: None,
+    }
+}
+
+fn host() -> Guest {
+    Guest {
+        may_host: true,
+        ..guest("host")
+    }
+}
+
+/// What is sent from a camera, with a data channel.
+fn camera() -> Speech {
+    Speech {
+        source: Source::Camera,
+        offer: offer(),
+        has_media: true,
+        has_channel: true,
+    }
+}
+
+impl Inn {
+    fn join(&self, guest: Guest) -> (Seat, Mail) {
+        self.rooms.join(&name("room"), guest, None).unwrap()
+    }
+
+    fn role(&self, seat: &Seat) -> RoomRole {
+        let all = self.rooms.participants(&name("room")).unwrap();
+        all.into_iter()
+            .find(|one| one.info.id == seat.id())
+            .unwrap()
+            .info
+            .role
+    }
+}
+
+/// The next event of that name, with what it says.
+async fn next(mail: &mut Mail, wanted: &str) -> serde_json::Value {
+    let wait = async {
+        loop {
+            let event = mail
+                .recv()
+                .await
+                .unwrap_or_else(|| panic!("{wanted} never came"));
+            if event.name() == wanted {
+                return event.data();
+            }
+        }
+    };
+    timeout(Duration::from_secs(600), wait)
+        .await
+        .unwrap_or_else(|_| panic!("{wanted} did not come"))
+}
+
+/// Waits until something is so.
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let wait = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(Duration::from_secs(600), wait)
+        .await
+        .unwrap_or_else(|_| panic!("{what}"));
+}
