@@ -4,6 +4,7 @@ import { mkdir } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 
 import { startBrowser } from "./lib/browser.js";
+import { enter, sees, smallCamera } from "./lib/room.js";
 import { startServer } from "./lib/server.js";
 import { SECRET, mint } from "./lib/token.js";
 import { until } from "./lib/until.js";
@@ -61,6 +62,26 @@ try {
     await page.getByRole("button", { name: "Publish" }).click();
     await page.getByRole("alert").waitFor();
     await shoot("refused");
+
+    await visit(`/rooms/shot-${look}#token=${server.token}`);
+    await until("a preview", () => page.evaluate(() => document.querySelector("#preview").videoWidth > 0));
+    await shoot("lobby");
+    const guests = [];
+    for (const name of ["Ada Lovelace", "Grace Hopper"]) {
+      const guest = await browser.page();
+      guests.push(guest);
+      await smallCamera(guest);
+      await guest.goto(page.url());
+      await enter(guest, name);
+    }
+    await enter(page, "Mary Somerville");
+    await sees(page, ["Ada Lovelace", "Grace Hopper"]);
+    await page.getByRole("button", { name: "Chat" }).click();
+    await guests[0].evaluate(() => window.lockgateRoom.room.chat("Can everybody hear me?"));
+    await page.locator("#lines p").waitFor();
+    if (look === "phone") await page.getByRole("button", { name: "Chat" }).click();
+    await shoot("room");
+    for (const guest of guests) await guest.context().close();
 
     await visit("/api/docs");
     await page.locator("summary").first().click();

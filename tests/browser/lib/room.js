@@ -34,6 +34,12 @@ export async function atTheDoor(here, room, { token, prepare = smallCamera, ...o
 /** Opens the page of a room and joins. */
 export async function join(here, room, { name, ...options }) {
   const page = await atTheDoor(here, room, options);
+  await enter(page, name);
+  return page;
+}
+
+/** Joins from the page of a room. */
+export async function enter(page, name) {
   await page.getByLabel("Your name").fill(name);
   await page.getByRole("button", { name: "Join", exact: true }).click();
   await until(
@@ -45,7 +51,6 @@ export async function join(here, room, { name, ...options }) {
     },
     MEDIA_MS,
   );
-  return page;
 }
 
 /** How many frames of each other were decoded, by their name. */
