@@ -50,6 +50,31 @@ pub(crate) async fn studio(headers: HeaderMap) -> Response {
     page("studio", &headers)
 }
 
+/// What the server does, for whoever has the scope `admin`.
+#[utoipa::path(
+    get, path = "/dashboard", tag = "pages", security(()),
+    responses(
+        (status = 200, description = "The page, which asks for a token.", body = String, content_type = "text/html"),
+        (status = 304, description = "It is what `If-None-Match` names."),
+    ),
+)]
+pub(crate) async fn dashboard(headers: HeaderMap) -> Response {
+    page("dashboard", &headers)
+}
+
+/// Meeting others.
+#[utoipa::path(
+    get, path = "/rooms/{room}", tag = "pages", security(()),
+    params(("room" = String, Path, description = "The room.", example = "demo")),
+    responses(
+        (status = 200, description = "The page.", body = String, content_type = "text/html"),
+        (status = 304, description = "It is what `If-None-Match` names."),
+    ),
+)]
+pub(crate) async fn room(headers: HeaderMap) -> Response {
+    page("room", &headers)
+}
+
 /// This document for people.
 #[utoipa::path(
     get, path = "/api/docs", tag = "operations", security(()),

@@ -104,6 +104,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/", get(pages::index))
         .route("/watch/{stream}", get(pages::watch))
         .route("/studio", get(pages::studio))
+        .route("/dashboard", get(pages::dashboard))
+        .route("/rooms/{room}", get(pages::room))
         .route("/assets/{*path}", get(pages::asset))
         .route("/whip/{stream}", post(whip::publish).get(whip::discover))
         .route(

@@ -7,16 +7,17 @@ use std::{
 
 use lockgate_broadcast::Broadcast;
 use lockgate_media::VideoCodec;
-use lockgate_ports::{Accepted, Attending, SignalError, ViewerFeed};
-use tokio::task::JoinSet;
+use lockgate_ports::{Accepted, Attending, SignalError, Speaking, ViewerFeed};
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     connection::{Connection, Events, internal},
     egress::{Coding, Contract, Draft, Listeners, Stream, Terms, VideoType},
-    ingest::{self, Ingest},
+    ingest::{self, Ingest, Level},
     net::{Announced, Mux, Slot},
     peer::{Door, Session, Shared, random, random_credentials},
     sdp::{Agreed, Answer, Media, Offer, Ours, Purpose, Section, Source, agree, finished},
+    talk::{self, Channels},
     viewer::{Arrival, Dtls, Identity, Places, Shards, Shown},
 };
 
@@ -41,7 +42,47 @@ impl Core {
         sdp: &str,
         broadcast: Broadcast,
     ) -> Result<Accepted, SignalError> {
-        let mut offer = Offer::check(sdp, Purpose::Publish)?;
+        let offer = Offer::check(sdp, Purpose::Publish)?;
+        let work = |ingest, _| ingest::run(ingest);
+        self.take(sdp, offer, broadcast, None, work).await
+    }
+
+    pub(crate) async fn speak(
+        &self,
+        sdp: &str,
+        broadcast: Broadcast,
+    ) -> Result<Speaking, SignalError> {
+        let offer = Offer::check(sdp, Purpose::Speak)?;
+        let (told, level) = watch::channel(None);
+        let (hearing, saying, talk) = talk::ends();
+        let work = |ingest, channels| async {
+            tokio::join!(ingest::run(ingest), talk::run(channels, talk));
+        };
+        let level_of = Level::new(offer.level, told);
+        let accepted = self
+            .take(sdp, offer, broadcast, Some(level_of), work)
+            .await?;
+        Ok(Speaking {
+            accepted,
+            level,
+            heard: hearing,
+            say: saying,
+        })
+    }
+
+    /// Takes in somebody who sends: a connection of the library, whose `work` runs while it lasts.
+    async fn take<W, F>(
+        &self,
+        sdp: &str,
+        mut offer: Offer,
+        broadcast: Broadcast,
+        level: Option<Level>,
+        work: W,
+    ) -> Result<Accepted, SignalError>
+    where
+        W: FnOnce(Ingest, Channels) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
         wish(&mut offer);
         let (connection, mut events) = self.open(&offer).await?;
         let answer = connection.negotiate(sdp, &mut events).await?;
@@ -58,8 +99,10 @@ impl Core {
             tracks: events.tracks,
             feedback: events.feedback,
             stats: Arc::clone(&shared.ingest),
+            level,
         };
-        let work = move || ingest::run(ingest);
+        let channels = events.channels;
+        let work = move || work(ingest, channels);
         let peer = Session::start(&mut self.tasks(), shared, connection, events.states, work);
         Ok(Accepted {
             answer,

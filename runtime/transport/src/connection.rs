@@ -20,16 +20,20 @@ use rtc::{
                 MIME_TYPE_AV1, MIME_TYPE_H264, MIME_TYPE_OPUS, MIME_TYPE_RTX, MIME_TYPE_VP8,
                 MIME_TYPE_VP9, MediaEngine,
             },
-            setting_engine::{SettingEngine, SettingEngineBuilder},
+            setting_engine::{SctpMaxMessageSize, SettingEngine, SettingEngineBuilder},
         },
         sdp::RTCSessionDescription,
         state::{RTCIceGatheringState, RTCPeerConnectionState},
         transport::RTCDtlsRole,
     },
-    rtp_transceiver::rtp_sender::{RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RtpCodecKind},
+    rtp_transceiver::rtp_sender::{
+        RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability,
+        RtpCodecKind,
+    },
 };
 use tokio::sync::{mpsc, watch};
 use webrtc::{
+    data_channel::DataChannel,
     media_stream::track_remote::TrackRemote,
     peer_connection::{PeerConnection, PeerConnectionBuilder, PeerConnectionEventHandler},
 };
@@ -37,7 +41,8 @@ use webrtc::{
 use crate::{
     feedback::{Feedback, Tap},
     net::{self, Credentials, Drivers, Mux, PeerRuntime, Registration},
-    sdp::{Offer, OfferedCodec},
+    sdp::{AUDIO_LEVEL, Offer, OfferedCodec},
+    talk,
 };
 
 /// A connection of the library with all that has to go when it goes. Fields are dropped in this order: the tasks
@@ -52,6 +57,7 @@ pub(crate) struct Connection {
 pub(crate) struct Events {
     pub(crate) states: watch::Receiver<RTCPeerConnectionState>,
     pub(crate) tracks: mpsc::Receiver<Arc<dyn TrackRemote>>,
+    pub(crate) channels: mpsc::Receiver<Arc<dyn DataChannel>>,
     pub(crate) feedback: mpsc::Receiver<Feedback>,
     gathered: watch::Receiver<bool>,
 }
@@ -60,6 +66,7 @@ struct Handler {
     states: watch::Sender<RTCPeerConnectionState>,
     gathered: watch::Sender<bool>,
     tracks: mpsc::Sender<Arc<dyn TrackRemote>>,
+    channels: mpsc::Sender<Arc<dyn DataChannel>>,
 }
 
 #[async_trait::async_trait]
@@ -79,6 +86,12 @@ impl PeerConnectionEventHandler for Handler {
             tracing::debug!("a track of a peer is not read");
         }
     }
+
+    async fn on_data_channel(&self, channel: Arc<dyn DataChannel>) {
+        if self.channels.try_send(channel).is_err() {
+            tracing::debug!("a data channel of a peer is not read");
+        }
+    }
 }
 
 impl Connection {
@@ -93,6 +106,7 @@ impl Connection {
         let (state_sender, states) = watch::channel(RTCPeerConnectionState::New);
         let (gathered_sender, gathered) = watch::channel(false);
         let (track_sender, tracks) = mpsc::channel(TRACKS_MAX);
+        let (channel_sender, channels) = mpsc::channel(CHANNELS_MAX);
         let (tap, feedback) = Tap::new();
         let mut engine = media_engine(offer)?;
         let registry = interceptors(&mut engine, tap).map_err(internal)?;
@@ -107,7 +121,9 @@ impl Connection {
                 states: state_sender,
                 gathered: gathered_sender,
                 tracks: track_sender,
+                channels: channel_sender,
             }))
+            .with_data_channel_send_buffer_limit(talk::UNTAKEN_MAX)
             .with_udp_addrs(vec![throw_away])
             .build();
         // The library's future is large.
@@ -120,6 +136,7 @@ impl Connection {
         let events = Events {
             states,
             tracks,
+            channels,
             feedback,
             gathered,
         };
@@ -179,6 +196,9 @@ fn settings(ours: &Credentials, offer: &Offer) -> SettingEngine {
         .with_ice_timeouts(Some(Duration::ZERO), Some(Duration::ZERO), Some(ICE_LOOK))
         .with_answering_dtls_role(role)
         .with_srtp_replay_protection_window(REPLAY_WINDOW)
+        // A browser refuses to send more than the answer says. What is a little larger is still read, and dropped.
+        .with_sctp_max_message_size(SctpMaxMessageSize::Bounded(MESSAGE_MAX))
+        .with_sctp_max_receive_buffer_size(RECEIVED_MAX)
         .build()
 }
 
@@ -188,6 +208,14 @@ fn media_engine(offer: &Offer) -> Result<MediaEngine, SignalError> {
     if let Some(audio) = offer.audio() {
         engine
             .register_codec(opus(audio), RtpCodecKind::Audio)
+            .map_err(internal)?;
+    }
+    if offer.level.is_some() {
+        let level = RTCRtpHeaderExtensionCapability {
+            uri: AUDIO_LEVEL.to_owned(),
+        };
+        engine
+            .register_header_extension(level, RtpCodecKind::Audio, None)
             .map_err(internal)?;
     }
     for codec in offer.video() {
@@ -266,7 +294,13 @@ fn interceptors(engine: &mut MediaEngine, tap: Tap) -> rtc::shared::error::Resul
 const REPLAY_WINDOW: usize = 4096;
 /// Audio, video, and room for one that is replaced.
 const TRACKS_MAX: usize = 4;
+/// One is talked over; a peer that opens many at once is not read.
+const CHANNELS_MAX: usize = 4;
 /// Host candidates are there at once; this is a guard, not a wait.
 const GATHERING_MAX: Duration = Duration::from_secs(3);
+/// The largest message that is put together, in bytes; [`talk`] takes smaller ones.
+const MESSAGE_MAX: u32 = 64 * 1024;
+/// Bytes of messages of a peer that wait.
+const RECEIVED_MAX: u32 = 128 * 1024;
 /// How often the library looks at a connection in which it has nothing to look for.
 const ICE_LOOK: Duration = Duration::from_secs(10);

@@ -307,6 +307,9 @@ async fn goodbye(library: &dyn PeerConnection) {
 }
 
 async fn dtls_of(library: &dyn PeerConnection) -> Option<Arc<dyn DtlsTransport>> {
+    if let Some(sctp) = library.sctp().await {
+        return Some(sctp.transport());
+    }
     for transceiver in library.get_transceivers().await {
         if let Ok(Some(sender)) = transceiver.sender().await
             && let Ok(Some(transport)) = sender.transport().await

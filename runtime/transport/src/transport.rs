@@ -8,7 +8,7 @@ use std::{
 
 use lockgate_broadcast::Broadcast;
 use lockgate_ports::{
-    Accepted, Attending, BoxFuture, SignalError, Signaller, ViewerFeed,
+    Accepted, Attending, BoxFuture, Conference, SignalError, Signaller, Speaking, ViewerFeed,
     task::{Task, own},
 };
 
@@ -128,9 +128,17 @@ impl Signaller for Transport {
     }
 }
 
-impl Transport {
-    /// Somebody watches several others: see [`lockgate_ports::Conference::attend`].
-    pub fn attend(&self, offer: String) -> BoxFuture<'_, Result<Attending, SignalError>> {
+impl Conference for Transport {
+    fn speak(
+        &self,
+        offer: String,
+        broadcast: Broadcast,
+    ) -> BoxFuture<'_, Result<Speaking, SignalError>> {
+        let core = Arc::clone(&self.core);
+        guarded(async move { core.speak(&offer, broadcast).await })
+    }
+
+    fn attend(&self, offer: String) -> BoxFuture<'_, Result<Attending, SignalError>> {
         let core = Arc::clone(&self.core);
         guarded(async move { core.attend(&offer).await })
     }

@@ -1,4 +1,4 @@
-//! The pages people see — index, watch, studio, docs — as bytes inside the binary.
+//! The pages people see — index, watch, studio, room, dashboard, docs — as bytes inside the binary.
 //!
 //! The pages are TypeScript, built by Vite into `dist` and embedded from there. This crate finds a file and says how it
 //! may be cached; it speaks no HTTP, and never reads the disk once it is compiled. Start reading at [`page`] and
@@ -33,7 +33,7 @@ impl Asset {
 }
 
 /// The names [`page`] knows.
-pub const PAGES: [&str; 4] = ["index", "watch", "studio", "docs"];
+pub const PAGES: [&str; 6] = ["index", "watch", "studio", "room", "dashboard", "docs"];
 
 /// A page by its name, one of [`PAGES`].
 pub fn page(name: &str) -> Option<Asset> {

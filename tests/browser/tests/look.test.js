@@ -39,6 +39,18 @@ const PAGES = {
       await page.locator("#health:not(:empty)").waitFor();
     },
   ],
+  lobby: ["/rooms/look", (page) => untilPage(page, "a preview", () => document.querySelector("#preview").videoWidth > 0)],
+  room: [
+    "/rooms/look",
+    async (page) => {
+      await page.getByLabel("Access token").fill(here.server.token);
+      await page.getByLabel("Your name").fill("Ada Lovelace");
+      await page.getByRole("button", { name: "Join", exact: true }).click();
+      await untilPage(page, "to be in the room", () => window.lockgateRoom.state === "joined");
+      await page.getByRole("button", { name: "1 participant" }).click();
+      await page.locator("#list li").waitFor();
+    },
+  ],
   docs: ["/api/docs", (page) => page.locator("details").first().waitFor()],
 };
 
@@ -58,7 +70,7 @@ for (const [look, options] of Object.entries(LOOKS)) {
 }
 
 test("a page asks nobody but its own server, and obeys its own security policy", async () => {
-  for (const path of ["/", "/watch/demo", "/watch/demo?via=hls", "/studio", "/api/docs"]) {
+  for (const path of ["/", "/watch/demo", "/watch/demo?via=hls", "/studio", "/rooms/look", "/api/docs"]) {
     const hosts = new Set();
     const page = await here.open(path, {
       prepare: (page) => page.on("request", (request) => hosts.add(new URL(request.url()).host)),

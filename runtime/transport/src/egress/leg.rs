@@ -332,8 +332,10 @@ impl Leg {
 
     /// Sends a sender report, if it is fed.
     pub(super) fn report(&self, now: Instant, cname: &str, wire: &mut Wire<'_>) {
-        if let Some(Source { origin, .. }) = &self.source {
-            report::send(&self.stream, origin, origin.pts_at(now), cname, wire);
+        if let Some(Source { origin, .. }) = &self.source
+            && let Some(report) = report::of(&self.stream, origin, origin.pts_at(now))
+        {
+            report::send(&report, cname, wire);
         }
     }
 }

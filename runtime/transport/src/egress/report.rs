@@ -15,30 +15,25 @@ use rtc::rtcp::{
 use super::Stream;
 use crate::viewer::Wire;
 
-/// Sends a sender report of a stream that is fed from a timeline, if anything was sent there. `pts_90k` is now.
+/// The sender report of a stream that is fed from a timeline, if anything was sent there. `pts_90k` is now.
 ///
 /// It ties RTP timestamps to the wall clock of the broadcast's timeline, the same for audio and video, not to the
 /// moment of sending: what is captured together is then shown together however late one of them is sent.
-pub(super) fn send(
-    stream: &Stream,
-    origin: &Origin,
-    pts_90k: i64,
-    cname: &str,
-    wire: &mut Wire<'_>,
-) {
+pub(super) fn of(stream: &Stream, origin: &Origin, pts_90k: i64) -> Option<SenderReport> {
     let (packet_count, octet_count) = stream.sent();
-    if packet_count == 0 {
-        return;
-    }
-    let report = SenderReport {
+    (packet_count > 0).then(|| SenderReport {
         ssrc: stream.ssrc(),
         ntp_time: ntp_at(origin, pts_90k),
         rtp_time: stream.timestamp_at(pts_90k),
         packet_count,
         octet_count,
         ..SenderReport::default()
-    };
-    compound(&[&report, &name(stream.ssrc(), cname)], wire);
+    })
+}
+
+/// Sends a report.
+pub(super) fn send(report: &SenderReport, cname: &str, wire: &mut Wire<'_>) {
+    compound(&[report, &name(report.ssrc, cname)], wire);
 }
 
 /// Says that nothing more comes from these sources (RFC 3550 §6.6).
@@ -99,3 +94,35 @@ fn compound(packets: &[&dyn rtcp::Packet], wire: &mut Wire<'_>) {
 
 /// Seconds from 1900 to 1970.
 const UNIX_IN_NTP: u64 = 2_208_988_800;
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// Whatever was sent before: the wall clock of a unit and its timestamp go together.
+    #[test]
+    fn a_report_is_that_of_the_broadcast_which_is_sent_now() {
+        let now = Instant::now();
+        let later = |ms| now + Duration::from_millis(ms);
+        // One was begun an hour ago, the other a second, and its wall clock was set in between.
+        let old = Origin::at(now, 1_000_000_000);
+        let new = Origin::at(later(3_599_000), 900_000_000);
+        let mut stream = Stream::new(7, 90_000, 4_294_000_000, 0);
+        assert!(of(&stream, &old, 0).is_none(), "nothing was sent");
+        for (ms, origin) in [(3_600_000, old), (3_601_000, new), (3_700_000, old)] {
+            stream.follow(later(ms), &origin);
+            // It comes half a second after it was captured.
+            let pts_90k = origin.pts_at(later(ms)) - 45_000;
+            let stamp = stream.begin(pts_90k, 96);
+            let unit = stream.packet(stamp, true, Bytes::new());
+            let report = of(&stream, &origin, origin.pts_at(later(ms + 300))).unwrap();
+            // 0.8 s before the report, on both clocks.
+            assert_eq!(report.rtp_time.wrapping_sub(unit.timestamp), 72_000);
+            let captured = ntp_at(&origin, pts_90k);
+            let seconds = (report.ntp_time - captured) as f64 / 4_294_967_296.0;
+            assert!((seconds - 0.8).abs() < 1e-4, "{seconds}");
+        }
+    }
+}

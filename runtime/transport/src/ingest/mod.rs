@@ -10,6 +10,7 @@ mod fuzz;
 mod h264;
 mod keyframes;
 mod layers;
+mod level;
 #[cfg(test)]
 mod payload_tests;
 mod reorder;
@@ -24,5 +25,6 @@ mod vp9;
 pub(crate) use assembler::{Assembler, Coding, Event, Packet, Unit};
 pub(crate) use keyframes::KeyframeGate;
 pub(crate) use layers::Layers;
+pub(crate) use level::Level;
 pub(crate) use sync::{Place, StreamId, Sync};
 pub(crate) use task::{Ingest, run};

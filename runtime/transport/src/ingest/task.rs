@@ -24,7 +24,7 @@ use tokio::{
 use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 
 use super::{
-    Assembler, Coding, Event, KeyframeGate, Layers, Packet, StreamId, Sync, Unit,
+    Assembler, Coding, Event, KeyframeGate, Layers, Level, Packet, StreamId, Sync, Unit,
     layers::{SILENT, Verdict},
     track::{Output, opus_duration_90k, opus_format},
 };
@@ -41,6 +41,8 @@ pub(crate) struct Ingest {
     pub(crate) tracks: mpsc::Receiver<Arc<dyn TrackRemote>>,
     pub(crate) feedback: mpsc::Receiver<Feedback>,
     pub(crate) stats: Arc<Mutex<IngestStats>>,
+    /// Who is told how loud it is.
+    pub(crate) level: Option<Level>,
 }
 
 struct Received {
@@ -76,6 +78,7 @@ struct State {
     video: Output,
     audio: Output,
     stats: IngestStats,
+    level: Option<Level>,
     /// Told when readers want something else.
     wanted: Arc<Notify>,
     /// Carry what readers want to `wanted`.
@@ -91,6 +94,7 @@ pub(crate) async fn run(ingest: Ingest) {
         mut tracks,
         mut feedback,
         stats,
+        level,
     } = ingest;
     let (sender, mut packets) = mpsc::channel(PACKETS_MAX);
     let mut readers = JoinSet::new();
@@ -104,6 +108,7 @@ pub(crate) async fn run(ingest: Ingest) {
         sync: Sync::default(),
         layers: Layers::default(),
         stats: IngestStats::default(),
+        level,
         wanted: Arc::default(),
         forwarders: JoinSet::new(),
     };
@@ -131,6 +136,9 @@ pub(crate) async fn run(ingest: Ingest) {
         state.drain(now);
         state.attend(now);
         state.ask(now).await;
+        if let Some(level) = &mut state.level {
+            level.tell(now);
+        }
         *stats.lock().unwrap_or_else(PoisonError::into_inner) = state.stats();
     }
 }
@@ -193,6 +201,13 @@ impl State {
         let Some(coding) = coding else {
             return; // comfort noise, events, or what was never negotiated
         };
+        if coding == Coding::Opus
+            && let Some(level) = &mut self.level
+        {
+            let number = level.number();
+            let said = number.and_then(|number| header.get_extension(number));
+            level.heard(now, said.as_deref(), &packet.payload);
+        }
         let full = self.sources.len() >= SOURCES_MAX;
         let source = match self.sources.get_mut(&header.ssrc) {
             Some(source) => source,
@@ -406,6 +421,7 @@ impl State {
                     source.withdrawn(),
                 ]
             })
+            .chain([self.level.as_ref().and_then(Level::deadline)])
             .flatten()
             .min()
     }

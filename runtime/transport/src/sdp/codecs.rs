@@ -120,14 +120,9 @@ pub(super) fn video(
     // codec, and for viewers, the order is ours.
     let offered: Vec<VideoCodec> = usable.iter().map(|(_, codec)| codec.codec).collect();
     let place = |codec: VideoCodec| offered.iter().position(|other| *other == codec);
-    usable.sort_by_key(|(rank, codec)| {
-        (
-            place(codec.codec).filter(|_| purpose == Purpose::Publish),
-            *rank,
-        )
-    });
+    usable.sort_by_key(|(rank, codec)| (place(codec.codec).filter(|_| purpose.sends()), *rank));
     let mut usable: Vec<_> = usable.into_iter().map(|(_, codec)| codec).collect();
-    if purpose != Purpose::Publish {
+    if !purpose.sends() {
         // One payload type per codec is enough to send with.
         let mut seen = Vec::new();
         usable.retain(|codec| {
@@ -181,7 +176,7 @@ fn rank(codec: &Codec, purpose: Purpose) -> Option<(u32, VideoCodec)> {
     match (mode, purpose) {
         ("1", _) => Some((by_profile, VideoCodec::H264)),
         // Mode 0 has no fragments: a keyframe could not be sent to such a viewer (RFC 6184 §6.2).
-        ("0", Purpose::Publish) => Some((10 + by_profile, VideoCodec::H264)),
+        ("0", Purpose::Publish | Purpose::Speak) => Some((10 + by_profile, VideoCodec::H264)),
         _ => None,
     }
 }

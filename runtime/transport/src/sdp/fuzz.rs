@@ -21,7 +21,12 @@ fn sdp_offer() {
     };
     run("sdp_offer", 2000, |data| {
         let text = String::from_utf8_lossy(data);
-        for purpose in [Purpose::Publish, Purpose::View] {
+        for purpose in [
+            Purpose::Publish,
+            Purpose::View,
+            Purpose::Attend,
+            Purpose::Speak,
+        ] {
             drop(Offer::check(&text, purpose));
         }
         let answer = finished(&Answer {

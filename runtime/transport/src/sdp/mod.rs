@@ -2,6 +2,7 @@
 
 mod answer;
 mod codecs;
+mod extension;
 mod fragment;
 #[cfg(test)]
 mod fuzz;
@@ -13,6 +14,7 @@ mod view;
 
 pub(crate) use answer::{Answer, finished};
 pub(crate) use codecs::OfferedCodec;
+pub(crate) use extension::AUDIO_LEVEL;
 pub(crate) use fragment::Fragment;
 pub(crate) use offer::{Media, Offer, Purpose};
 pub(crate) use restart::{Section, restarted};

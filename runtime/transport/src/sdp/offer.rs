@@ -8,6 +8,7 @@ use rtc::sdp::description::{media::MediaDescription, session::SessionDescription
 
 use super::{
     codecs::{self, OfferedCodec},
+    extension::{self, AUDIO_LEVEL, Sender},
     fragment,
 };
 use crate::net::Credentials;
@@ -21,6 +22,8 @@ pub(crate) enum Purpose {
     View,
     /// A room: the peer receives several others, each in a section of its own.
     Attend,
+    /// A room: the peer sends, or has a data channel, or both.
+    Speak,
 }
 
 /// What matters of an acceptable offer.
@@ -28,6 +31,8 @@ pub(crate) enum Purpose {
 pub(crate) struct Offer {
     /// The sections that media goes through.
     pub(crate) sections: Vec<Section>,
+    /// The number of the header extension by which somebody in a room says how loud it is.
+    pub(crate) level: Option<u8>,
     /// Whether the stream of retransmissions is told by its SSRC (`a=ssrc-group:FID`, RFC 5576 §4.2).
     pub(crate) names_rtx: bool,
     /// The peer's ICE credentials; others in a fragment mean a restart.
@@ -81,7 +86,7 @@ impl Offer {
                 "the offer says a=ice-lite, and so do we: one of both has to check (RFC 9725 §4.4.5)",
             ));
         }
-        if purpose != Purpose::Attend {
+        if matches!(purpose, Purpose::Publish | Purpose::View) {
             check_stream(&session.media_descriptions)?;
         }
         let mut peer_is_dtls_client = false;
@@ -93,7 +98,7 @@ impl Offer {
                 "the offer does not bundle its sections (a=group:BUNDLE); one transport is supported",
             ));
         }
-        if purpose == Purpose::Publish {
+        if purpose.sends() {
             check_sources(&used)?;
         }
         let first = |key: &str| {
@@ -119,7 +124,15 @@ impl Offer {
             .filter(|attribute| attribute.key == "ssrc-group")
             .filter_map(|attribute| attribute.value.as_deref())
             .any(|value| value.starts_with("FID "));
-        let sections = used.iter().map(|(at, section)| {
+        let mut audio = used
+            .iter()
+            .filter(|(_, section)| section.media_name.media == "audio");
+        let level = audio.next().and_then(|(_, section)| {
+            let number = extension::number(section, AUDIO_LEVEL, Sender::Them);
+            number.filter(|_| purpose == Purpose::Speak)
+        });
+        let media_sections = used.iter().filter(|(_, section)| !is_data(section));
+        let sections = media_sections.map(|(at, section)| {
             Ok(Section {
                 at: *at,
                 mid: mid(section).map(str::to_owned),
@@ -132,6 +145,7 @@ impl Offer {
         }
         Ok(Self {
             sections,
+            level,
             names_rtx,
             ice,
             peer_is_dtls_client,
@@ -161,6 +175,13 @@ impl Offer {
     }
 }
 
+impl Purpose {
+    /// Whether the peer sends; else it receives.
+    pub(super) fn sends(self) -> bool {
+        matches!(self, Self::Publish | Self::Speak)
+    }
+}
+
 impl Section {
     fn video(&self) -> Option<&[OfferedCodec<VideoCodec>]> {
         let Media::Video(codecs) = &self.media else {
@@ -181,7 +202,7 @@ fn check_size(sections: &[MediaDescription], purpose: Purpose) -> Result<(), Sig
         return Err(malformed("the offer has no media section"));
     }
     let most = match purpose {
-        Purpose::Publish | Purpose::View => SECTIONS_MAX,
+        Purpose::Publish | Purpose::View | Purpose::Speak => SECTIONS_MAX,
         Purpose::Attend => PLACES_MAX,
     };
     if sections.len() > most {
@@ -216,18 +237,29 @@ fn used(session: &SessionDescription, purpose: Purpose) -> Result<Vec<Numbered<'
             continue;
         }
         let kind = section.media_name.media.as_str();
-        if !matches!(kind, "audio" | "video") {
+        if !matches!(kind, "audio" | "video") && !(purpose == Purpose::Speak && is_data(section)) {
             // RFC 9725 §4.4.3: no partial success, so nothing is left out in silence.
             return Err(unsupported(format!(
-                "the offer has a section of the kind {kind}; audio and video are supported"
+                "the offer has a section of the kind {kind}; {} supported",
+                match purpose {
+                    Purpose::Speak => "audio, video and a data channel are",
+                    Purpose::Publish | Purpose::View | Purpose::Attend => "audio and video are",
+                }
             )));
         }
-        if purpose == Purpose::Attend {
-            // A section that is at rest, as of somebody who stopped to send, is no place.
-            if matches!(direction(session, section), "inactive" | "sendonly") {
-                continue;
+        // In a room a section that is at rest, as of somebody who stopped to send, is passed over.
+        let rests = match purpose {
+            Purpose::Publish | Purpose::View => false,
+            Purpose::Attend => matches!(direction(session, section), "inactive" | "sendonly"),
+            Purpose::Speak => {
+                !is_data(section) && matches!(direction(session, section), "inactive" | "recvonly")
             }
-        } else if used.iter().any(|(_, other)| other.media_name.media == kind) {
+        };
+        if rests {
+            continue;
+        }
+        let is_second = used.iter().any(|(_, other)| other.media_name.media == kind);
+        if purpose != Purpose::Attend && is_second {
             return Err(unsupported(format!(
                 "the offer has more than one {kind} section; one of each kind is supported"
             )));
@@ -235,13 +267,26 @@ fn used(session: &SessionDescription, purpose: Purpose) -> Result<Vec<Numbered<'
         used.push((at, section));
     }
     if used.is_empty() {
-        return Err(unsupported(if purpose == Purpose::Attend {
-            "the offer has no section that receives"
-        } else {
-            "the offer has neither an audio nor a video section"
+        return Err(unsupported(match purpose {
+            Purpose::Publish | Purpose::View => {
+                "the offer has neither an audio nor a video section"
+            }
+            Purpose::Attend => "the offer has no section that receives",
+            Purpose::Speak => "the offer has no section that sends, and no data channel",
         }));
     }
     Ok(used)
+}
+
+/// Whether it is for data channels (RFC 8841 §4).
+fn is_data(section: &MediaDescription) -> bool {
+    let name = &section.media_name;
+    name.media == "application"
+        && name.protos.last().is_some_and(|proto| proto == "SCTP")
+        && name
+            .formats
+            .iter()
+            .any(|format| format == "webrtc-datachannel")
 }
 
 /// Places are told apart by their names, so each has one (RFC 5888 §4, a token of RFC 8866 §9), and no other has it.
@@ -269,10 +314,11 @@ pub(super) fn mid(section: &MediaDescription) -> Option<&str> {
 
 /// The library tells the packets of two sections apart by the sources that the offer declares, and by no other means.
 fn check_sources(used: &[Numbered<'_>]) -> Result<(), SignalError> {
-    if used.len() < 2 {
+    let media = used.iter().filter(|(_, section)| !is_data(section));
+    if media.clone().count() < 2 {
         return Ok(());
     }
-    for (_, section) in used {
+    for (_, section) in media {
         if !section.has_attribute("ssrc") && !section.has_attribute("rid") {
             return Err(unsupported(format!(
                 "the {} section declares no source; with audio and video, a=ssrc (RFC 5576) is needed in both",
@@ -308,7 +354,8 @@ fn check_section(
     let kind = &section.media_name.media;
     // RFC 8834 §4.2: the profile of WebRTC is RTP/SAVPF over DTLS.
     let profile = section.media_name.protos.join("/");
-    if profile != "UDP/TLS/RTP/SAVPF" && profile != "TCP/TLS/RTP/SAVPF" {
+    let is_data = is_data(section);
+    if !is_data && profile != "UDP/TLS/RTP/SAVPF" && profile != "TCP/TLS/RTP/SAVPF" {
         return Err(unsupported(format!(
             "the {kind} section has the profile {profile}; UDP/TLS/RTP/SAVPF is supported"
         )));
@@ -349,6 +396,9 @@ fn check_section(
             )));
         }
     };
+    if is_data {
+        return Ok(peer_is_dtls_client);
+    }
     // RFC 5761 §5.1.1: without it the peer would expect RTCP on a second port.
     if !section.has_attribute("rtcp-mux") {
         return Err(unsupported(format!(
@@ -356,9 +406,9 @@ fn check_section(
         )));
     }
     match (purpose, direction(session, section)) {
-        (Purpose::Publish, "sendonly" | "sendrecv")
+        (Purpose::Publish | Purpose::Speak, "sendonly" | "sendrecv")
         | (Purpose::View | Purpose::Attend, "recvonly" | "sendrecv") => Ok(peer_is_dtls_client),
-        (Purpose::Publish, other) => Err(unsupported(format!(
+        (Purpose::Publish | Purpose::Speak, other) => Err(unsupported(format!(
             "the {kind} section is {other}; a publisher's sections must send"
         ))),
         (Purpose::View | Purpose::Attend, other) => Err(unsupported(format!(
@@ -381,7 +431,7 @@ fn direction(session: &SessionDescription, section: &MediaDescription) -> &'stat
 
 /// What of a section we can use.
 fn media(section: &MediaDescription, purpose: Purpose) -> Result<Media, SignalError> {
-    let receives = purpose != Purpose::Publish;
+    let receives = !purpose.sends();
     if section.media_name.media == "audio" {
         let opus = codecs::audio(section).map_err(|offered| no_codec("audio", &offered, "Opus"))?;
         let red = codecs::red(section, opus.payload_type).filter(|_| receives);

@@ -372,7 +372,104 @@ proptest! {
         let text = String::from_utf8_lossy(&lines.concat()).into_owned();
         drop(Offer::check(&text, Purpose::Publish));
         drop(Offer::check(&text, Purpose::View));
+        drop(Offer::check(&text, Purpose::Attend));
+        drop(Offer::check(&text, Purpose::Speak));
         drop(Fragment::parse(&text));
         let _ = tell(&text, &[candidate(Wire::Udp, 0, "192.0.2.1:1")]);
     }
+}
+
+/// Somebody in a room with places of these directions.
+fn room(directions: &[&str]) -> String {
+    let (head, media) = VIEWER.split_once("m=audio").unwrap();
+    let (_, video) = media.split_once("m=video").unwrap();
+    let mut out = head.to_owned();
+    for (mid, direction) in directions.iter().enumerate() {
+        let section = video.replace("a=mid:1", &format!("a=mid:m{mid}"));
+        out.push_str("m=video");
+        out.push_str(&section.replace("recvonly", direction));
+    }
+    out
+}
+
+#[test]
+fn each_section_that_receives_is_a_place() {
+    let places = |sdp: &str| -> Result<Vec<String>, SignalError> {
+        let offer = Offer::check(sdp, Purpose::Attend)?;
+        Ok(offer
+            .sections
+            .into_iter()
+            .filter_map(|section| section.mid)
+            .collect())
+    };
+    let offer = room(&["recvonly", "inactive", "sendrecv", "sendonly"]);
+    assert_eq!(places(&offer).unwrap(), ["m0", "m2"]);
+    assert_eq!(places(VIEWER).unwrap(), ["0", "1"]);
+    assert_eq!(places(&room(&["recvonly"; 64])).unwrap().len(), 64);
+    refused(
+        &room(&["recvonly"; 65]),
+        Purpose::Attend,
+        "malformed: the offer has 65 media sections; at most 64 are read",
+    );
+    refused(
+        &room(&["inactive", "sendonly"]),
+        Purpose::Attend,
+        "unsupported: the offer has no section that receives",
+    );
+    for bad in ["a=mid:m0", "a=mid:", "a=mid:a b", "a=x:y", "a=mid:\"x\""] {
+        refused(
+            &room(&["recvonly"; 2]).replace("a=mid:m1", bad),
+            Purpose::Attend,
+            "malformed: section 1 of the offer needs a name of its own (a=mid) of 1 to 32 characters",
+        );
+    }
+}
+
+#[test]
+fn who_speaks_may_have_a_data_channel_and_sections_at_rest() {
+    let speak = |sdp: &str| Offer::check(sdp, Purpose::Speak);
+    let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\nc=IN IP4 0.0.0.0\r\na=mid:data\r\n\
+                a=ice-ufrag:vIew\r\na=ice-pwd:0123456789abcdef01234567\r\na=setup:actpass\r\na=sctp-port:5000\r\n";
+    let fingerprint = OBS
+        .lines()
+        .find(|line| line.starts_with("a=fingerprint"))
+        .unwrap();
+    let data = format!("{data}{fingerprint}\r\n");
+    let sending = publisher();
+    let both = speak(&format!("{sending}{data}")).unwrap();
+    assert_eq!(both.sections.len(), 2);
+    assert_eq!(both.level, Some(1));
+    let (head, _) = VIEWER.split_once("m=audio").unwrap();
+    let alone = speak(&format!("{head}{data}")).unwrap();
+    assert!(alone.sections.is_empty() && alone.video_section().is_none());
+    // What only receives is passed over; a number that the peer does not send goes for nothing.
+    let (audio, video) = sending.split_once("m=video").unwrap();
+    let quiet = audio.replace("a=extmap:1 ", "a=extmap:1/recvonly ");
+    let receiving = format!(
+        "{quiet}m=video{}",
+        video.replace("a=sendonly", "a=recvonly")
+    );
+    let sound = speak(&receiving).unwrap();
+    assert_eq!((sound.sections.len(), sound.level), (1, None));
+    assert_eq!(publish(&sending).unwrap().level, None, "nobody asks there");
+    refused(
+        VIEWER,
+        Purpose::Speak,
+        "unsupported: the offer has no section that sends, and no data channel",
+    );
+    refused(
+        &format!("{sending}{data}").replace("webrtc-datachannel", "x"),
+        Purpose::Speak,
+        "unsupported: the offer has a section of the kind application; audio, video and a data channel are supported",
+    );
+    refused(
+        &format!("{sending}{data}{data}"),
+        Purpose::Speak,
+        "unsupported: the offer has more than one application section; one of each kind is supported",
+    );
+    refused(
+        &format!("{sending}{data}"),
+        Purpose::Publish,
+        "unsupported: the offer has a section of the kind application; audio and video are supported",
+    );
 }

@@ -11,6 +11,7 @@ use rtc::{
 use super::{
     answer::{OPTIONS, write_candidates},
     codecs::rtpmap,
+    extension::{self, Sender, TRANSPORT_WIDE},
     offer::{Media, Offer, Section, mid},
 };
 use crate::{
@@ -123,8 +124,9 @@ pub(crate) fn agree(sdp: &str, offer: &Offer, ours: &Ours<'_>) -> Result<Agreed,
             }
         }
         let numbers = Numbers {
-            transport_wide: extension(section, TRANSPORT_WIDE),
-            playout: extension(section, PLAYOUT_DELAY).filter(|_| agreed_on.is_video()),
+            transport_wide: extension::number(section, TRANSPORT_WIDE, Sender::Us),
+            playout: extension::number(section, PLAYOUT_DELAY, Sender::Us)
+                .filter(|_| agreed_on.is_video()),
         };
         let shared = Shared {
             session: &session,
@@ -326,26 +328,6 @@ fn write_format(out: &mut String, section: &MediaDescription, codec: &Format) {
     }
 }
 
-/// The number of a header extension (RFC 8285 §5), if it is one that fits one byte.
-fn extension(section: &MediaDescription, uri: &str) -> Option<u8> {
-    let maps = section.attributes.iter().filter(|one| one.key == "extmap");
-    let mut maps = maps.filter_map(|map| map.value.as_deref());
-    maps.find_map(|map| {
-        let mut words = map.split_whitespace();
-        let (number, direction) = match words.next()?.split_once('/') {
-            Some((number, direction)) => (number, direction),
-            None => (map.split_whitespace().next()?, "sendrecv"),
-        };
-        let number = number
-            .parse()
-            .ok()
-            .filter(|number| (1..15).contains(number))?;
-        // From a viewer, `recvonly` is what we may send.
-        let may_send = matches!(direction, "sendrecv" | "recvonly");
-        (may_send && words.next() == Some(uri)).then_some(number)
-    })
-}
-
 fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
     // A string takes all that is written.
     let _written = out.write_fmt(text);
@@ -355,8 +337,6 @@ fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
 const OPUS: &str = "opus/48000/2";
 const RED: &str = "red/48000/2";
 const RTX: &str = "rtx/90000";
-const TRANSPORT_WIDE: &str =
-    "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! Whole answers as text. What differs from run to run is replaced by a word for it.
 
 use lockgate_media::VideoCodec;
-use lockgate_ports::{SignalError, Signaller, ViewerFeed};
+use lockgate_ports::{Conference as _, SignalError, Signaller, ViewerFeed};
 use tokio::sync::watch;
 
 use crate::{
@@ -18,8 +18,8 @@ const SIMULCAST: &str = include_str!("../offers/simulcast.sdp");
 fn plain(answer: &str, port: u16) -> String {
     let mut out: Vec<String> = Vec::new();
     let stream = answer
-        .split_once("a=msid:")
-        .and_then(|(_, rest)| rest.split_once(' '))
+        .split_once(" cname:")
+        .and_then(|(_, rest)| rest.split_once("\r\n"))
         .map_or("-no-stream-", |(stream, _)| stream);
     for line in answer.replace(&format!(" {port} typ"), " PORT typ").lines() {
         let keep =
@@ -393,4 +393,155 @@ async fn a_refused_offer_leaves_nothing_behind() {
         assert!(refused.is_err());
     }
     assert_eq!((transport.peers(), transport.remote_addresses()), (0, 0));
+}
+
+/// Somebody in a room: sound, two pictures, and a section at rest.
+fn room() -> String {
+    let (head, media) = VIEWER.split_once("m=audio").unwrap();
+    let (audio, video) = media.split_once("m=video").unwrap();
+    let named = |kind: &str, section: &str, mid: &str| {
+        let (before, rest) = section.split_once("a=mid:").unwrap();
+        let (_, after) = rest.split_once("\r\n").unwrap();
+        format!("m={kind}{before}a=mid:{mid}\r\n{after}")
+    };
+    let resting = named("video", video, "3").replace("a=recvonly", "a=inactive");
+    [
+        head.replace("BUNDLE 0 1", "BUNDLE 0 1 2 3"),
+        named("audio", audio, "0"),
+        named("video", video, "1"),
+        named("video", video, "2"),
+        resting,
+    ]
+    .concat()
+}
+
+#[tokio::test]
+async fn somebody_in_a_room_is_answered() {
+    let transport = transport().await;
+    let attending = transport.attend(room()).await.unwrap();
+    let places: Vec<_> = attending
+        .places
+        .iter()
+        .map(|place| (place.mid(), place.is_video()))
+        .collect();
+    assert_eq!(places, [("0", false), ("1", true), ("2", true)]);
+    let answer = plain(&attending.accepted.answer, transport.local_addr().port());
+    insta::assert_snapshot!(answer, @r"
+    v=0
+    o=ORIGIN
+    s=-
+    t=0 0
+    a=msid-semantic:WMS *
+    a=fingerprint:sha-256 DIGEST
+    a=ice-lite
+    a=ice-options:trickle ice2
+    a=extmap-allow-mixed
+    a=group:BUNDLE 0 1 2
+    m=audio 9 UDP/TLS/RTP/SAVPF 111 63
+    c=IN IP4 0.0.0.0
+    a=setup:active
+    a=mid:0
+    a=ice-ufrag:RANDOM
+    a=ice-pwd:RANDOM
+    a=rtcp-mux
+    a=rtcp-mux-only
+    a=rtcp-rsize
+    a=rtpmap:111 opus/48000/2
+    a=fmtp:111 minptime=10;useinbandfec=1
+    a=rtcp-fb:111 transport-cc
+    a=rtpmap:63 red/48000/2
+    a=fmtp:63 111/111
+    a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
+    a=msid:place-0 audio-0
+    a=ssrc:SSRC cname:STREAM
+    a=ssrc:SSRC msid:place-0 audio-0
+    a=sendonly
+    a=candidate:1 1 udp 2130706431 127.0.0.1 PORT typ host
+    a=candidate:2 1 tcp 1520435199 127.0.0.1 PORT typ host tcptype passive
+    a=end-of-candidates
+    m=video 9 UDP/TLS/RTP/SAVPF 108 96 45 109 97 46
+    c=IN IP4 0.0.0.0
+    a=setup:active
+    a=mid:1
+    a=ice-ufrag:RANDOM
+    a=ice-pwd:RANDOM
+    a=rtcp-mux
+    a=rtcp-mux-only
+    a=rtcp-rsize
+    a=rtpmap:108 H264/90000
+    a=fmtp:108 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f
+    a=rtcp-fb:108 ccm fir
+    a=rtcp-fb:108 nack
+    a=rtcp-fb:108 nack pli
+    a=rtcp-fb:108 transport-cc
+    a=rtpmap:96 VP8/90000
+    a=rtcp-fb:96 ccm fir
+    a=rtcp-fb:96 nack
+    a=rtcp-fb:96 nack pli
+    a=rtcp-fb:96 transport-cc
+    a=rtpmap:45 AV1/90000
+    a=fmtp:45 level-idx=5;profile=0;tier=0
+    a=rtcp-fb:45 ccm fir
+    a=rtcp-fb:45 nack
+    a=rtcp-fb:45 nack pli
+    a=rtcp-fb:45 transport-cc
+    a=rtpmap:109 rtx/90000
+    a=fmtp:109 apt=108
+    a=rtpmap:97 rtx/90000
+    a=fmtp:97 apt=96
+    a=rtpmap:46 rtx/90000
+    a=fmtp:46 apt=45
+    a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
+    a=msid:place-1 video-1
+    a=ssrc-group:FID SSRC SSRC
+    a=ssrc:SSRC cname:STREAM
+    a=ssrc:SSRC msid:place-1 video-1
+    a=ssrc:SSRC cname:STREAM
+    a=ssrc:SSRC msid:place-1 video-1
+    a=sendonly
+    m=video 9 UDP/TLS/RTP/SAVPF 108 96 45 109 97 46
+    c=IN IP4 0.0.0.0
+    a=setup:active
+    a=mid:2
+    a=ice-ufrag:RANDOM
+    a=ice-pwd:RANDOM
+    a=rtcp-mux
+    a=rtcp-mux-only
+    a=rtcp-rsize
+    a=rtpmap:108 H264/90000
+    a=fmtp:108 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f
+    a=rtcp-fb:108 ccm fir
+    a=rtcp-fb:108 nack
+    a=rtcp-fb:108 nack pli
+    a=rtcp-fb:108 transport-cc
+    a=rtpmap:96 VP8/90000
+    a=rtcp-fb:96 ccm fir
+    a=rtcp-fb:96 nack
+    a=rtcp-fb:96 nack pli
+    a=rtcp-fb:96 transport-cc
+    a=rtpmap:45 AV1/90000
+    a=fmtp:45 level-idx=5;profile=0;tier=0
+    a=rtcp-fb:45 ccm fir
+    a=rtcp-fb:45 nack
+    a=rtcp-fb:45 nack pli
+    a=rtcp-fb:45 transport-cc
+    a=rtpmap:109 rtx/90000
+    a=fmtp:109 apt=108
+    a=rtpmap:97 rtx/90000
+    a=fmtp:97 apt=96
+    a=rtpmap:46 rtx/90000
+    a=fmtp:46 apt=45
+    a=extmap:3 http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01
+    a=msid:place-2 video-2
+    a=ssrc-group:FID SSRC SSRC
+    a=ssrc:SSRC cname:STREAM
+    a=ssrc:SSRC msid:place-2 video-2
+    a=ssrc:SSRC cname:STREAM
+    a=ssrc:SSRC msid:place-2 video-2
+    a=sendonly
+    m=video 0 UDP/TLS/RTP/SAVPF 96 97 102 103 104 105 108 109 45 46
+    c=IN IP4 0.0.0.0
+    a=mid:3
+    a=inactive
+    ");
 }

@@ -44,6 +44,7 @@ pub(crate) const OPUS: u8 = 111;
 /// Opus with redundancy (RFC 2198).
 pub(crate) const RED: u8 = 63;
 pub(crate) const PLAYOUT_DELAY: &str = "http://www.webrtc.org/experiments/rtp-hdrext/playout-delay";
+pub(crate) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 pub(crate) const H264: u8 = 102;
 pub(crate) const VP8: u8 = 96;
 pub(crate) const VP9: u8 = 98;
@@ -147,6 +148,12 @@ impl Client {
         engine
             .register_header_extension(playout_delay, RtpCodecKind::Video, None)
             .unwrap();
+        let level = RTCRtpHeaderExtensionCapability {
+            uri: AUDIO_LEVEL.to_owned(),
+        };
+        engine
+            .register_header_extension(level, RtpCodecKind::Audio, None)
+            .unwrap();
         let registry = configure_nack(Registry::new(), &mut engine);
         let registry = configure_rtcp_reports(registry);
         let registry = configure_twcc(registry, &mut engine).unwrap();
@@ -240,6 +247,7 @@ impl Client {
             payload_type,
             payloader,
             seq: rand::random(),
+            level: None,
         }
     }
 
@@ -324,6 +332,8 @@ pub(crate) struct Sender {
     payload_type: u8,
     payloader: Option<Box<dyn Payloader>>,
     seq: u16,
+    /// The number and the content of a header extension that says how loud it is.
+    pub(crate) level: Option<(u8, u8)>,
 }
 
 impl Sender {
@@ -334,7 +344,7 @@ impl Sender {
         };
         let count = parts.len();
         for (at, payload) in parts.into_iter().enumerate() {
-            let packet = Packet {
+            let mut packet = Packet {
                 header: Header {
                     version: 2,
                     marker: at + 1 == count,
@@ -346,6 +356,10 @@ impl Sender {
                 },
                 payload,
             };
+            if let Some((number, level)) = self.level {
+                let level = Bytes::copy_from_slice(&[level]);
+                packet.header.set_extension(number, level).unwrap();
+            }
             self.seq = self.seq.wrapping_add(1);
             self.track.write_rtp(packet).await.unwrap();
         }

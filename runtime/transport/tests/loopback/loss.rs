@@ -28,7 +28,7 @@ use crate::{
 };
 
 /// A relay before the transport that loses packets; returns its address.
-async fn lossy(transport: SocketAddr) -> (SocketAddr, Task) {
+pub(crate) async fn lossy(transport: SocketAddr) -> (SocketAddr, Task) {
     let mut seen = 0u32;
     relay(transport, move || {
         seen += 1;

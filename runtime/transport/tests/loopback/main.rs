@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod answers;
 #[cfg(test)]
+mod attendant;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod effect;
@@ -16,6 +18,8 @@ mod loss;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
+mod places;
+#[cfg(test)]
 mod player;
 #[cfg(test)]
 mod publish;
@@ -25,6 +29,8 @@ mod restart;
 mod squeeze;
 #[cfg(test)]
 mod stun;
+#[cfg(test)]
+mod talk;
 #[cfg(test)]
 mod tcp;
 #[cfg(test)]

@@ -174,8 +174,8 @@ async function publish(): Promise<void> {
       token,
       codec: codecSelect.value as PublishCodec,
       simulcast: simulcastBox.checked,
-      onChange: show,
     });
+    publisher.on("state", show);
     watchLink.href = watchAddress(name, token);
     setText(watchLink, new URL(`/watch/${name}`, location.origin).href);
     await publisher.start();
@@ -227,7 +227,7 @@ async function showStats(): Promise<void> {
 /** What the server made of it: its tracks and who reads them. */
 async function showMade(): Promise<void> {
   if (publisher?.state !== "live") return;
-  const { name, token } = publisher.options;
+  const { name, token = null } = publisher.options;
   try {
     const { tracks = [], viewers = 0 } = await streamDetail(name, token);
     const rows = tracks

@@ -2,7 +2,7 @@ import { Player, type PlaybackStats, type PlayerState, type Score, type Via } fr
 
 import { streamFromAddress, tokenFromAddress } from "../lib/address";
 import { hlsWorker } from "../lib/hls-worker";
-import { byId, setText, showFacts, whileVisible } from "../ui/dom";
+import { byId, setText, showFacts } from "../ui/dom";
 import { bitrate, clock, gradeOf } from "../ui/format";
 import type { Graphs } from "../ui/graphs";
 import { showKeys } from "../ui/player-controls";
@@ -63,7 +63,9 @@ const asked = new URLSearchParams(location.search).get("via");
 const via: Via = asked === "whep" || asked === "hls" ? asked : "auto";
 viaSelect.value = via;
 
-const player = new Player({ video, stream, token: tokenFromAddress(), via, hlsWorker, onChange: show });
+const player = new Player({ video, stream, token: tokenFromAddress(), via, hlsWorker });
+player.on("change", show);
+player.on("stats", showStats);
 const quality = new QualityMenu(byId("quality", HTMLSelectElement), async (rung) => {
   try {
     await player.select(rung);
@@ -177,17 +179,14 @@ byId("keys", HTMLButtonElement).addEventListener("click", showKeys);
 let last: { at: number; stats: PlaybackStats } | null = null;
 let graphs: Graphs | null = null;
 
-/** Once a second: tells the server how it goes, and shows it. */
-async function everySecond(): Promise<void> {
-  const stats = await player.stats();
+/** Once a second. */
+function showStats(stats: PlaybackStats | null): void {
+  // Nobody looks.
+  if (document.hidden) return;
   const at = performance.now();
   const before = stats && last?.stats.transport === stats.transport ? last : null;
   last = stats && { at, stats };
-  if (stats) {
-    // An answer that does not come changes nothing: what plays goes on, and the next second asks again.
-    void player.report(place()).catch(() => undefined);
-    showScore();
-  }
+  if (stats) showScore();
   const now = stats ? ratesOf(stats, before, at) : { bps: null, fps: null, loss: null };
   graphs?.push({
     bitrate: now.bps,
@@ -218,11 +217,6 @@ function ratesOf(stats: PlaybackStats, before: { at: number; stats: PlaybackStat
     fps: frames === null ? null : frames / seconds,
     loss: lost === null || packets === null || lost + packets === 0 ? null : (100 * lost) / (lost + packets),
   };
-}
-
-function place(): { width: number; height: number } {
-  const scale = devicePixelRatio;
-  return { width: Math.round(video.clientWidth * scale), height: Math.round(video.clientHeight * scale) };
 }
 
 function showNumbers(stats: PlaybackStats | null, { bps, fps }: Rates): void {
@@ -267,7 +261,6 @@ details.addEventListener("toggle", async () => {
     { id: "buffer", title: "Buffer", format: (ms) => (ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(1)} s`) },
   ]);
 });
-whileVisible(1_000, everySecond);
 
 window.lockgate = {
   get state() {

@@ -1,5 +1,7 @@
 // Camera, screen and microphone, and why they are not given.
 
+import { captureError, CaptureError, INSECURE } from "./tracks.ts";
+
 /** What is to be published: pictures of a camera or of a screen, or sound alone. */
 export type CaptureSource = "camera" | "screen" | "microphone";
 
@@ -11,13 +13,13 @@ export interface CaptureChoice {
   microphone: string;
 }
 
-/** Opens what was chosen; throws an error whose message is for the person in front of it. */
+/** Opens what was chosen; throws [`CaptureError`]. */
 export async function capture(choice: CaptureChoice): Promise<MediaStream> {
-  if (!isSecureContext || !navigator.mediaDevices) throw new Error(INSECURE);
+  if (!isSecureContext || !navigator.mediaDevices) throw new CaptureError("insecure", INSECURE);
   try {
     return choice.source === "screen" ? await captureScreen(choice) : await captureDevices(choice);
   } catch (error) {
-    throw new Error(explain(error, choice.source), { cause: error });
+    throw explain(error, choice.source);
   }
 }
 
@@ -66,27 +68,10 @@ const NAMES: Record<CaptureSource, string> = {
   microphone: "microphone",
 };
 
-function explain(error: unknown, source: CaptureSource): string {
-  if (!(error instanceof DOMException)) return String(error);
-  const name = NAMES[source];
-  switch (error.name) {
-    case "NotAllowedError":
-      return source === "screen"
-        ? "The screen was not shared. Choose a screen or window in the browser's dialog, and allow the microphone, or choose none."
-        : `The ${name} is blocked. Allow it for this page in the browser's address bar, then try again.`;
-    case "NotFoundError":
-      return `No ${name} was found. Connect one, then try again.`;
-    case "NotReadableError":
-    case "AbortError":
-      return `The ${name} is in use by another program, or failed. Close what uses it, then try again.`;
-    case "OverconstrainedError":
-      return `The chosen ${name} is gone. Choose another.`;
-    case "SecurityError":
-      return INSECURE;
-    default:
-      return `The ${name} could not be opened: ${error.message || error.name}`;
-  }
+function explain(error: unknown, source: CaptureSource): CaptureError {
+  const why = captureError(error, NAMES[source]);
+  return why.reason === "denied" && source === "screen" ? new CaptureError("denied", NOT_SHARED, { cause: error }) : why;
 }
 
-const INSECURE =
-  "Browsers give camera, screen and microphone only to secure pages. Open this page by https, or on the server itself as http://localhost.";
+const NOT_SHARED =
+  "The screen was not shared. Choose a screen or window in the browser's dialog, and allow the microphone, or choose none.";

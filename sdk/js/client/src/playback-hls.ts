@@ -14,10 +14,11 @@ import {
   Stalls,
 } from "./playback.ts";
 import { request } from "./problem.ts";
+import { at } from "./server.ts";
 
 /** Opens HLS in whichever way this browser can; throws what went wrong. */
 export async function openHls(target: PlaybackTarget): Promise<Playback> {
-  const url = `/hls/${encodeURIComponent(target.stream)}/playlist.m3u8`;
+  const url = at(target.server, `/hls/${encodeURIComponent(target.stream)}/playlist.m3u8`);
   // Asked for by hand first: players swallow the words of a refusal. The first viewer waits for the encoder here.
   await request(url, { token: target.token, signal: target.signal, timeoutMs: PLAYLIST_TIMEOUT_MS });
   const { default: HlsPlayer } = await import("hls.js");
@@ -138,7 +139,7 @@ class HlsPlayback implements Playback {
     const finite = (number: number | null | undefined): number | undefined =>
       number != null && Number.isFinite(number) && number >= 0 ? number : undefined;
     try {
-      const response = await request(`/api/streams/${encodeURIComponent(target.stream)}/stats`, {
+      const response = await request(at(target.server, `/api/streams/${encodeURIComponent(target.stream)}/stats`), {
         method: "POST",
         token: target.token,
         signal: target.signal,

@@ -1,6 +1,5 @@
 // The WebRTC transport of the player.
 
-import { streamDetail, type Track } from "./streams.ts";
 import {
   firstFrame,
   play,
@@ -13,6 +12,8 @@ import {
   Stalls,
 } from "./playback.ts";
 import { Problem } from "./problem.ts";
+import { at } from "./server.ts";
+import { streamDetail, type StreamDetail, type Track } from "./streams.ts";
 import { WhepSession, type RungEvent } from "./whep.ts";
 
 export class WhepPlayback implements Playback {
@@ -41,7 +42,7 @@ export class WhepPlayback implements Playback {
     let early: RungEvent | null = null;
     const session = await WhepSession.open(
       {
-        url: `/whep/${encodeURIComponent(stream)}`,
+        url: at(target.server, `/whep/${encodeURIComponent(stream)}`),
         token,
         signal,
         onRung: (event) => (playback ? playback.#heard(event) : (early = event)),
@@ -132,7 +133,7 @@ export class WhepPlayback implements Playback {
   async #loadRungs(): Promise<void> {
     if (!this.session.selectable) return;
     try {
-      const { tracks = [] } = await streamDetail(this.target.stream, this.target.token, this.target.signal);
+      const { tracks = [] } = await this.#detail();
       this.rungs = tracks.filter(({ kind }) => kind === "video").map(toChoice).sort(bestFirst);
       this.target.events.changed();
     } catch {
@@ -162,11 +163,16 @@ export class WhepPlayback implements Playback {
     }, STILL_CHECK_MS);
   }
 
+  #detail(): Promise<StreamDetail> {
+    const { stream, token, signal, server } = this.target;
+    return streamDetail(stream, token, signal, server);
+  }
+
   async #end(why: string): Promise<void> {
-    const { stream, token, signal, events } = this.target;
+    const { signal, events } = this.target;
     let live = true;
     try {
-      live = (await streamDetail(stream, token, signal)).state !== "ended";
+      live = (await this.#detail()).state !== "ended";
     } catch (error) {
       // Gone is gone; any other failure says nothing about the broadcast.
       live = !(error instanceof Problem && error.status === 404);

@@ -65,10 +65,11 @@ export interface PlaybackTarget {
   video: HTMLVideoElement;
   stream: string;
   token: string | null;
+  server?: string | URL | undefined;
   signal: AbortSignal;
   events: PlaybackEvents;
   /** Where the worker of hls.js is: a file of the page's own origin instead of a blob keeps its security policy strict. */
-  hlsWorker?: () => Promise<string>;
+  hlsWorker?: (() => Promise<string>) | undefined;
 }
 
 /** A transport at work: media plays until it ends or is stopped. */

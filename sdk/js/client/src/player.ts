@@ -1,6 +1,8 @@
 // The player: WebRTC first, HLS when that fails and as long as it does, and words for everything that can be wrong.
 
-import type { Ending, Place, Playback, PlaybackStats, PlaybackTarget, RungChoice, Score, Transport } from "./playback.ts";
+import { Emitter } from "./emitter.ts";
+import { pause } from "./pause.ts";
+import type { Ending, Playback, PlaybackStats, PlaybackTarget, RungChoice, Score, Transport } from "./playback.ts";
 import { openHls } from "./playback-hls.ts";
 import { WhepPlayback } from "./playback-whep.ts";
 import { Problem, Unreachable } from "./problem.ts";
@@ -21,15 +23,26 @@ export type PlayerState =
 /** Which transports may be used. */
 export type Via = "auto" | Transport;
 
-export interface PlayerOptions {
+export interface WatchOptions {
   video: HTMLVideoElement;
+  /** The broadcast's name. */
   stream: string;
-  token: string | null;
-  via: Via;
+  token?: string | null;
+  /** `auto` by default: WebRTC, else HLS. */
+  via?: Via;
+  /** The server's origin; without one that of the page. */
+  server?: string | URL;
   /** The address of `hls.js/dist/hls.worker.js`, asked for when HLS is first played; without it the worker is a blob. */
   hlsWorker?: () => Promise<string>;
-  /** Anything that can be shown changed. */
-  onChange: (player: Player) => void;
+}
+
+/** What a player tells. */
+export interface PlayerEvents {
+  /** Anything that can be shown is different. */
+  change: undefined;
+  state: PlayerState;
+  /** Once a second: counters since the playback began; `null` while nothing plays. */
+  stats: PlaybackStats | null;
 }
 
 /** A playback, and how it will end. */
@@ -43,12 +56,14 @@ type Opener = (target: PlaybackTarget) => Promise<Playback>;
 const OPENERS: Record<Transport, Opener> = { whep: (target) => WhepPlayback.open(target), hls: openHls };
 
 /** Plays one stream in one element until stopped. */
-export class Player {
+export class Player extends Emitter<PlayerEvents> {
   state: PlayerState = "idle";
   /** What to tell the viewer about `state`; empty while it plays. */
   message = "";
   /** Why the transport in use is not the first choice; empty if it is. */
   fallback = "";
+  /** What went wrong, where `state` is `waiting`, `unreachable`, `refused` or `failed`. */
+  error: Problem | Unreachable | Error | null = null;
   via: Via;
   #playback: Playback | null = null;
   #savesData = false;
@@ -56,8 +71,11 @@ export class Player {
   #whepRefused = false;
   #run = new AbortController();
 
-  constructor(private readonly options: PlayerOptions) {
-    this.via = options.via;
+  #ticker: ReturnType<typeof setInterval> | undefined;
+
+  constructor(private readonly options: WatchOptions) {
+    super();
+    this.via = options.via ?? "auto";
     addEventListener("pageshow", ({ persisted }) => {
       // The session ended when the page was put away.
       if (persisted && this.state !== "idle") this.start();
@@ -103,10 +121,12 @@ export class Player {
     this.stop();
     this.via = via;
     this.#run = new AbortController();
+    this.#ticker = setInterval(() => void this.#tick(), STATS_EVERY_MS);
     void this.#play(this.#run.signal);
   }
 
   stop(): void {
+    clearInterval(this.#ticker);
     this.#run.abort(new DOMException("the player was stopped", "AbortError"));
     this.#playback?.stop();
     this.#playback = null;
@@ -122,11 +142,6 @@ export class Player {
   async saveData(on: boolean): Promise<void> {
     await this.#playback?.saveData(on);
     this.#savesData = on;
-  }
-
-  /** Tells the server how it goes, and follows what it decides. Meant for once a second. */
-  async report(place: Omit<Place, "saveData">): Promise<void> {
-    await this.#playback?.report({ ...place, saveData: this.#savesData });
   }
 
   async stats(): Promise<PlaybackStats | null> {
@@ -183,11 +198,11 @@ export class Player {
   }
 
   async #open(transport: Transport, video: HTMLVideoElement, signal: AbortSignal): Promise<Opened> {
-    const { stream, token, hlsWorker } = this.options;
+    const { stream, token = null, server, hlsWorker } = this.options;
     let ended: (ending: Ending) => void = () => undefined;
     const ending = new Promise<Ending>((resolve) => (ended = resolve));
-    const events = { ended, changed: () => this.options.onChange(this) };
-    const target = { video, stream, token, signal, events, ...(hlsWorker ? { hlsWorker } : {}) };
+    const events = { ended, changed: () => this.emit("change", undefined) };
+    const target = { video, stream, token, server, signal, events, hlsWorker };
     const playback = await OPENERS[transport](target);
     if (signal.aborted) {
       playback.stop();
@@ -248,6 +263,7 @@ export class Player {
 
   /** Says what is wrong; returns how many seconds to wait before trying again, or `null` for never. */
   #explain(error: unknown, attempt: number): number | null {
+    this.error = error instanceof Error ? error : new Error(String(error));
     const backoff = Math.min(2 ** attempt, RETRY_PAUSE_MAX_S);
     if (error instanceof Unreachable) {
       this.#set("unreachable", `The server cannot be reached; trying again. (${error.message})`);
@@ -281,10 +297,33 @@ export class Player {
   }
 
   #set(state: PlayerState, message: string): void {
+    const changed = this.state !== state;
     this.state = state;
     this.message = message;
-    this.options.onChange(this);
+    if (state === "playing" || state === "idle") this.error = null;
+    if (changed) this.emit("state", state);
+    this.emit("change", undefined);
   }
+
+  /** Tells the page and the server how it goes, and follows what the server decides. */
+  async #tick(): Promise<void> {
+    const playback = this.#playback;
+    const stats = (await playback?.stats().catch(() => null)) ?? null;
+    if (playback !== this.#playback) return;
+    this.emit("stats", stats);
+    if (!playback || !stats) return;
+    const { clientWidth, clientHeight } = this.options.video;
+    const place = { width: Math.round(clientWidth * devicePixelRatio), height: Math.round(clientHeight * devicePixelRatio) };
+    // An answer that does not come changes nothing: what plays goes on, and the next second asks again.
+    await playback.report({ ...place, saveData: this.#savesData }).catch(() => undefined);
+  }
+}
+
+/** Watches a broadcast in an element, from now on until `stop()`. */
+export function watch(options: WatchOptions): Player {
+  const player = new Player(options);
+  player.start();
+  return player;
 }
 
 /** WHEP says 409 of a stream without a publisher; playlists of one do not exist. */
@@ -301,20 +340,7 @@ function clamp(value: number, min: number, max: number): number {
   return Math.min(Math.max(value, min), max);
 }
 
-/** Waits; an abort ends the wait early, without an error. */
-function pause(seconds: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, seconds * 1000);
-    signal.addEventListener("abort", done);
-    if (signal.aborted) done();
-  });
-}
-
+const STATS_EVERY_MS = 1_000;
 /** How soon WebRTC is tried again while HLS plays in its place, and how seldom at most. */
 const AGAIN_FIRST_S = 8;
 const AGAIN_MAX_S = 60;

@@ -23,11 +23,11 @@ export class Unreachable extends Error {
 }
 
 export interface RequestOptions {
-  method?: "GET" | "POST" | "PATCH" | "DELETE";
+  method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** Sent as `Authorization: Bearer …`. */
   token?: string | null;
   contentType?: string;
-  body?: string;
+  body?: string | Blob;
   signal?: AbortSignal;
   timeoutMs?: number;
   /** Lets the request outlive the page. */
