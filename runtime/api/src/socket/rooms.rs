@@ -11,7 +11,7 @@ use lockgate_media::BroadcastName;
 use lockgate_ports::task::{Task, own};
 use lockgate_session::{
     SessionId,
-    rooms::{Answered, Guest, Relay, Role, RoomEvent, Seat, Source, Wish},
+    rooms::{Answered, Guest, Relay, Role, RoomEvent, Seat, Source, Speech, Wish},
 };
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
@@ -153,7 +153,13 @@ pub(super) async fn offer(connection: &Arc<Connection>, event: &Event) -> Answer
     let directions = Directions::of(&offer);
     let publishes = directions.sends || (directions.has_channel && !directions.receives);
     let answered = if publishes {
-        seat.speak(source, offer, directions.sends).await?
+        let speech = Speech {
+            source,
+            offer,
+            has_media: directions.sends,
+            has_channel: directions.has_channel,
+        };
+        seat.speak(speech).await?
     } else {
         seat.attend(offer).await?
     };

@@ -163,6 +163,75 @@ async fn until(what: &str, is: impl Fn() -> bool) {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_room_is_a_record_of_its_own_that_sums_up_who_was_in_it() {
+    let history = History::open(Arc::new(Disk::default()), Keep::default()).await;
+    let open = |role, subject: &str| {
+        let id = SessionId::random();
+        let entry = history.begin(Opening {
+            id,
+            role: Some(role),
+            protocol: Via::Room,
+            stream: &name("room"),
+            visitor: Visitor {
+                subject: Some(subject.to_owned()),
+                ..Visitor::default()
+            },
+        });
+        (id, entry)
+    };
+    let (room, room_entry) = open(Role::Room, "boss");
+    // What the host publishes under the same name is counted for itself.
+    let (publisher, publisher_entry) = open(Role::Publisher, "boss");
+    let (boss, boss_entry) = open(Role::Participant, "boss");
+    let (ann, ann_entry) = open(Role::Participant, "ann");
+    let came_to = |sent_bytes, received_bytes, scores| Numbers {
+        sent_bytes,
+        received_bytes,
+        scores,
+        ..Numbers::default()
+    };
+    boss_entry.end(EndReason::Left, came_to(1000, 500, (160.0, 2)));
+    ann_entry.end(EndReason::RoomEnded, came_to(100, 50, (20.0, 1)));
+    publisher_entry.end(EndReason::Left, came_to(0, 500, (0.0, 0)));
+    room_entry.end(EndReason::HostLeft, Numbers::default());
+    let record = history.get(room).await.unwrap().record;
+    assert_eq!((record.role, record.protocol), (Role::Room, Via::Room));
+    assert_eq!(
+        (record.host.as_deref(), record.title.as_str()),
+        (Some("boss"), "room")
+    );
+    assert_eq!(record.participants, [boss, ann]);
+    assert_eq!(record.end_reason, Some(EndReason::HostLeft));
+    let stats = &record.stats;
+    assert_eq!(
+        (stats.total_viewers, stats.average_quality),
+        (2, Some(60.0))
+    );
+    assert_eq!(
+        (
+            stats.received_bytes,
+            stats.sent_bytes,
+            stats.data_used_bytes
+        ),
+        (550, 1100, 1650)
+    );
+    let record = history.get(ann).await.unwrap().record;
+    assert_eq!(
+        (record.role, record.host.as_deref()),
+        (Role::Participant, Some("boss"))
+    );
+    assert_eq!(record.stats.data_used_bytes, 150);
+    let record = history.get(publisher).await.unwrap().record;
+    assert_eq!(
+        (record.stats.total_viewers, record.stats.received_bytes),
+        (0, 500)
+    );
+    // As it lies on the disk.
+    let written = record.encode().unwrap();
+    assert_eq!(SessionRecord::decode(&written).unwrap(), record);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_session_is_written_when_it_begins_changes_and_ends() {
     let kept = kept().await;
     let (host_id, host) = begin(&kept.history, Via::Rtmp, "ann");

@@ -33,12 +33,26 @@ pub struct Answered {
     pub sdp: String,
 }
 
+/// What somebody wants to send.
+#[derive(Debug, Clone)]
+pub struct Speech {
+    /// From what.
+    pub source: Source,
+    /// The SDP offer.
+    pub offer: String,
+    /// Whether it has audio or video to send.
+    pub has_media: bool,
+    /// Whether it has a data channel.
+    pub has_channel: bool,
+}
+
 /// Somebody sends.
 pub(crate) struct Uplink {
     pub(crate) session: SessionId,
     peer: Arc<dyn Peer>,
     pub(crate) level: watch::Receiver<Option<u8>>,
-    say: mpsc::Sender<String>,
+    /// `None` where no channel was negotiated: what is put there would never go out.
+    say: Option<mpsc::Sender<String>>,
     pub(crate) stage: Onto,
     ledger: Arc<Ledger>,
     _hears: Task,
@@ -56,9 +70,10 @@ pub(crate) enum Onto {
 }
 
 impl Uplink {
-    /// The data channel, if there is one.
+    /// The data channel, if there is one and the connection is up.
     pub(crate) fn channel(&self) -> Option<&mpsc::Sender<String>> {
-        (!self.say.is_closed()).then_some(&self.say)
+        let is_up = *self.peer.state().borrow() == PeerState::Connected;
+        self.say.as_ref().filter(|say| is_up && !say.is_closed())
     }
 
     pub(crate) fn is_gone(&self) -> bool {
@@ -242,14 +257,14 @@ impl Showing {
 }
 
 impl Seat {
-    /// Takes in what they send from a camera or a screen, in place of what there was. `has_media` is whether the offer has
-    /// anything but a data channel.
-    pub async fn speak(
-        &self,
-        source: Source,
-        offer: String,
-        has_media: bool,
-    ) -> Result<Answered, Error> {
+    /// Takes in what they send, in place of what they sent from there before.
+    pub async fn speak(&self, speech: Speech) -> Result<Answered, Error> {
+        let Speech {
+            source,
+            offer,
+            has_media,
+            has_channel,
+        } = speech;
         let conference = self.conference()?;
         let (role, visitor, ledger) = self.with(|me| {
             (
@@ -295,7 +310,7 @@ impl Seat {
             session: SessionId::random(),
             peer: accepted.peer,
             level,
-            say,
+            say: has_channel.then_some(say),
             stage,
             ledger,
             _hears: own(hear(Arc::downgrade(&self.room), self.id, heard)),

@@ -46,7 +46,7 @@ use crate::{
 pub use control::By;
 pub use events::{Line, PlaceInfo, Reaction, Relay, RoomEvent, Speaker};
 pub use info::RoomInfo;
-pub use media::Answered;
+pub use media::{Answered, Speech};
 pub use participant::{Guest, Muted, ParticipantInfo, ParticipantView, PlaceView, Role};
 pub use placing::{Source, Wish};
 pub use seat::Seat;

@@ -49,7 +49,9 @@ pub(crate) fn shares(total_kbps: f64, claims: &[Claim]) -> Vec<f64> {
     for _ in 0..claims.len() {
         let open = |at: usize, given: &[f64]| {
             let (given, most) = (given.get(at), most.get(at));
-            given.zip(most).is_some_and(|(given, most)| given < most)
+            given
+                .zip(most)
+                .is_some_and(|(given, most)| most - given > FULL_KBPS)
         };
         let weight_left: f64 = (weights.iter().enumerate())
             .filter(|(at, _)| open(*at, &given))
@@ -87,6 +89,8 @@ fn weight(claim: &Claim) -> f64 {
     height * height * first
 }
 
+/// What lacks less than this lacks nothing, in kbit/s.
+const FULL_KBPS: f64 = 1e-6;
 /// A rendition is only chosen where there is this many times what it takes.
 const ROOM: f64 = 1.4;
 

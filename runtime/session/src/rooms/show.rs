@@ -141,7 +141,12 @@ impl Inside {
     /// Puts everybody where they are to be seen and heard.
     fn show(&mut self, sent: &[Sent]) {
         let stages = self.stages(sent);
-        let ranks: Vec<SessionId> = stages.iter().map(|stage| stage.target.0).collect();
+        // Who speaks has the first turn, others those after it.
+        let others: Vec<SessionId> = stages
+            .iter()
+            .map(|stage| stage.target.0)
+            .filter(|id| self.speakers.rank(*id) != Some(0))
+            .collect();
         for participant in &mut self.participants {
             let me = participant.id;
             let Some(attendance) = &mut participant.attendance else {
@@ -188,7 +193,7 @@ impl Inside {
                     attendance.show(at, audience, participant.cap_kbps);
                 }
             }
-            share(participant, &ranks);
+            share(participant, &others);
             participant.tell_places();
         }
     }
@@ -242,7 +247,7 @@ impl Participant {
 }
 
 /// Says what of the connection is each place's, and how the sound is to be.
-fn share(participant: &Participant, ranks: &[SessionId]) {
+fn share(participant: &Participant, others: &[SessionId]) {
     let Some(attendance) = &participant.attendance else {
         return;
     };
@@ -266,10 +271,7 @@ fn share(participant: &Participant, ranks: &[SessionId]) {
             least_kbps,
             most_kbps,
             height: height_max.unwrap_or(HEIGHT),
-            turn: ranks
-                .iter()
-                .position(|one| Some(*one) == target)
-                .unwrap_or(usize::MAX),
+            turn: (others.iter().position(|one| Some(*one) == target)).map_or(0, |at| at + 1),
         });
         viewers.push(viewer);
     }

@@ -7,7 +7,7 @@ use tokio::{sync::mpsc, time::timeout};
 use super::*;
 use crate::{
     RoomConfig, Rooms, SessionId,
-    rooms::{Guest, Relay, Role as RoomRole, RoomEvent, Seat, Source, Wish},
+    rooms::{Guest, Relay, Role as RoomRole, RoomEvent, Seat, Source, Speech, Wish},
 };
 
 mod media;
@@ -194,6 +194,16 @@ fn host() -> Guest {
     Guest {
         may_host: true,
         ..guest("host")
+    }
+}
+
+/// What is sent from a camera, with a data channel.
+fn camera() -> Speech {
+    Speech {
+        source: Source::Camera,
+        offer: offer(),
+        has_media: true,
+        has_channel: true,
     }
 }
 

@@ -1,3 +1,391 @@
 //! Who is shown where, in which rung and with how much of the link.
 
 use super::*;
+
+/// A camera's layers: 720, 360 and 180 lines.
+const LAYERS: [(&str, u64, u32); 3] = [
+    ("source", 1500, 720),
+    ("source-h", 500, 360),
+    ("source-q", 150, 180),
+];
+
+/// What a participant sends, as long as it is held.
+struct Sending {
+    _tracks: Vec<Producer>,
+    at: usize,
+}
+
+impl Inn {
+    /// Lets somebody send a camera of several layers, and sound.
+    async fn sends(&self, seat: &Seat) -> Sending {
+        seat.speak(camera()).await.unwrap();
+        let speakers = self.conference.speakers.lock().unwrap();
+        let speaker = speakers.last().unwrap();
+        let mut tracks: Vec<Producer> = LAYERS
+            .iter()
+            .map(|(id, kbps, height)| {
+                let format = Format::Video(VideoFormat {
+                    codec: VideoCodec::H264,
+                    width: height * 16 / 9,
+                    height: *height,
+                    frame_rate: None,
+                    bitrate_bps: Some(kbps * 1000),
+                    parameter_sets: None,
+                    reordered: false,
+                });
+                let id = TrackId::new(id).unwrap();
+                speaker.broadcast.publish(id, Role::Ingest, format).unwrap()
+            })
+            .collect();
+        let sound = Format::Audio(AudioFormat::opus(2, None));
+        let sound = speaker
+            .broadcast
+            .publish(TrackId::opus(), Role::Ingest, sound);
+        tracks.extend(sound.ok());
+        Sending {
+            _tracks: tracks,
+            at: speakers.len() - 1,
+        }
+    }
+
+    fn place(&self, mid: usize) -> Arc<FakePlace> {
+        let attendants = self.conference.attendants.lock().unwrap();
+        Arc::clone(&attendants.last().unwrap().places[mid])
+    }
+
+    fn link(&self, bandwidth_kbps: f64) {
+        let attendants = self.conference.attendants.lock().unwrap();
+        *attendants.last().unwrap().peer.link.lock().unwrap() = LinkStats {
+            bandwidth_kbps: Some(bandwidth_kbps),
+            ..LinkStats::default()
+        };
+    }
+
+    fn level(&self, sending: &Sending, level: u8) {
+        let speakers = self.conference.speakers.lock().unwrap();
+        speakers[sending.at].level.send_replace(Some(level));
+    }
+
+    /// Waits until a place is sent that video.
+    async fn gets(&self, mid: usize, video: &str) {
+        let what = format!(
+            "place {mid} to get {video}, not {:?}",
+            self.place(mid).video()
+        );
+        until(&what, || self.place(mid).video().as_deref() == Some(video)).await;
+    }
+}
+
+impl FakePlace {
+    fn broadcast(&self) -> Option<String> {
+        let feed = self.feed.lock().unwrap();
+        feed.as_ref().map(|feed| feed.broadcast.name().to_string())
+    }
+
+    fn video(&self) -> Option<String> {
+        let feed = self.feed.lock().unwrap();
+        let selection = feed.as_ref()?.selection.borrow().clone();
+        selection.video.map(|video| video.to_string())
+    }
+
+    fn audio(&self) -> Option<String> {
+        let feed = self.feed.lock().unwrap();
+        let selection = feed.as_ref()?.selection.borrow().clone();
+        selection.audio.map(|audio| audio.to_string())
+    }
+}
+
+/// What the core calls the camera of a participant.
+fn camera_of(seat: &Seat) -> Option<String> {
+    Some(format!("room.{:.8}.camera", seat.id().to_string()))
+}
+
+#[tokio::test]
+async fn each_is_shown_the_others_and_never_oneself() {
+    let inn = inn(5);
+    let (ann, mut mail) = inn.join(guest("ann"));
+    let (bob, _bob_mail) = inn.join(guest("bob"));
+    let (cat, _cat_mail) = inn.join(guest("cat"));
+    let _sending = (
+        inn.sends(&ann).await,
+        inn.sends(&bob).await,
+        inn.sends(&cat).await,
+    );
+    assert_eq!(ann.attend("vvva".to_owned()).await.unwrap().sdp, "answer");
+    let places = next(&mut mail, "places").await;
+    let shown: Vec<_> = places
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|place| place["participant"].clone())
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            json!(bob.id()),
+            json!(cat.id()),
+            json!(null),
+            json!(bob.id())
+        ]
+    );
+    assert_eq!(places[3]["kind"], "audio");
+    assert_eq!(inn.place(0).broadcast(), camera_of(&bob));
+    assert_eq!(inn.place(1).broadcast(), camera_of(&cat));
+    assert_eq!(inn.place(2).broadcast(), None);
+    assert_eq!(inn.place(3).audio().as_deref(), Some("opus"));
+    // Nobody can ask for them, and no ladder was started.
+    assert!(inn.house.streams.list().is_empty());
+    assert_eq!(inn.house.running.load(Ordering::SeqCst), 0);
+    // Whoever leaves is shown no more.
+    bob.leave();
+    let places = next(&mut mail, "places").await;
+    assert_eq!(places[0]["participant"], json!(null));
+    assert_eq!(inn.place(0).broadcast(), None);
+    assert_eq!(inn.place(3).broadcast(), camera_of(&cat));
+}
+
+#[tokio::test]
+async fn the_places_of_one_link_share_it_and_none_is_given_all() {
+    let inn = inn(5);
+    let (ann, _mail) = inn.join(guest("ann"));
+    let (bob, _bob_mail) = inn.join(guest("bob"));
+    let (cat, _cat_mail) = inn.join(guest("cat"));
+    let _sending = (inn.sends(&bob).await, inn.sends(&cat).await);
+    ann.attend("vva".to_owned()).await.unwrap();
+    inn.link(20_000.0);
+    inn.gets(0, "source").await;
+    inn.gets(1, "source").await;
+    // What would do for one alone is not enough for two.
+    inn.link(1700.0);
+    inn.gets(0, "source-h").await;
+    inn.gets(1, "source-h").await;
+    let wishes = |bob_max, cat_max| {
+        let wish = |mid: &str, seat: &Seat, height_max| Wish {
+            mid: mid.to_owned(),
+            participant: Some(seat.id()),
+            source: None,
+            height_max: Some(height_max),
+            off: false,
+        };
+        ann.subscribe(
+            vec![wish("0", &bob, bob_max), wish("1", &cat, cat_max)],
+            None,
+        )
+    };
+    // A small picture leaves what it does not use to the large one.
+    inn.link(3000.0);
+    wishes(720, 180).unwrap();
+    inn.gets(1, "source-q").await;
+    inn.gets(0, "source").await;
+    let shares: Vec<f64> = inn.rooms.participants(&name("room")).unwrap()[0]
+        .places
+        .iter()
+        .filter_map(|place| place.share_kbps)
+        .collect();
+    assert_eq!(shares.len(), 2);
+    assert!(
+        shares.iter().sum::<f64>() <= 3000.0 && shares[0] > 2000.0,
+        "{shares:?}"
+    );
+    // No picture is higher than it is asked for, whatever the link carries.
+    wishes(360, 200).unwrap();
+    inn.gets(0, "source-h").await;
+    inn.link(50_000.0);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(inn.place(0).video().as_deref(), Some("source-h"));
+    assert_eq!(inn.place(1).video().as_deref(), Some("source-q"));
+    // What is off is not sent.
+    let off = Wish {
+        mid: "1".to_owned(),
+        participant: None,
+        source: None,
+        height_max: None,
+        off: true,
+    };
+    ann.subscribe(vec![off], None).unwrap();
+    until("an empty place", || inn.place(1).broadcast().is_none()).await;
+}
+
+#[tokio::test]
+async fn what_is_muted_is_sent_to_nobody() {
+    let inn = inn(5);
+    let (ann, _mail) = inn.join(guest("ann"));
+    let (bob, _bob_mail) = inn.join(guest("bob"));
+    let _sending = inn.sends(&bob).await;
+    ann.attend("va".to_owned()).await.unwrap();
+    let shows = |mid: usize| inn.place(mid).broadcast().is_some();
+    until("both", || shows(0) && shows(1)).await;
+    bob.mute(None, Some(true), None).unwrap();
+    until("no sound", || shows(0) && !shows(1)).await;
+    bob.mute(None, Some(false), Some(true)).unwrap();
+    until("no picture", || !shows(0) && shows(1)).await;
+    inn.rooms
+        .mute(&name("room"), bob.id(), None, Some(false))
+        .unwrap();
+    until("both again", || shows(0) && shows(1)).await;
+    // A listener is not heard, and what they sent is over.
+    inn.rooms
+        .set_role(&name("room"), bob.id(), RoomRole::Listener)
+        .unwrap();
+    until("nothing", || !shows(0) && !shows(1)).await;
+    let state = inn.conference.speakers.lock().unwrap()[0]
+        .peer
+        .state
+        .borrow()
+        .clone();
+    assert_eq!(state, PeerState::Closed(CloseReason::Asked));
+}
+
+#[tokio::test]
+async fn one_place_shows_whoever_speaks_and_who_speaks_is_told() {
+    let inn = inn(5);
+    let (ann, mut mail) = inn.join(guest("ann"));
+    let (bob, _bob_mail) = inn.join(guest("bob"));
+    let (cat, _cat_mail) = inn.join(guest("cat"));
+    let (bobs, cats) = (inn.sends(&bob).await, inn.sends(&cat).await);
+    ann.attend("va".to_owned()).await.unwrap();
+    until("somebody", || inn.place(0).broadcast() == camera_of(&bob)).await;
+    inn.level(&cats, 25);
+    let speakers = next(&mut mail, "speakers").await;
+    assert_eq!(speakers, json!([{ "id": cat.id(), "level": 25 }]));
+    until("who speaks", || inn.place(0).broadcast() == camera_of(&cat)).await;
+    assert_eq!(inn.place(1).broadcast(), camera_of(&cat));
+    inn.level(&bobs, 20);
+    let speakers = next(&mut mail, "speakers").await;
+    assert_eq!(
+        (&speakers[0]["id"], &speakers[1]["id"]),
+        (&json!(bob.id()), &json!(cat.id()))
+    );
+    // Whoever is muted does not speak.
+    bob.mute(None, Some(true), None).unwrap();
+    until("who is heard", || {
+        inn.place(1).broadcast() == camera_of(&cat)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_hosts_camera_is_the_broadcast_named_as_the_room() {
+    let inn = inn(5);
+    let (boss, _boss_mail) = inn.join(host());
+    let (ann, mut mail) = inn.join(guest("ann"));
+    let sending = inn.sends(&boss).await;
+    let info = inn.house.streams.info(&name("room")).unwrap();
+    assert_eq!((info.source, info.publisher), ("room", Some("connected")));
+    assert_eq!(
+        inn.house.running.load(Ordering::SeqCst),
+        1,
+        "it has a ladder"
+    );
+    ann.attend("va".to_owned()).await.unwrap();
+    until("the host", || {
+        inn.place(0).broadcast().as_deref() == Some("room")
+    })
+    .await;
+    inn.gets(0, "source").await;
+    // Over another connection it goes on, and whoever watches stays.
+    drop(sending);
+    let again = inn.sends(&boss).await;
+    assert_eq!(again.at, 1);
+    let first = inn.conference.speakers.lock().unwrap()[0]
+        .peer
+        .state
+        .borrow()
+        .clone();
+    assert_eq!(first, PeerState::Closed(CloseReason::Asked));
+    assert!(inn.house.streams.info(&name("room")).is_ok());
+    // The broadcast goes with the host, wherever the seat goes.
+    inn.rooms
+        .set_role(&name("room"), ann.id(), RoomRole::Host)
+        .unwrap();
+    until("its end", || inn.house.streams.info(&name("room")).is_err()).await;
+    until("an empty place", || inn.place(0).broadcast().is_none()).await;
+    next(&mut mail, "user-updated").await;
+    let _sending = inn.sends(&ann).await;
+    assert!(inn.house.streams.info(&name("room")).is_ok());
+    ann.leave();
+    assert!(inn.house.streams.info(&name("room")).is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_outlive_a_lost_socket_as_long_as_the_seat_is_kept() {
+    let inn = inn(5);
+    let (boss, _boss_mail) = inn.join(host());
+    let (bob, bob_mail) = inn.join(guest("bob"));
+    let secret = bob.welcome().unwrap().seat;
+    bob.speak(camera()).await.unwrap();
+    bob.attend("va".to_owned()).await.unwrap();
+    let is_open = || {
+        let state = |peer: &Arc<FakePeer>| *peer.state.borrow() == PeerState::Connected;
+        let up = state(&inn.conference.speakers.lock().unwrap()[0].peer);
+        let down = state(&inn.conference.attendants.lock().unwrap()[0].peer);
+        assert_eq!(up, down);
+        up
+    };
+    drop((bob, bob_mail));
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert!(is_open());
+    let (bob, bob_mail) = inn
+        .rooms
+        .join(&name("room"), guest("bob"), Some(secret))
+        .unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(is_open());
+    drop((bob, bob_mail));
+    tokio::time::sleep(Duration::from_secs(21)).await;
+    assert!(!is_open());
+    drop(boss);
+}
+
+#[tokio::test(start_paused = true)]
+async fn texts_go_over_the_data_channel_where_there_is_one() {
+    let inn = inn(5);
+    let (ann, mut ann_mail) = inn.join(guest("ann"));
+    let (bob, mut bob_mail) = inn.join(guest("bob"));
+    let channel_alone = Speech {
+        has_media: false,
+        ..camera()
+    };
+    ann.speak(channel_alone).await.unwrap();
+    let heard = inn.conference.speakers.lock().unwrap()[0].heard.clone();
+    heard
+        .send(r#"{"type":"chat","text":"hello"}"#.to_owned())
+        .await
+        .unwrap();
+    // Bob has none: he is told by signalling.
+    let line = next(&mut bob_mail, "chat").await;
+    assert_eq!(
+        (&line["text"], &line["from"]),
+        (&json!("hello"), &json!(ann.id()))
+    );
+    let said = || {
+        let said = inn.conference.speakers.lock().unwrap()[0].said.try_recv();
+        said.ok()
+            .map(|text| serde_json::from_str::<serde_json::Value>(&text).unwrap())
+    };
+    assert_eq!(said().unwrap()["text"], "hello");
+    bob.react("👍".to_owned()).unwrap();
+    let reaction = said().unwrap();
+    assert_eq!(
+        (&reaction["type"], &reaction["emoji"]),
+        (&json!("reaction"), &json!("👍"))
+    );
+    for bad in [
+        "",
+        "{}",
+        r#"{"type":"chat"}"#,
+        r#"{"type":"chat","text":""}"#,
+    ] {
+        heard.send(bad.to_owned()).await.unwrap();
+        let mut answer = None;
+        until("what is wrong", || {
+            answer = said();
+            answer.is_some()
+        })
+        .await;
+        assert_eq!(answer.unwrap()["type"], "error", "{bad}");
+    }
+    while let Ok(event) = ann_mail.try_recv() {
+        assert_ne!(event.name(), "chat", "it came over the channel already");
+    }
+}

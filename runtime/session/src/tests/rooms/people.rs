@@ -200,11 +200,11 @@ async fn the_host_mutes_promotes_and_sends_out_and_nobody_else_does() {
     assert_eq!(updated["muted"]["audio"], false);
 
     assert!(matches!(
-        bob.speak(Source::Camera, offer(), true).await,
+        bob.speak(camera()).await,
         Err(Error::NotAllowed(_))
     ));
     boss.set_role(bob.id(), RoomRole::Speaker).unwrap();
-    assert!(bob.speak(Source::Camera, offer(), true).await.is_ok());
+    assert!(bob.speak(camera()).await.is_ok());
     // The seat of the host goes to another; there is one.
     boss.set_role(ann.id(), RoomRole::Host).unwrap();
     assert_eq!(
