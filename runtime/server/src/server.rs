@@ -14,7 +14,7 @@ use lockgate_api::{
 };
 use lockgate_media::BroadcastName;
 use lockgate_ports::{
-    Gate, Records,
+    Gate, Records, Signaller,
     task::{Task, own},
     transcoder::Input,
 };
@@ -112,9 +112,10 @@ impl Server {
         let streams = Streams::new(
             session_config(&config, demo),
             desk.clone(),
-            transport,
+            Arc::clone(&transport) as Arc<dyn Signaller>,
             Arc::new(transcoder),
         );
+        streams.confer_over(transport);
         let history = History::open(Arc::clone(&records), config.store.keep()).await;
         streams.write_down_in(Arc::clone(&history));
         streams.remember_in(records);
