@@ -32,6 +32,7 @@ help:
 	@echo "make crash    three hundred kills of a server that records sessions"
 	@echo "make fuzz SECONDS=60  new hostile input for each parser, for so long"
 	@echo "make api-fuzz SECONDS=600  the API by its own OpenAPI document, for so long"
+	@echo "make shots    pictures of every page, light, dark and on a phone, into tests/browser/shots"
 	@echo "make plugins  the reference plugins as Wasm components"
 	@echo "make guests   build, test and check first policies in Rust, JavaScript and Python"
 	@echo "make client   type-check, test and build the client for browsers, sdk/js/client"
@@ -78,6 +79,11 @@ interop: test-setup interop-setup pages fixtures
 	@$(CARGO) build --workspace --bin lockgate
 	@$(call say,everyone who publishes to everyone who watches)
 	@cd tests/interop && LOCKGATE_FIXTURES="$(CURDIR)/$(FIXTURES)" LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" npm test
+
+# For a person to look at.
+shots: test-setup pages
+	@$(CARGO) build --workspace --bin lockgate
+	@cd tests/browser && LOCKGATE_BIN="$(CURDIR)/target/debug/lockgate" npm run --silent shots
 
 # `make test` plays a fifth of them.
 hostile: test-setup pages fixtures

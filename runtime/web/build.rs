@@ -5,7 +5,7 @@ use std::{env, fs, io, path::Path};
 /// Stands in every placeholder, and in no built page.
 const MARK: &str = "lockgate-placeholder";
 
-const PAGES: [&str; 4] = ["index", "watch", "studio", "docs"];
+const PAGES: [&str; 6] = ["index", "watch", "studio", "room", "dashboard", "docs"];
 
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=build.rs");

@@ -13,7 +13,9 @@ function addresses() {
       server.middlewares.use((request, _response, next) => {
         const url = request.url ?? "/";
         if (/^\/watch\/[^/?]+(\?|$)/.test(url)) request.url = "/watch.html";
+        else if (/^\/rooms\/[^/?]+(\?|$)/.test(url)) request.url = "/room.html";
         else if (/^\/api\/docs(\?|$)/.test(url)) request.url = "/docs.html";
+        else if (/^\/dashboard(\?|$)/.test(url)) request.url = "/dashboard.html";
         else if (/^\/studio(\?|$)/.test(url)) request.url = "/studio.html";
         next();
       });
@@ -27,7 +29,7 @@ export default defineConfig({
   resolve: {
     // The pages are built from the client's sources; what these import is found in its own node_modules.
     alias: { "@lockgate/client": fileURLToPath(new URL("../../sdk/js/client/src/index.ts", import.meta.url)) },
-    dedupe: ["hls.js"],
+    dedupe: ["hls.js", "socket.io-client"],
   },
   build: {
     target: "es2022",
@@ -37,12 +39,12 @@ export default defineConfig({
     // hls.js is one large chunk of its own, loaded only by who needs it.
     chunkSizeWarningLimit: 700,
     rolldownOptions: {
-      input: ["index.html", "watch.html", "studio.html", "docs.html"],
+      input: ["index.html", "watch.html", "studio.html", "room.html", "dashboard.html", "docs.html"],
     },
   },
   server: {
     proxy: Object.fromEntries(
-      ["/api", "/whip", "/whep", "/hls"].map((path) => [path, { target: SERVER, xfwd: true }]),
+      ["/api", "/whip", "/whep", "/hls", "/socket.io"].map((path) => [path, { target: SERVER, xfwd: true, ws: true }]),
     ),
   },
 });

@@ -15,7 +15,7 @@ export const VIEWERS = {
   "Chromium WHEP": async ({ name, open }) => {
     const page = await open(`/watch/${name}?via=whep`);
     await playing(page, "whep");
-    await page.getByRole("button", { name: "Unmute" }).click();
+    await page.locator("#unmute").click();
     return until(
       `${FRAMES_MIN} frames in Chromium, in step with the sound`,
       async () => {

@@ -16,6 +16,7 @@
 //! - `policies`  scripts that decide: swapped by file and by API, broken, hostile, rolled back
 //! - `author`    case files: held, failed, wrong
 //! - `metrics`   what Prometheus collects: its grammar, who may read it, counters through a swap
+//! - `monitoring` the dashboard for Grafana and the alert rules: every query asks for what a server says
 //! - `bad_policies`  policy files that are wrong, not granted or badly configured
 //! - `decisions` the decision log: followed, in files, asked again, the disk gone
 //! - `rules`     the rules of WHIP, WHEP, HLS, ICE, DTLS and RTP, and that each has its test
@@ -64,6 +65,7 @@ mod ice_rules;
 mod ingest;
 mod load;
 mod metrics;
+mod monitoring;
 mod network;
 mod ops;
 mod package;

@@ -13,7 +13,7 @@ use axum::{
 };
 use lockgate_session::history::HistoryCounts;
 use lockgate_session::rooms::{JoinResult, RoomInfo};
-use lockgate_session::{BreakerState, Counters, Level, Measures, Total};
+use lockgate_session::{BreakerState, Counters, Level, Measures, StreamInfo, Total};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, NoLabelSet, text},
@@ -63,6 +63,12 @@ pub(crate) async fn scrape(
             .filter(|stream| stream.publisher == Some("connected"))
             .count(),
         hls_sessions: app.door.hls_sessions(None).len(),
+        sockets: app.sockets.count(),
+        network_quality: network_quality(&app, &streams),
+        cpu_used: (streams.iter())
+            .filter_map(|stream| stream.load.cpu_used)
+            .sum(),
+        rungs_shed: streams.iter().map(|stream| stream.load.shed.len()).sum(),
         rooms: app.streams.rooms().list(),
         joins: app.streams.rooms().joins().to_vec(),
         requests: app.traffic.seen(),
@@ -89,6 +95,15 @@ pub(crate) async fn scrape(
     } else {
         ([(header::CONTENT_TYPE, TEXT)], plain(&body)).into_response()
     })
+}
+
+/// The mean over broadcasts of whose viewers and players something is known.
+fn network_quality(app: &App, streams: &[StreamInfo]) -> Option<f64> {
+    let known: Vec<f64> = streams
+        .iter()
+        .filter_map(|stream| app.streams.metrics(&stream.id).ok()?.network_quality)
+        .collect();
+    (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64)
 }
 
 /// The same in the text format of Prometheus (version 0.0.4), where a family has the name of its samples, and there are no
@@ -141,6 +156,10 @@ struct Scrape {
     viewers: usize,
     publishers: usize,
     hls_sessions: usize,
+    sockets: usize,
+    network_quality: Option<f64>,
+    cpu_used: f64,
+    rungs_shed: usize,
     rooms: Vec<RoomInfo>,
     joins: Vec<(JoinResult, u64)>,
     requests: Vec<(&'static str, Arc<str>, &'static str, u64)>,
@@ -181,9 +200,12 @@ impl Collector for Scrape {
             None,
             self.hls_sessions as u64,
         )?;
+        let help = "Clients connected over Socket.IO";
+        gauge(out, "lockgate_sockets", help, None, self.sockets as u64)?;
         self.rooms(out)?;
         let help = "1 while new sessions are taken in, as /readyz says";
         gauge(out, "lockgate_ready", help, None, u64::from(self.ready))?;
+        self.media(out)?;
         self.requests(out)?;
         if let Some(process) = &self.process {
             process.encode(out)?;
@@ -206,6 +228,22 @@ impl Collector for Scrape {
 }
 
 impl Scrape {
+    /// How viewers fare, and what encoding takes.
+    fn media(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let help = "Average score of viewers and players, 0 to 100; absent while nobody is scored";
+        let mut family =
+            out.encode_descriptor("lockgate_network_quality", help, None, MetricType::Gauge)?;
+        if let Some(quality) = &self.network_quality {
+            family.encode_gauge(quality)?;
+        }
+        let help = "CPU seconds a second that encoding takes, all ladders together";
+        out.encode_descriptor("lockgate_ladder_cpu_used", help, None, MetricType::Gauge)?
+            .encode_gauge(&self.cpu_used)?;
+        let help = "Rungs that are left out because encoding could not keep up";
+        let shed = self.rungs_shed as u64;
+        gauge(out, "lockgate_ladder_rungs_shed", help, None, shed)
+    }
+
     fn requests(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let help = "HTTP requests answered, by method, route and class of status";
         let name = "lockgate_http_requests";

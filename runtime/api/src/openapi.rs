@@ -30,10 +30,10 @@ pub fn document() -> utoipa::openapi::OpenApi {
             HEAD works wherever GET does, and OPTIONS everywhere (CORS).",
     ),
     paths(
-        pages::index, pages::watch, pages::studio, pages::asset,
+        pages::index, pages::watch, pages::studio, pages::room, pages::dashboard, pages::asset,
         crate::whip::publish, crate::whip::discover, crate::whip::show, crate::whip::patch, crate::whip::end,
         crate::whep::subscribe, crate::whep::discover, crate::whep::show, crate::whep::patch, crate::whep::end,
-        crate::whep::layer, crate::whep::events,
+        crate::whep::layer, crate::whep::events, crate::reports::report_of_viewer,
         crate::whep_events::open, crate::whep_events::read, crate::whep_events::close,
         crate::hls::multivariant, crate::hls::file, crate::hls::manifest, crate::hls::time,
         crate::streams::list, crate::streams::one, crate::streams::stop, crate::streams::sessions,

@@ -1,5 +1,7 @@
 //! The pages, embedded in the binary.
 
+use std::sync::LazyLock;
+
 use axum::{
     extract::Request,
     http::{HeaderMap, HeaderValue, StatusCode, header},
@@ -46,6 +48,31 @@ pub(crate) async fn watch(headers: HeaderMap) -> Response {
 )]
 pub(crate) async fn studio(headers: HeaderMap) -> Response {
     page("studio", &headers)
+}
+
+/// What the server does, for whoever has the scope `admin`.
+#[utoipa::path(
+    get, path = "/dashboard", tag = "pages", security(()),
+    responses(
+        (status = 200, description = "The page, which asks for a token.", body = String, content_type = "text/html"),
+        (status = 304, description = "It is what `If-None-Match` names."),
+    ),
+)]
+pub(crate) async fn dashboard(headers: HeaderMap) -> Response {
+    page("dashboard", &headers)
+}
+
+/// Meeting others.
+#[utoipa::path(
+    get, path = "/rooms/{room}", tag = "pages", security(()),
+    params(("room" = String, Path, description = "The room.", example = "demo")),
+    responses(
+        (status = 200, description = "The page.", body = String, content_type = "text/html"),
+        (status = 304, description = "It is what `If-None-Match` names."),
+    ),
+)]
+pub(crate) async fn room(headers: HeaderMap) -> Response {
+    page("room", &headers)
 }
 
 /// This document for people.
@@ -102,6 +129,11 @@ fn respond(asset: Asset, request: &HeaderMap) -> Response {
     } else {
         "no-cache"
     };
+    let policy = if asset.immutable {
+        CSP.to_owned()
+    } else {
+        CSP_OF_PAGES.clone()
+    };
     let known = request
         .get(header::IF_NONE_MATCH)
         .is_some_and(|value| value.as_bytes() == etag.as_bytes());
@@ -110,7 +142,7 @@ fn respond(asset: Asset, request: &HeaderMap) -> Response {
         (header::CACHE_CONTROL, cache.to_owned()),
         (header::ETAG, etag),
         (header::VARY, "Accept-Encoding".to_owned()),
-        (header::CONTENT_SECURITY_POLICY, CSP.to_owned()),
+        (header::CONTENT_SECURITY_POLICY, policy),
         (header::REFERRER_POLICY, "no-referrer".to_owned()),
     ];
     if known {
@@ -124,6 +156,10 @@ fn respond(asset: Asset, request: &HeaderMap) -> Response {
     }
     response
 }
+
+/// Components of the pages bring styles of their own, which are known by their hashes.
+static CSP_OF_PAGES: LazyLock<String> =
+    LazyLock::new(|| format!("{CSP}; style-src 'self' {}", lockgate_web::style_sources()));
 
 /// Everything from us, nothing inline; hls.js feeds the picture by blob URLs and works in a blob worker.
 const CSP: &str = "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; worker-src 'self' blob:; \

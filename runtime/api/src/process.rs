@@ -42,6 +42,26 @@ impl Process {
         })
     }
 
+    /// User and system time so far, in s.
+    pub(crate) fn cpu_s(&self) -> f64 {
+        self.cpu_s
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.resident_bytes
+    }
+
+    /// Open file descriptors.
+    pub(crate) fn open_fds(&self) -> u64 {
+        self.open_fds
+    }
+
+    /// When it was started, in s since 1970-01-01 UTC.
+    pub(crate) fn start_s(&self) -> f64 {
+        self.start_s
+    }
+
     pub(crate) fn encode(&self, out: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let seconds = Some(&Unit::Seconds);
         let help = "User and system CPU time of the server, its workers apart";

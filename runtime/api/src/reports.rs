@@ -1,4 +1,4 @@
-//! What HLS and DASH players report, and a broadcast in a few numbers.
+//! What players report, and a broadcast in a few numbers.
 
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -7,13 +7,13 @@ use axum::{
     extract::{Request, State},
 };
 use lockgate_media::BroadcastName;
-use lockgate_session::{Advice, Player, Report, StreamMetrics};
+use lockgate_session::{Advice, Player, Report, SessionId, Standing, StreamMetrics};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::{
     App, Caller, Problem,
-    extract::{Name, json},
+    extract::{Name, Session, json},
     openapi::{NotFound, Unavailable},
     scope::Action,
 };
@@ -119,6 +119,30 @@ pub(crate) async fn report(
         cap_kbps: grant.cap_kbps,
     };
     Ok(Json(app.streams.advise(&name, &player, &report).await?))
+}
+
+/// A viewer over WebRTC says how its player fares; the answer is how it stands with it.
+///
+/// Once a second is usual. What counts is what the server cannot see: stalls, dropped frames, and the size of the picture's place.
+#[utoipa::path(
+    post, path = "/whep/{stream}/{session}/stats", tag = "whep", security(("token" = ["play"])),
+    params(("stream" = BroadcastName, Path, description = "The broadcast.", example = "demo"), ("session" = SessionId, Path, description = "The session, as the `Location` of the 201 has it.")),
+    request_body(content = Report, description = "What it knows of itself; {} is allowed."),
+    responses(
+        (status = 200, description = "What it gets, why, and its network quality.", body = Standing),
+        (status = 404, response = NotFound),
+    ),
+)]
+pub(crate) async fn report_of_viewer(
+    State(app): State<App>,
+    Session(name, session): Session,
+    caller: Caller,
+    request: Request,
+) -> Result<Json<Standing>, Problem> {
+    app.door.admit(&caller, Action::Play(&name)).await?;
+    let report: Report = json(request, EXAMPLE).await?;
+    report.check().map_err(Problem::bad_body)?;
+    Ok(Json(app.streams.hear(&name, session, &report)?))
 }
 
 /// Nobody outside can aim at a key that another player has.

@@ -104,6 +104,8 @@ pub(crate) fn routes() -> Router<App> {
         .route("/", get(pages::index))
         .route("/watch/{stream}", get(pages::watch))
         .route("/studio", get(pages::studio))
+        .route("/dashboard", get(pages::dashboard))
+        .route("/rooms/{room}", get(pages::room))
         .route("/assets/{*path}", get(pages::asset))
         .route("/whip/{stream}", post(whip::publish).get(whip::discover))
         .route(
@@ -116,6 +118,10 @@ pub(crate) fn routes() -> Router<App> {
             get(whep::show).patch(whep::patch).delete(whep::end),
         )
         .route("/whep/{stream}/{session}/layer", post(whep::layer))
+        .route(
+            "/whep/{stream}/{session}/stats",
+            post(reports::report_of_viewer),
+        )
         .route("/whep/{stream}/{session}/sse", post(whep_events::open))
         .route(
             "/whep/{stream}/{session}/sse/{events}",

@@ -68,6 +68,7 @@ pub(crate) async fn subscribe(
         format!("<{url}/layer>; rel=\"urn:ietf:params:whep:ext:core:layer\""),
         whep_events::link(&url),
         format!("<{url}/events>; rel=\"urn:lockgate:whep:events\""),
+        format!("<{url}/stats>; rel=\"urn:lockgate:whep:stats\""),
     ];
     Ok(webrtc::created(&app, &url, joined, &links))
 }

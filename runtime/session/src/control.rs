@@ -7,7 +7,7 @@ use lockgate_media::{TrackId, VideoCodec, stats::LinkStats};
 use lockgate_policy::{Batch, Kind, Tick, column, conformance, slot::Decided};
 use tokio::time::Instant;
 
-use crate::viewer::Verdict;
+use crate::{report::Said, viewer::Verdict};
 
 /// What is known of the renditions of a broadcast from one step to the next.
 #[derive(Debug, Default)]
@@ -205,6 +205,7 @@ pub(crate) struct Known<'a> {
     pub(crate) wanted: Option<TrackId>,
     pub(crate) data_saver: bool,
     pub(crate) link: LinkStats,
+    pub(crate) said: Said,
 }
 
 /// Gathers plain numbers: one batch for all viewers that can decode the same.
@@ -229,7 +230,8 @@ pub(crate) fn questions(renditions: &[Rendition], viewers: &[Known<'_>], tick: T
             .wanted
             .as_ref()
             .and_then(|id| group.rungs.iter().position(|rung| rung == id));
-        let link = &viewer.link;
+        let (link, said) = (&viewer.link, &viewer.said);
+        let dropped = said.dropped_frames.unwrap_or(link.units_skipped as f64);
         column::append(
             &mut group.batch.rows,
             column::VIEWER,
@@ -241,7 +243,12 @@ pub(crate) fn questions(renditions: &[Rendition], viewers: &[Known<'_>], tick: T
                 ("rtt_ms", link.rtt_ms),
                 ("buffer_s", link.buffer_s),
                 ("current", current.map(|current| current as f64)),
-                ("dropped_frames", Some(link.units_skipped as f64)),
+                ("stalls", said.stalls),
+                ("stall_s", said.stall_s),
+                ("in_stall", said.in_stall),
+                ("dropped_frames", Some(dropped)),
+                ("screen_width", said.screen_width),
+                ("screen_height", said.screen_height),
                 ("data_saver", Some(f64::from(u8::from(viewer.data_saver)))),
                 ("cap_kbps", viewer.bounds.cap_kbps.map(f64::from)),
             ],

@@ -55,7 +55,7 @@ pub use lockgate_policy::{
 };
 pub use publisher::Principal;
 pub use record::{RecordConfig, RecordInfo, RecordState, Recording};
-pub use report::{Advice, Player, Report, StreamMetrics};
+pub use report::{Advice, Player, Report, Standing, StreamMetrics};
 pub use rooms::{RoomConfig, Rooms};
 pub use streams::{Config, HlsOf, Joined, Streams};
 pub use viewer::{Judged, Verdict, Watcher};

@@ -1,4 +1,5 @@
-//! What HLS and DASH players say of themselves, and what is decided about them: they fetch, so the decision is advice.
+//! What players say of themselves, and what is decided about them. To those of HLS and DASH the decision is advice, for they
+//! fetch; to a viewer over WebRTC it is told how it stands.
 
 use lockgate_broadcast::track::Role;
 use lockgate_media::{BroadcastName, TrackId, VideoCodec, stats::LinkStats};
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{
-    DeskError, Error, Streams,
+    DeskError, Error, SessionId, Streams,
     control::{self, Bounds, Known},
     desk::About,
     hls,
@@ -92,6 +93,32 @@ pub struct Advice {
     pub buffer_target_s: Option<f64>,
 }
 
+/// What only a viewer's player can know. Nobody checks it, and it counts for that viewer alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Said {
+    pub(crate) stalls: Option<f64>,
+    pub(crate) stall_s: Option<f64>,
+    pub(crate) in_stall: Option<f64>,
+    pub(crate) dropped_frames: Option<f64>,
+    pub(crate) screen_width: Option<f64>,
+    pub(crate) screen_height: Option<f64>,
+}
+
+/// How it stands with a viewer over WebRTC.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Standing {
+    /// The track that is really being sent.
+    pub rung: Option<TrackId>,
+    /// What was decided last; it plays from its next keyframe on.
+    pub wanted: Option<TrackId>,
+    /// Whether the `abr` policy chose it, not the viewer.
+    pub automatic: bool,
+    /// Why.
+    pub reason: String,
+    /// Network quality, 0 to 100, and what took how much off it.
+    pub score: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
 /// A broadcast in a few numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
 pub struct StreamMetrics {
@@ -152,21 +179,26 @@ impl Report {
         }
     }
 
-    /// What policies are told besides what [`Known`] has.
-    fn columns(&self) -> [(&'static str, Option<f64>); 12] {
-        let yes = |on: Option<bool>| on.map(|on| f64::from(u8::from(on)));
+    /// What counts of a viewer over WebRTC: its link is measured at our end, and it has no segments ahead.
+    pub(crate) fn said(&self) -> Said {
+        Said {
+            stalls: self.stalls,
+            stall_s: self.stall_s,
+            in_stall: self.in_stall.map(|on| f64::from(u8::from(on))),
+            dropped_frames: self.dropped_frames,
+            screen_width: self.screen_width,
+            screen_height: self.screen_height,
+        }
+    }
+
+    /// What policies of a player's HLS are told besides its link.
+    fn columns(&self) -> [(&'static str, Option<f64>); 6] {
         [
             ("buffer_target_s", self.buffer_target_s),
             ("latency_s", self.latency_s),
             ("latency_target_s", self.latency_target_s),
             ("play_rate", self.play_rate),
-            ("stalls", self.stalls),
-            ("stall_s", self.stall_s),
-            ("in_stall", yes(self.in_stall)),
             ("since_switch_ms", self.since_switch_ms),
-            ("dropped_frames", self.dropped_frames),
-            ("screen_width", self.screen_width),
-            ("screen_height", self.screen_height),
             ("goodput_kbps", self.goodput_kbps),
         ]
     }
@@ -194,6 +226,29 @@ impl Streams {
         report: &Report,
     ) -> Result<Advice, Error> {
         self.live(name)?.advise(player, report).await
+    }
+
+    /// Takes what a viewer over WebRTC says of itself, which counts from the next decision on, and tells it how it stands.
+    pub fn hear(
+        &self,
+        name: &BroadcastName,
+        session: SessionId,
+        report: &Report,
+    ) -> Result<Standing, Error> {
+        let viewer = self.live(name)?.viewer(session)?;
+        viewer.hear(report.said());
+        let info = viewer.info();
+        let (wanted, automatic, reason) = match info.decision {
+            Some(verdict) => (Some(verdict.rung), verdict.automatic, verdict.reason),
+            None => (None, true, String::new()),
+        };
+        Ok(Standing {
+            rung: info.playing,
+            wanted,
+            automatic,
+            reason,
+            score: info.judged.score,
+        })
     }
 
     /// A broadcast in a few numbers.
@@ -250,6 +305,7 @@ impl Stream {
                 buffer_s: report.buffer_s,
                 ..LinkStats::default()
             },
+            said: report.said(),
         };
         let tick = Tick {
             now_ms: self.audience.desk.now_ms(),

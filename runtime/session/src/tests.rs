@@ -27,8 +27,8 @@ use lockgate_ports::{
 use tokio::sync::watch;
 
 use crate::{
-    Config, Desk, Error, HlsConfig, LadderConfig, Principal, SegmentConfig, Streams, Watcher,
-    desk::LogConfig,
+    Config, Desk, Error, HlsConfig, LadderConfig, Principal, Report, SegmentConfig, Streams,
+    Watcher, desk::LogConfig,
 };
 
 mod layers;
@@ -410,6 +410,18 @@ async fn each_viewer_gets_what_its_link_carries_and_may_choose_itself() {
         "{score:?}"
     );
     assert!(infos[0].judged.optimize.is_some());
+    // It is told so for what it says of itself.
+    let report = Report {
+        screen_height: Some(360.0),
+        ..Report::default()
+    };
+    let told = house
+        .streams
+        .hear(&name("cam"), joined.session, &report)
+        .unwrap();
+    assert_eq!(told.wanted, Some(TrackId::new("720p60").unwrap()));
+    assert!(told.automatic && !told.reason.is_empty(), "{told:?}");
+    assert!(told.score.unwrap()["score"].as_f64().is_some());
 }
 
 #[tokio::test]

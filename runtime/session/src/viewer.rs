@@ -21,6 +21,7 @@ use crate::{
     control::{Bounds, Known, Rendition},
     events::EventStream,
     history::{EndReason, Entry, Numbers, Sitting, Visitor},
+    report::Said,
 };
 
 /// What was last decided about a viewer.
@@ -61,6 +62,8 @@ pub(crate) struct Viewer {
     pub(crate) event_streams: Mutex<VecDeque<EventStream>>,
     effect: Mutex<Effect>,
     data_saver: AtomicBool,
+    /// What its player said last, and when.
+    said: Mutex<Option<(Instant, Said)>>,
     /// Until when audio is sent twice although that is not asked for any more.
     fec_until: Mutex<Option<Instant>>,
     scores: Arc<Scores>,
@@ -179,6 +182,7 @@ impl Viewer {
             event_streams: Mutex::default(),
             effect: Mutex::default(),
             data_saver: AtomicBool::new(false),
+            said: Mutex::default(),
             fec_until: Mutex::default(),
             scores: Arc::default(),
             entry: Entry::default(),
@@ -292,7 +296,20 @@ impl Viewer {
             wanted: self.wanted(),
             data_saver: self.saves_data(),
             link: self.link(),
+            said: self.said(),
         }
+    }
+
+    /// Its player says something of itself.
+    pub(crate) fn hear(&self, said: Said) {
+        *self.said.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), said));
+    }
+
+    /// What its player says of itself, unless it has stopped saying.
+    fn said(&self) -> Said {
+        let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.filter(|(at, _)| at.elapsed() < SAID_HOLDS)
+            .map_or_else(Said::default, |(_, said)| said)
     }
 
     /// Whether it asks to save data.
@@ -389,6 +406,9 @@ impl Sitting for Viewer {
         }
     }
 }
+
+/// For how long counts what a player said of itself: a few reports may be lost.
+const SAID_HOLDS: Duration = Duration::from_secs(5);
 
 /// For how long audio is still sent twice after the last decision for it.
 const FEC_HOLD: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! The pages people see — index, watch, studio, docs — as bytes inside the binary.
+//! The pages people see — index, watch, studio, room, dashboard, docs — as bytes inside the binary.
 //!
 //! The pages are TypeScript, built by Vite into `dist` and embedded from there. This crate finds a file and says how it
 //! may be cached; it speaks no HTTP, and never reads the disk once it is compiled. Start reading at [`page`] and
@@ -33,7 +33,7 @@ impl Asset {
 }
 
 /// The names [`page`] knows.
-pub const PAGES: [&str; 4] = ["index", "watch", "studio", "docs"];
+pub const PAGES: [&str; 6] = ["index", "watch", "studio", "room", "dashboard", "docs"];
 
 /// A page by its name, one of [`PAGES`].
 pub fn page(name: &str) -> Option<Asset> {
@@ -51,6 +51,15 @@ pub fn asset(path: &str) -> Option<Asset> {
         return None;
     }
     load(&format!("assets/{name}"), true)
+}
+
+/// What a content security policy has to allow besides styles of our own, as its source expressions: hashes of the style
+/// elements that components of the pages bring in their shadow trees. Written by `scripts/styles.js`.
+pub fn style_sources() -> String {
+    Dist::get(STYLES)
+        .and_then(|file| String::from_utf8(file.data.into_owned()).ok())
+        .map(|text| text.split_whitespace().collect::<Vec<_>>().join(" "))
+        .unwrap_or_default()
 }
 
 fn load(path: &str, immutable: bool) -> Option<Asset> {
@@ -85,6 +94,8 @@ fn content_type(path: &str) -> &'static str {
         _ => "application/octet-stream",
     }
 }
+
+const STYLES: &str = "styles.txt";
 
 #[derive(RustEmbed)]
 #[folder = "$CARGO_MANIFEST_DIR/dist"]

@@ -23,6 +23,7 @@ mod hls;
 mod idle;
 mod ladder;
 mod memory;
+mod pages;
 mod policies;
 mod process;
 mod records;
@@ -37,8 +38,9 @@ use serde_json::{Map, Value};
 
 use table::Report;
 
-const TABLES: [&str; 10] = [
+const TABLES: [&str; 11] = [
     "ladder", "idle", "delay", "memory", "fanout", "hls", "policies", "whep", "door", "records",
+    "pages",
 ];
 /// A table that takes longer is given up: what it waits for does not come.
 const TABLE_WITHIN: Duration = Duration::from_secs(360);
@@ -77,6 +79,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 "records" => records::measure().await.map(|report| vec![report]),
                 "fanout" => fanout::measure().await.map(|report| vec![report]),
                 "hls" => hls::measure().await,
+                "pages" => pages::measure().await,
                 _ => policies::measure().await,
             }
         };

@@ -15,12 +15,16 @@ const ARGUMENTS = [
   "--disable-sync",
   "--autoplay-policy=no-user-gesture-required",
   "--use-fake-device-for-media-stream",
-  "--use-fake-ui-for-media-stream",
 ];
 
+/** Says no to every page that asks for devices; else all of them may have them. */
+const DENY = "--deny-permission-prompts";
+const GRANT = "--use-fake-ui-for-media-stream";
+
 /** A browser whose pages gather what they complain about. Playwright gives every launch a profile of its own. */
-export async function startBrowser() {
-  const browser = await chromium.launch({ executablePath: EXECUTABLE, args: ARGUMENTS, headless: true });
+export async function startBrowser({ grants = true } = {}) {
+  const args = [...ARGUMENTS, grants ? GRANT : DENY];
+  const browser = await chromium.launch({ executablePath: EXECUTABLE, args, headless: true });
   return {
     /** A page in a context of its own, so that nothing is left over from another test. */
     async page(options = {}) {

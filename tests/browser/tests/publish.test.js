@@ -23,7 +23,7 @@ async function watchByWebRtc(name, codec) {
     if (videoCodec?.toLowerCase() === codec) return true;
     throw new Error(`it is ${videoCodec}`);
   });
-  await page.getByRole("button", { name: "Unmute" }).click();
+  await page.locator("#unmute").click();
   await framesPass(page, 30);
   await soundPasses(page);
   // Known once both sender reports are in, which for sound takes some seconds.

@@ -1,46 +1,15 @@
 // A browser whose network lets no UDP through watches and publishes over TCP (RFC 6544).
-//
-// The network is one of the test's own, in which UDP is dropped: the file runs itself again inside it.
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { test } from "node:test";
-import { fileURLToPath } from "node:url";
+import { before, test } from "node:test";
 
+import { ADDRESS, dropUdp, inNetwork } from "../lib/network.js";
 import { until } from "../lib/until.js";
 import { framesPass, playing, soundPasses } from "../lib/watch.js";
 import { world } from "../lib/world.js";
 
-const INSIDE = "LOCKGATE_TEST_NETWORK";
-/** An address that is not loopback, at which Chromium sees a network. */
-const ADDRESS = "10.200.0.1";
-
-const PREPARE = `
-  ip link set lo up
-  ip link add here type veth peer name there
-  ip address add ${ADDRESS}/24 dev here
-  ip link set here up && ip link set there up
-  nft add table inet drops
-  nft add chain inet drops out '{ type filter hook output priority 0; }'
-  nft add rule inet drops out meta l4proto udp drop
-`;
-
-if (process.env[INSIDE] === undefined) {
-  test("without UDP a browser watches and publishes over TCP", () => {
-    const allowed = (flags) => spawnSync("unshare", [flags, "true"]).status === 0;
-    const flags = ["-n", "-rn"].find(allowed);
-    assert.ok(flags, "this test needs a network of its own: run it as root, or where `unshare -rn true` works");
-    const { NODE_TEST_CONTEXT: _, ...environment } = process.env;
-    const run = spawnSync(
-      "unshare",
-      [flags, "sh", "-ec", `${PREPARE}\nexec "$0" --test "$1"`, process.execPath, fileURLToPath(import.meta.url)],
-      { env: { ...environment, [INSIDE]: "1" }, encoding: "utf8" },
-    );
-    const said = `${run.stdout}\n${run.stderr}`;
-    assert.equal(run.status, 0, said);
-    assert.match(said, /pass 2/);
-  });
-} else {
+if (inNetwork(import.meta.url, "without UDP a browser watches and publishes over TCP", 2)) {
+  before(dropUdp);
   const here = world({ demo: true, config: { webrtc: { udp_listen: `${ADDRESS}:0` } } });
 
   /** Keeps the page's connections where the test can ask them. */
@@ -69,7 +38,7 @@ if (process.env[INSIDE] === undefined) {
   test("the watch page plays by WebRTC, with sound", async () => {
     const page = await here.open("/watch/demo", { prepare });
     await playing(page, "whep");
-    await page.getByRole("button", { name: "Unmute" }).click();
+    await page.locator("#unmute").click();
     await framesPass(page, 60);
     await soundPasses(page);
     assert.deepEqual(await protocol(page), ["tcp", "tcp"]);

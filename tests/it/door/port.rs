@@ -178,6 +178,7 @@ async fn every_answer_has_what_keeps_browsers_safe() {
         "/",
         "/watch/demo",
         "/studio",
+        "/dashboard",
         "/livez",
         "/nowhere",
         "/api/streams",
@@ -206,7 +207,7 @@ async fn every_answer_has_what_keeps_browsers_safe() {
             "frame-ancestors 'self'",
             "base-uri 'none'",
         ] {
-            let is_page = ["/", "/watch/demo", "/studio"].contains(&path);
+            let is_page = ["/", "/watch/demo", "/studio", "/dashboard"].contains(&path);
             assert_eq!(csp.contains(word), is_page, "{path}: {csp}");
         }
         assert!(!csp.contains("unsafe"), "{path}: {csp}");

@@ -123,7 +123,7 @@ impl Class {
         match first {
             _ if *method == Method::OPTIONS => None,
             // Every player reports once a second.
-            Some("api") if *method == Method::POST && path.ends_with("/stats") => {
+            Some("api" | "whep") if *method == Method::POST && path.ends_with("/stats") => {
                 Some(Self::Report)
             }
             Some("api") => Some(Self::Api),
@@ -220,6 +220,7 @@ mod tests {
             ("POST", "/whep/x", Some(Class::Join)),
             ("PATCH", "/whep/x/1", Some(Class::Signal)),
             ("POST", "/whep/x/1/layer", Some(Class::Signal)),
+            ("POST", "/whep/x/1/stats", Some(Class::Report)),
             ("DELETE", "/whip/x/1", Some(Class::Signal)),
             ("GET", "/whep/x/1/events", None),
             ("GET", "/hls/x/playlist.m3u8", None),

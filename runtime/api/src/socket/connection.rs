@@ -1,10 +1,15 @@
 //! One socket of somebody who was let in: what is sent to it, and what ends with it.
 
-use std::sync::{
-    Mutex, PoisonError, Weak,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use axum::http::StatusCode;
+use lockgate_ports::task::Task;
 use serde::Serialize;
 use socketioxide::{SendError, SocketError, extract::SocketRef};
 
@@ -21,28 +26,31 @@ pub(crate) struct Connection {
     /// The room it is in.
     pub(crate) room: rooms::Place,
     /// It did not take what it was sent, so that it no longer knows what it should.
-    late: AtomicBool,
+    late: Arc<AtomicBool>,
     /// What is to be done when it is gone; `None` once it is.
     ends: Mutex<Option<Vec<End>>>,
+    /// What goes on for it, by its name.
+    kept: Mutex<HashMap<String, Task>>,
 }
 
 type End = Box<dyn FnOnce() + Send>;
 
 impl Connection {
-    pub(super) fn new(socket: SocketRef, sockets: Weak<Sockets>, known: Known) -> Self {
+    pub(super) fn new(
+        socket: SocketRef,
+        sockets: Weak<Sockets>,
+        known: Known,
+        late: Arc<AtomicBool>,
+    ) -> Self {
         Self {
             socket,
             sockets,
             known,
+            late,
             room: rooms::Place::default(),
-            late: AtomicBool::new(false),
             ends: Mutex::new(Some(Vec::new())),
+            kept: Mutex::default(),
         }
-    }
-
-    /// Its name: made anew for each connection.
-    pub(crate) fn id(&self) -> String {
-        self.socket.id.to_string()
     }
 
     /// What handlers work on, as it is now.
@@ -87,6 +95,31 @@ impl Connection {
         }
     }
 
+    /// Goes on with something as long as it is there, in place of what goes on by that name.
+    pub(crate) fn keep(&self, name: &str, task: Task) -> Result<(), Problem> {
+        let mut kept = self.kept();
+        kept.retain(|_, task| !task.is_finished());
+        if kept.len() >= KEPT_MAX && !kept.contains_key(name) {
+            return Err(Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "/problems/too-many",
+                "Too much goes on at once",
+                format!("one connection may follow {KEPT_MAX} things at a time"),
+            ));
+        }
+        kept.insert(name.to_owned(), task);
+        Ok(())
+    }
+
+    /// Ends what goes on by a name.
+    pub(crate) fn drop_kept(&self, name: &str) {
+        self.kept().remove(name);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, HashMap<String, Task>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Says why, and disconnects it. It is not to come back by itself.
     pub(crate) fn end(&self, why: &Problem) {
         self.emit("error", why);
@@ -119,8 +152,12 @@ impl Connection {
         for end in ends.into_iter().flatten() {
             end();
         }
+        self.kept().clear();
     }
 }
+
+/// What may go on for one connection at a time.
+const KEPT_MAX: usize = 16;
 
 /// A problem as text: all that a CONNECT_ERROR has room for.
 pub(super) fn written(problem: &Problem) -> String {

@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::Problem;
 
-use super::{connection::Connection, rooms};
+use super::{connection::Connection, feed, quality, rooms};
 
 /// What a client sent.
 pub(crate) struct Event {
@@ -72,6 +72,8 @@ pub(super) async fn run(connection: Arc<Connection>, mut mail: mpsc::Receiver<Ev
 /// Which event is which use case.
 async fn handle(connection: &Arc<Connection>, event: &Event) -> Answer {
     match event.name.as_str() {
+        "stream-metrics" => feed::ask(connection, event).await,
+        "quality" => quality::choose(connection, event).await,
         "join" => rooms::join(connection, event).await,
         "leave" => rooms::leave(connection),
         "offer" => rooms::offer(connection, event).await,
@@ -104,20 +106,18 @@ fn shown(name: &str) -> String {
     format!("{short:?}")
 }
 
-/// Tells what came of an event: by its acknowledgement, else, if it went wrong, by an `error`.
-pub(super) fn answer(socket: &Socket, ack: Option<AckSender>, answer: Answer) {
-    if let Err(error) = tell(socket, ack, answer) {
-        tracing::debug!(%error, "an answer was not sent");
-    }
-}
-
 impl Connection {
     fn answer(&self, ack: Option<AckSender>, answer: Answer) {
         self.sent(tell(self.socket(), ack, answer));
     }
 }
 
-fn tell(socket: &Socket, ack: Option<AckSender>, answer: Answer) -> Result<(), SendError> {
+/// Tells what came of an event: by its acknowledgement, else, if it went wrong, by an `error`.
+pub(super) fn tell(
+    socket: &Socket,
+    ack: Option<AckSender>,
+    answer: Answer,
+) -> Result<(), SendError> {
     match (ack, answer) {
         (Some(ack), Ok(mut fields)) => {
             fields.insert("ok".to_owned(), Json::Bool(true));

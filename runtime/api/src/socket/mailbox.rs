@@ -2,7 +2,10 @@
 
 use std::{
     num::NonZero,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use governor::{DefaultDirectRateLimiter, Quota};
@@ -26,13 +29,15 @@ use crate::{
 
 use super::{
     Sockets,
-    events::{Event, answer},
+    events::{Event, tell},
 };
 
 /// Somebody who was let in and is not told yet.
 pub(super) struct Arrival {
     pub(super) known: Known,
     pub(super) mail: mpsc::Receiver<Event>,
+    /// It did not take what it was sent.
+    pub(super) late: Arc<AtomicBool>,
 }
 
 /// Takes what a socket sends.
@@ -41,6 +46,7 @@ struct Mailbox {
     key: Option<Key>,
     pace: DefaultDirectRateLimiter,
     sender: mpsc::Sender<Event>,
+    late: Arc<AtomicBool>,
 }
 
 /// Lent to the socket between being let in and being connected.
@@ -82,7 +88,9 @@ impl Arrival {
             key: known.key(),
             pace: DefaultDirectRateLimiter::direct(Quota::per_second(rate).allow_burst(burst)),
             sender,
+            late: Arc::default(),
         };
+        let late = Arc::clone(&mailbox.late);
         socket.on_fallback(mailbox);
         let (sid, sockets) = (socket.id, Arc::downgrade(sockets));
         socket.on_disconnect(async move || {
@@ -90,7 +98,7 @@ impl Arrival {
                 sockets.forget(sid);
             }
         });
-        let lent = Arc::new(Mutex::new(Some(Self { known, mail })));
+        let lent = Arc::new(Mutex::new(Some(Self { known, mail, late })));
         socket.extensions.insert(Lent(lent));
         Ok(())
     }
@@ -117,7 +125,12 @@ impl MessageHandler<LocalAdapter, Own> for Mailbox {
     fn call(&self, socket: Arc<Socket>, mut value: Value, ack_id: Option<i64>) {
         let Ok(sender) = AckSender::from_message_parts(&socket, &mut value, &ack_id);
         let ack = ack_id.map(|_| sender);
-        let refuse = |ack, problem| answer(&socket, ack, Err(problem));
+        let refuse = |ack, problem| {
+            if let Err(error) = tell(&socket, ack, Err(problem)) {
+                tracing::debug!(%error, "a refusal was not sent");
+                self.late.store(true, Ordering::Release);
+            }
+        };
         if let Err(problem) = self.pay() {
             refuse(ack, problem);
             return;

@@ -7,9 +7,12 @@
 mod arrive;
 mod connection;
 mod events;
+mod feed;
 mod mailbox;
+mod quality;
 mod rooms;
 mod sdp;
+mod snapshot;
 
 use std::{
     collections::HashMap,
@@ -152,11 +155,11 @@ impl Sockets {
 
     /// Somebody is connected: what they have sent already, and send from now on, is done.
     fn begin(self: &Arc<Self>, socket: SocketRef) {
-        let Some(Arrival { known, mail }) = Arrival::take(&socket) else {
+        let Some(Arrival { known, mail, late }) = Arrival::take(&socket) else {
             return;
         };
         let sid = socket.id;
-        let connection = Arc::new(Connection::new(socket, Arc::downgrade(self), known));
+        let connection = Arc::new(Connection::new(socket, Arc::downgrade(self), known, late));
         let task = own(events::run(Arc::clone(&connection), mail));
         self.open().insert(sid, (Arc::clone(&connection), task));
         // Whoever was gone before this was not in the list when it went.

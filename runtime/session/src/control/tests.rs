@@ -189,6 +189,10 @@ fn viewers_that_decode_the_same_share_a_batch_whose_rungs_rise() {
         bounds: all(codecs),
         wanted: TrackId::new("480p30").ok(),
         data_saver: false,
+        said: Said {
+            screen_height: Some(360.0),
+            ..Said::default()
+        },
         link: LinkStats::default(),
     };
     let viewers = [
@@ -212,6 +216,8 @@ fn viewers_that_decode_the_same_share_a_batch_whose_rungs_rise() {
     assert_eq!(named, ["480p30", "720p60"]);
     let current = column::place(column::VIEWER, "current").unwrap();
     assert_eq!(groups[0].batch.rows[current], 0.0);
+    let screen = column::place(column::VIEWER, "screen_height").unwrap();
+    assert_eq!(groups[0].batch.rows[screen], 360.0);
     assert_eq!(
         groups[0].batch.rows.len(),
         2 * column::width(column::VIEWER)

@@ -8,7 +8,16 @@ export function tokenFromAddress(location: Location = window.location): string |
 
 /** The stream of `/watch/{stream}`. */
 export function streamFromAddress(location: Location = window.location): string | null {
-  const match = /^\/watch\/([^/]+)\/?$/.exec(location.pathname);
+  return named(/^\/watch\/([^/]+)\/?$/, location);
+}
+
+/** The room of `/rooms/{room}`. */
+export function roomFromAddress(location: Location = window.location): string | null {
+  return named(/^\/rooms\/([^/]+)\/?$/, location);
+}
+
+function named(path: RegExp, location: Location): string | null {
+  const match = path.exec(location.pathname);
   try {
     return match?.[1] ? decodeURIComponent(match[1]) : null;
   } catch {

@@ -1,16 +1,20 @@
 import {
   capture,
+  type CaptureSource,
   devices,
   PUBLISH_CODECS,
   Publisher,
   type PublishCodec,
   type PublisherState,
   type PublishStats,
+  streamDetail,
 } from "@lockgate/client";
 
 import { tokenFromAddress, watchAddress } from "../lib/address";
 import { byId, setText, showFacts, whileVisible } from "../ui/dom";
-import { bitrate } from "../ui/format";
+import { bitrate, count } from "../ui/format";
+import { LevelMeter } from "../ui/level-meter";
+import { health } from "../ui/link-health";
 
 /** What embedders and tests can read. */
 interface LockgateStudio {
@@ -28,6 +32,8 @@ declare global {
 const form = byId("form", HTMLFormElement);
 const nameInput = byId("name", HTMLInputElement);
 const tokenInput = byId("token", HTMLInputElement);
+const sourceSelect = byId("source", HTMLSelectElement);
+const cameraRow = byId("camera-row", HTMLElement);
 const cameraSelect = byId("camera", HTMLSelectElement);
 const microphoneSelect = byId("microphone", HTMLSelectElement);
 const codecSelect = byId("codec", HTMLSelectElement);
@@ -41,6 +47,13 @@ const preview = byId("preview", HTMLVideoElement);
 const cover = byId("cover", HTMLElement);
 const statusText = byId("status", HTMLElement);
 const errorText = byId("error", HTMLElement);
+const levelRow = byId("level-row", HTMLElement);
+const level = new LevelMeter(byId("level", HTMLMeterElement));
+const linkSection = byId("link", HTMLElement);
+const healthText = byId("health", HTMLElement);
+const madeSection = byId("made", HTMLElement);
+const viewersText = byId("viewers", HTMLElement);
+const ladderRows = byId("ladder", HTMLTableSectionElement);
 const statsList = byId("stats", HTMLElement);
 
 const STATES: Record<PublisherState, string> = {
@@ -51,6 +64,11 @@ const STATES: Record<PublisherState, string> = {
   failed: "",
 };
 
+/** Seldom enough for a server that counts requests; soon after the start it changes most. */
+const LOOK_EVERY_MS = 12_000;
+const LOOK_FIRST_MS = [1_500, 4_000, 8_000];
+const SOURCES: readonly CaptureSource[] = ["camera", "screen", "microphone"];
+
 let stream: MediaStream | null = null;
 let publisher: Publisher | null = null;
 
@@ -60,6 +78,8 @@ if (address.get("name")) nameInput.value = address.get("name") ?? "";
 const asked = PUBLISH_CODECS.find((codec) => codec === address.get("codec"));
 if (asked) codecSelect.value = asked;
 simulcastBox.checked = address.has("simulcast");
+const source = SOURCES.find((source) => source === address.get("source"));
+if (source) sourceSelect.value = source;
 
 function showError(words: string): void {
   setText(errorText, words);
@@ -69,7 +89,10 @@ function showError(words: string): void {
 function show(): void {
   const state = publisher?.state ?? "idle";
   const busy = state === "connecting" || state === "live" || state === "reconnecting";
-  for (const control of [nameInput, tokenInput, cameraSelect, microphoneSelect, codecSelect, simulcastBox]) control.disabled = busy;
+  for (const control of [nameInput, tokenInput, sourceSelect, cameraSelect, microphoneSelect, codecSelect, simulcastBox]) {
+    control.disabled = busy;
+  }
+  cameraRow.hidden = sourceSelect.value !== "camera";
   publishButton.hidden = busy;
   previewButton.hidden = busy || stream !== null;
   stopButton.hidden = !busy && stream === null;
@@ -77,7 +100,9 @@ function show(): void {
   stopButton.className = busy ? "danger" : "quiet";
   setText(statusText, STATES[state]);
   watchText.hidden = state !== "live";
-  statsList.hidden = state !== "live";
+  linkSection.hidden = state !== "live";
+  if (state !== "live") madeSection.hidden = true;
+  levelRow.hidden = !level.isOn;
   cover.hidden = stream !== null;
   if (state === "failed") showError(publisher?.error ?? "");
   document.documentElement.dataset["state"] = state;
@@ -88,21 +113,35 @@ async function openDevices(): Promise<MediaStream | null> {
   if (stream) return stream;
   showError("");
   try {
-    stream = await capture({ camera: cameraSelect.value, microphone: microphoneSelect.value });
+    stream = await capture({
+      source: sourceSelect.value as CaptureSource,
+      camera: cameraSelect.value,
+      microphone: microphoneSelect.value,
+    });
   } catch (error) {
     showError(error instanceof Error ? error.message : String(error));
     return null;
   }
   preview.srcObject = stream;
+  level.start(stream);
   for (const track of stream.getTracks()) {
-    track.addEventListener("ended", () => showError("The camera or microphone was disconnected."));
+    track.addEventListener("ended", lost);
   }
   await listDevices();
   show();
   return stream;
 }
 
+/** A device was pulled out, or the browser's own "stop sharing" was pressed. */
+function lost(): void {
+  stop();
+  showError(
+    sourceSelect.value === "screen" ? "The screen is not shared any more." : "The camera or microphone was disconnected.",
+  );
+}
+
 function closeDevices(): void {
+  level.stop();
   stream?.getTracks().forEach((track) => track.stop());
   stream = null;
   preview.srcObject = null;
@@ -114,8 +153,10 @@ async function listDevices(): Promise<void> {
     const options = (await devices(kind))
       .filter(({ deviceId }) => deviceId !== "default")
       .map(({ label, deviceId }, index) => new Option(label || `Device ${index + 1}`, deviceId));
-    select.replaceChildren(new Option("Default", ""), ...options);
-    select.value = options.some(({ value }) => value === chosen) ? chosen : "";
+    const none = kind === "audioinput" ? [new Option("None", "none")] : [];
+    const all = [new Option("Default", ""), ...none, ...options];
+    select.replaceChildren(...all);
+    select.value = all.some(({ value }) => value === chosen) ? chosen : "";
   }
 }
 
@@ -133,11 +174,12 @@ async function publish(): Promise<void> {
       token,
       codec: codecSelect.value as PublishCodec,
       simulcast: simulcastBox.checked,
-      onChange: show,
     });
+    publisher.on("state", show);
     watchLink.href = watchAddress(name, token);
     setText(watchLink, new URL(`/watch/${name}`, location.origin).href);
     await publisher.start();
+    for (const ms of LOOK_FIRST_MS) setTimeout(() => void showMade(), ms);
   } finally {
     publishButton.disabled = false;
   }
@@ -168,16 +210,47 @@ async function showStats(): Promise<void> {
   const at = performance.now();
   const bps = last ? ((stats.bytesSent - last.stats.bytesSent) * 8000) / (at - last.at) : null;
   last = { at, stats };
-  const limited = { cpu: "this computer's speed", bandwidth: "the network" }[stats.limitedBy ?? ""];
   const facts: [string, string | null][] = [
     ["Sending", bps === null || bps < 0 ? null : bitrate(bps)],
     ["Picture", stats.width ? `${stats.width}×${stats.height}, ${stats.framesPerSecond ?? 0} frames/s` : null],
     ["Codec", stats.codec],
     ["Round trip", stats.roundTripTimeMs === null ? null : `${stats.roundTripTimeMs.toFixed(0)} ms`],
     ["Loss", stats.lossFraction === null ? null : `${(stats.lossFraction * 100).toFixed(1)} %`],
-    ["Held back by", limited ?? null],
+    ["The network takes", stats.availableBps === null ? null : bitrate(stats.availableBps)],
   ];
   showFacts(statsList, facts.filter((fact): fact is [string, string] => fact[1] !== null));
+  const { grade, words } = health(stats);
+  setText(healthText, words);
+  healthText.dataset["grade"] = grade;
+}
+
+/** What the server made of it: its tracks and who reads them. */
+async function showMade(): Promise<void> {
+  if (publisher?.state !== "live") return;
+  const { name, token = null } = publisher.options;
+  try {
+    const { tracks = [], viewers = 0 } = await streamDetail(name, token);
+    const rows = tracks
+      .filter(({ kind }) => kind === "video")
+      .sort((a, b) => (b.height ?? 0) - (a.height ?? 0))
+      .map(({ id, width, height, bitrate_kbps: kbps, readers = 0 }) => {
+        const row = document.createElement("tr");
+        const cells = [id, width ? `${width}×${height}` : "–", kbps ? bitrate(kbps * 1000) : "–", `${readers}`];
+        for (const [at, text] of cells.entries()) {
+          const cell = document.createElement(at === 0 ? "th" : "td");
+          if (at === 0) cell.setAttribute("scope", "row");
+          cell.textContent = text;
+          row.append(cell);
+        }
+        return row;
+      });
+    ladderRows.replaceChildren(...rows);
+    setText(viewersText, `${count(viewers, "viewer")} by WebRTC. Qualities that nobody watches cost nothing.`);
+    madeSection.hidden = publisher?.state !== "live";
+  } catch {
+    // A token that may publish need not be one that may look.
+    madeSection.hidden = true;
+  }
 }
 
 form.addEventListener("submit", (event) => {
@@ -186,10 +259,17 @@ form.addEventListener("submit", (event) => {
 });
 previewButton.addEventListener("click", () => void openDevices());
 stopButton.addEventListener("click", stop);
+sourceSelect.addEventListener("change", () => {
+  // A screen is asked for by a click, never by a choice in a menu.
+  if (sourceSelect.value === "screen") closeDevices();
+  show();
+  void reopen();
+});
 cameraSelect.addEventListener("change", () => void reopen());
 microphoneSelect.addEventListener("change", () => void reopen());
 navigator.mediaDevices?.addEventListener("devicechange", () => void listDevices());
 whileVisible(1_000, showStats);
+whileVisible(LOOK_EVERY_MS, showMade);
 
 window.lockgateStudio = {
   get state() {

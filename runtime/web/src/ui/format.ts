@@ -18,3 +18,16 @@ export function duration(seconds: number): string {
 export function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? "" : "s"}`;
 }
+
+/** `14:05:09`. */
+export function clock(time: Date): string {
+  return time.toLocaleTimeString(undefined, { hour12: false });
+}
+
+/** A score of the network, 0 to 100, in a word. */
+export function gradeOf(score: number): string {
+  if (score >= 90) return "excellent";
+  if (score >= 70) return "good";
+  if (score >= 50) return "fair";
+  return score >= 20 ? "poor" : "critical";
+}

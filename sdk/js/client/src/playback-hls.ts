@@ -6,16 +6,19 @@ import type { ErrorData, HlsConfig, Level } from "hls.js";
 import {
   firstFrame,
   play,
+  type Place,
   type Playback,
   type PlaybackStats,
   type PlaybackTarget,
   type RungChoice,
+  Stalls,
 } from "./playback.ts";
 import { request } from "./problem.ts";
+import { at } from "./server.ts";
 
 /** Opens HLS in whichever way this browser can; throws what went wrong. */
 export async function openHls(target: PlaybackTarget): Promise<Playback> {
-  const url = `/hls/${encodeURIComponent(target.stream)}/playlist.m3u8`;
+  const url = at(target.server, `/hls/${encodeURIComponent(target.stream)}/playlist.m3u8`);
   // Asked for by hand first: players swallow the words of a refusal. The first viewer waits for the encoder here.
   await request(url, { token: target.token, signal: target.signal, timeoutMs: PLAYLIST_TIMEOUT_MS });
   const { default: HlsPlayer } = await import("hls.js");
@@ -29,8 +32,15 @@ class HlsPlayback implements Playback {
   rungs: RungChoice[] = [];
   rung: string | null = null;
   chosen: string | null = null;
-  readonly reason = "";
+  reason = "";
+  /** Over HLS nobody judges the network. */
+  readonly score = null;
+  readonly #stalls: Stalls;
   #bytes = 0;
+  #saveData = false;
+  #switchedAt = performance.now();
+  /** Time to the first byte of the last fetch. */
+  #firstByteMs: number | null = null;
   #recoveredAt = -Infinity;
   /** Where each rung stands in hls.js's own list. */
   readonly #levels = new Map<string, number>();
@@ -38,7 +48,9 @@ class HlsPlayback implements Playback {
   private constructor(
     private readonly hls: Hls,
     private readonly target: PlaybackTarget,
-  ) {}
+  ) {
+    this.#stalls = new Stalls(target.video);
+  }
 
   static async open(target: PlaybackTarget, url: string, HlsPlayer: typeof Hls): Promise<HlsPlayback> {
     const { video, token, signal, events } = target;
@@ -67,10 +79,13 @@ class HlsPlayback implements Playback {
     hls.on(HlsPlayer.Events.LEVELS_UPDATED, () => playback.#listLevels());
     hls.on(HlsPlayer.Events.LEVEL_SWITCHED, (_event, { level }) => {
       playback.rung = rungOf(hls.levels[level]);
+      playback.#switchedAt = performance.now();
       events.changed();
     });
     hls.on(HlsPlayer.Events.FRAG_LOADED, (_event, { frag }) => {
       playback.#bytes += frag.stats.loaded;
+      const { start, first } = frag.stats.loading;
+      if (first > start) playback.#firstByteMs = first - start;
     });
     try {
       hls.loadSource(url);
@@ -78,6 +93,7 @@ class HlsPlayback implements Playback {
       void play(video);
       await Promise.race([firstFrame(video, FIRST_FRAME_TIMEOUT_MS, signal), failed]);
     } catch (error) {
+      playback.#stalls.stop();
       hls.destroy();
       throw error;
     }
@@ -102,10 +118,73 @@ class HlsPlayback implements Playback {
 
   async stats(): Promise<PlaybackStats> {
     const codec = this.hls.levels[this.hls.currentLevel]?.videoCodec ?? null;
-    return { ...elementStats(this.target.video), bytesReceived: this.#bytes, videoCodec: codec };
+    return {
+      ...elementStats(this.target.video),
+      bytesReceived: this.#bytes,
+      videoCodec: codec,
+      freezes: this.#stalls.count,
+      freezeSeconds: this.#stalls.seconds,
+      latencySeconds: this.hls.latency || null,
+      roundTripTimeMs: this.#firstByteMs,
+    };
+  }
+
+  async saveData(on: boolean): Promise<void> {
+    this.#saveData = on;
+  }
+
+  async report({ width, height }: Place): Promise<void> {
+    const { hls, target } = this;
+    const { bufferSeconds, framesDropped } = elementStats(target.video);
+    const finite = (number: number | null | undefined): number | undefined =>
+      number != null && Number.isFinite(number) && number >= 0 ? number : undefined;
+    try {
+      const response = await request(at(target.server, `/api/streams/${encodeURIComponent(target.stream)}/stats`), {
+        method: "POST",
+        token: target.token,
+        signal: target.signal,
+        contentType: "application/json",
+        body: JSON.stringify({
+          player: PLAYER,
+          bandwidth_kbps: finite(hls.bandwidthEstimate / 1000),
+          rtt_ms: finite(this.#firstByteMs),
+          buffer_s: finite(bufferSeconds),
+          latency_s: finite(hls.latency),
+          latency_target_s: finite(hls.targetLatency),
+          play_rate: finite(target.video.playbackRate),
+          stalls: this.#stalls.count,
+          stall_s: this.#stalls.seconds,
+          in_stall: this.#stalls.now,
+          ...(this.rung === null ? {} : { rung: this.rung }),
+          since_switch_ms: performance.now() - this.#switchedAt,
+          dropped_frames: framesDropped,
+          screen_width: width,
+          screen_height: height,
+          data_saver: this.#saveData,
+        }),
+      });
+      this.#follow((await response.json()) as Advice);
+    } catch (error) {
+      // Nobody to decide: hls.js does.
+      if (this.chosen === null) hls.loadLevel = -1;
+      this.reason = "";
+      throw error;
+    }
+  }
+
+  #follow({ rung, reason, play_rate: rate }: Advice): void {
+    const level = rung === null ? undefined : this.#levels.get(rung);
+    // By its next fragment; what is loaded already plays to its end.
+    if (this.chosen === null && level !== undefined && this.hls.loadLevel !== level) this.hls.loadLevel = level;
+    this.target.video.playbackRate = rate === undefined ? 1 : Math.min(Math.max(rate, RATE_MIN), RATE_MAX);
+    if (this.reason === reason) return;
+    this.reason = reason;
+    this.target.events.changed();
   }
 
   stop(): void {
+    this.#stalls.stop();
+    this.target.video.playbackRate = 1;
     this.target.video.removeEventListener("ended", this.#ended);
     this.hls.destroy();
   }
@@ -141,6 +220,14 @@ class HlsPlayback implements Playback {
   }
 }
 
+/** What the server makes of a report. */
+interface Advice {
+  /** The rung to play; `null` while there is none. */
+  rung: string | null;
+  reason: string;
+  play_rate?: number;
+}
+
 /** The browser's own HLS: it chooses by itself and tells little. */
 class NativePlayback implements Playback {
   readonly transport = "hls";
@@ -148,6 +235,7 @@ class NativePlayback implements Playback {
   readonly rung = null;
   readonly chosen = null;
   readonly reason = "";
+  readonly score = null;
 
   private constructor(private readonly target: PlaybackTarget) {}
 
@@ -171,6 +259,13 @@ class NativePlayback implements Playback {
   async select(rung: string | null): Promise<void> {
     if (rung !== null) throw new Error("this browser chooses the quality by itself");
   }
+
+  async saveData(on: boolean): Promise<void> {
+    if (on) throw new Error("this browser chooses the quality by itself");
+  }
+
+  /** It neither knows its bandwidth nor could follow a decision. */
+  async report(): Promise<void> {}
 
   async stats(): Promise<PlaybackStats> {
     return elementStats(this.target.video);
@@ -225,6 +320,7 @@ function elementStats(video: HTMLVideoElement): PlaybackStats {
     roundTripTimeMs: null,
     skewMs: null,
     bufferSeconds,
+    latencySeconds: null,
     videoCodec: null,
   };
 }
@@ -232,3 +328,8 @@ function elementStats(video: HTMLVideoElement): PlaybackStats {
 const PLAYLIST_TIMEOUT_MS = 15_000;
 const FIRST_FRAME_TIMEOUT_MS = 20_000;
 const RECOVERY_PAUSE_MS = 5_000;
+/** Told apart from other players behind the same address. */
+const PLAYER = Math.random().toString(36).slice(2);
+/** Faster or slower is heard. */
+const RATE_MIN = 0.9;
+const RATE_MAX = 1.1;

@@ -1,15 +1,19 @@
 // The WebRTC transport of the player.
 
-import { streamDetail, type Track } from "./streams.ts";
 import {
   firstFrame,
   play,
+  type Place,
   type Playback,
   type PlaybackStats,
   type PlaybackTarget,
   type RungChoice,
+  type Score,
+  Stalls,
 } from "./playback.ts";
 import { Problem } from "./problem.ts";
+import { at } from "./server.ts";
+import { streamDetail, type StreamDetail, type Track } from "./streams.ts";
 import { WhepSession, type RungEvent } from "./whep.ts";
 
 export class WhepPlayback implements Playback {
@@ -18,12 +22,17 @@ export class WhepPlayback implements Playback {
   rung: string | null = null;
   chosen: string | null = null;
   reason = "";
+  score: Score | null = null;
+  #stalls: Stalls;
+  #buffered: { total: number; emitted: number; mean: number | null } = { total: 0, emitted: 0, mean: null };
   #watch: ReturnType<typeof setInterval> | undefined;
 
   private constructor(
     private readonly session: WhepSession,
-    private readonly target: PlaybackTarget,
-  ) {}
+    private target: PlaybackTarget,
+  ) {
+    this.#stalls = new Stalls(target.video);
+  }
 
   /** Connects and waits for the first picture; throws what went wrong. */
   static async open(target: PlaybackTarget): Promise<WhepPlayback> {
@@ -33,7 +42,7 @@ export class WhepPlayback implements Playback {
     let early: RungEvent | null = null;
     const session = await WhepSession.open(
       {
-        url: `/whep/${encodeURIComponent(stream)}`,
+        url: at(target.server, `/whep/${encodeURIComponent(stream)}`),
         token,
         signal,
         onRung: (event) => (playback ? playback.#heard(event) : (early = event)),
@@ -66,11 +75,48 @@ export class WhepPlayback implements Playback {
     this.target.events.changed();
   }
 
+  async saveData(on: boolean): Promise<void> {
+    await this.session.saveData(on, this.chosen);
+  }
+
+  async report({ width, height }: Place): Promise<void> {
+    const { framesDropped } = await this.stats();
+    const standing = await this.session.report({
+      stalls: this.#stalls.count,
+      stall_s: this.#stalls.seconds,
+      in_stall: this.#stalls.now,
+      dropped_frames: framesDropped,
+      screen_width: width,
+      screen_height: height,
+    });
+    if (!standing) return;
+    this.score = standing.score;
+    this.#heard(standing);
+  }
+
+  /** Goes on in another element. */
+  async moveTo(video: HTMLVideoElement): Promise<void> {
+    const before = this.target.video;
+    this.#stalls.stop();
+    this.target = { ...this.target, video };
+    this.#stalls = new Stalls(video);
+    video.srcObject = this.session.stream;
+    void play(video);
+    await firstFrame(video, FIRST_FRAME_TIMEOUT_MS, this.target.signal);
+    before.srcObject = null;
+  }
+
   async stats(): Promise<PlaybackStats> {
-    return readStats(this.session.pc, this.target.video);
+    const stats = await readStats(this.session.pc, this.target.video);
+    // The browser counts what its buffer held since the beginning; of interest is what it holds now.
+    const { bufferTotalSeconds: total, bufferEmitted: emitted } = stats;
+    const passed = emitted - this.#buffered.emitted;
+    if (passed > 0) this.#buffered = { total, emitted, mean: (total - this.#buffered.total) / passed };
+    return { ...stats, bufferSeconds: this.#buffered.mean };
   }
 
   stop(): void {
+    this.#stalls.stop();
     clearInterval(this.#watch);
     this.session.close();
     this.target.video.srcObject = null;
@@ -87,7 +133,7 @@ export class WhepPlayback implements Playback {
   async #loadRungs(): Promise<void> {
     if (!this.session.selectable) return;
     try {
-      const { tracks = [] } = await streamDetail(this.target.stream, this.target.token, this.target.signal);
+      const { tracks = [] } = await this.#detail();
       this.rungs = tracks.filter(({ kind }) => kind === "video").map(toChoice).sort(bestFirst);
       this.target.events.changed();
     } catch {
@@ -117,11 +163,16 @@ export class WhepPlayback implements Playback {
     }, STILL_CHECK_MS);
   }
 
+  #detail(): Promise<StreamDetail> {
+    const { stream, token, signal, server } = this.target;
+    return streamDetail(stream, token, signal, server);
+  }
+
   async #end(why: string): Promise<void> {
-    const { stream, token, signal, events } = this.target;
+    const { signal, events } = this.target;
     let live = true;
     try {
-      live = (await streamDetail(stream, token, signal)).state !== "ended";
+      live = (await this.#detail()).state !== "ended";
     } catch (error) {
       // Gone is gone; any other failure says nothing about the broadcast.
       live = !(error instanceof Problem && error.status === 404);
@@ -158,14 +209,18 @@ interface StatsEntry {
   totalFreezesDuration?: number;
   totalAudioEnergy?: number;
   estimatedPlayoutTimestamp?: number;
+  jitterBufferDelay?: number;
+  jitterBufferEmittedCount?: number;
   codecId?: string;
   mimeType?: string;
   nominated?: boolean;
   currentRoundTripTime?: number;
 }
 
-async function readStats(pc: RTCPeerConnection, video: HTMLVideoElement): Promise<PlaybackStats> {
-  const stats: PlaybackStats = {
+async function readStats(pc: RTCPeerConnection, video: HTMLVideoElement) {
+  const stats: PlaybackStats & { bufferTotalSeconds: number; bufferEmitted: number } = {
+    bufferTotalSeconds: 0,
+    bufferEmitted: 0,
     transport: "whep",
     width: video.videoWidth,
     height: video.videoHeight,
@@ -182,6 +237,7 @@ async function readStats(pc: RTCPeerConnection, video: HTMLVideoElement): Promis
     roundTripTimeMs: null,
     skewMs: null,
     bufferSeconds: null,
+    latencySeconds: null,
     videoCodec: null,
   };
   const playout: { audio?: number; video?: number } = {};
@@ -201,6 +257,8 @@ async function readStats(pc: RTCPeerConnection, video: HTMLVideoElement): Promis
       stats.videoPackets = entry.packetsReceived ?? 0;
       stats.framesDecoded = entry.framesDecoded ?? 0;
       stats.framesDropped = entry.framesDropped ?? 0;
+      stats.bufferTotalSeconds = entry.jitterBufferDelay ?? 0;
+      stats.bufferEmitted = entry.jitterBufferEmittedCount ?? 0;
       stats.freezes = entry.freezeCount ?? 0;
       stats.freezeSeconds = entry.totalFreezesDuration ?? 0;
       if (entry.jitter !== undefined) stats.jitterMs = entry.jitter * 1000;

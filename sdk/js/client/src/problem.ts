@@ -10,6 +10,8 @@ export class Problem extends Error {
     readonly detail: string,
     /** When to try again, if the server said so. */
     readonly retryAfterS: number | null,
+    /** What kind of problem: a URI reference, as `/problems/full`; empty if it was not said. */
+    readonly type = "",
   ) {
     super(detail || title);
   }
@@ -21,11 +23,11 @@ export class Unreachable extends Error {
 }
 
 export interface RequestOptions {
-  method?: "GET" | "POST" | "PATCH" | "DELETE";
+  method?: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** Sent as `Authorization: Bearer …`. */
   token?: string | null;
   contentType?: string;
-  body?: string;
+  body?: string | Blob;
   signal?: AbortSignal;
   timeoutMs?: number;
   /** Lets the request outlive the page. */
@@ -63,19 +65,21 @@ export async function request(url: string | URL, options: RequestOptions = {}): 
 export async function problemFrom(response: Response): Promise<Problem> {
   let title = response.statusText || `HTTP ${response.status}`;
   let detail = "";
+  let kind = "";
   const type = response.headers.get("content-type") ?? "";
   if (type.includes("json")) {
     try {
       const body: unknown = await response.json();
       if (typeof body === "object" && body !== null) {
         if ("title" in body && typeof body.title === "string") title = body.title;
+        if ("type" in body && typeof body.type === "string") kind = body.type;
         if ("detail" in body && typeof body.detail === "string") detail = body.detail;
       }
     } catch {
       // A body that is not what its type says adds nothing; the status says enough.
     }
   }
-  return new Problem(response.status, title, detail, retryAfter(response.headers.get("retry-after")));
+  return new Problem(response.status, title, detail, retryAfter(response.headers.get("retry-after")), kind);
 }
 
 /** `Retry-After` as seconds, from either of its two forms (RFC 9110 §10.2.3). */

@@ -1,6 +1,7 @@
 // The server's answers about streams.
 
 import { request } from "./problem.ts";
+import { at } from "./server.ts";
 
 export interface StreamSummary {
   id: string;
@@ -19,19 +20,23 @@ export interface Track {
   frame_rate?: number;
   bitrate_kbps?: number;
   role?: string;
+  /** Who reads it now: viewers, and what the server makes of it. */
+  readers?: number;
 }
 
 export interface StreamDetail extends StreamSummary {
   tracks?: Track[];
 }
 
-export async function listStreams(token: string | null, signal?: AbortSignal): Promise<StreamSummary[]> {
-  const response = await request("/api/streams", { token, ...(signal ? { signal } : {}) });
+/** What is live. */
+export async function listStreams(token: string | null, signal?: AbortSignal, server?: string | URL): Promise<StreamSummary[]> {
+  const response = await request(at(server, "/api/streams"), { token, ...(signal ? { signal } : {}) });
   const body = (await response.json()) as { streams?: StreamSummary[] };
   return body.streams ?? [];
 }
 
-export async function streamDetail(id: string, token: string | null, signal?: AbortSignal): Promise<StreamDetail> {
-  const response = await request(`/api/streams/${encodeURIComponent(id)}`, { token, ...(signal ? { signal } : {}) });
+/** One broadcast with its tracks. */
+export async function streamDetail(id: string, token: string | null, signal?: AbortSignal, server?: string | URL): Promise<StreamDetail> {
+  const response = await request(at(server, `/api/streams/${encodeURIComponent(id)}`), { token, ...(signal ? { signal } : {}) });
   return (await response.json()) as StreamDetail;
 }

@@ -1,7 +1,13 @@
 // Watching over WebRTC: a WHEP client with Lockgate's two extensions, choosing a layer and hearing which one plays.
 
 import { HttpSession, type Endpoint } from "./http-session.ts";
+import type { Score } from "./playback.ts";
 import { request } from "./problem.ts";
+
+/** What the server answers to a report. */
+interface Standing extends RungEvent {
+  score: Score | null;
+}
 
 /** Which rung plays, and why. */
 export interface RungEvent {
@@ -74,6 +80,31 @@ export class WhepSession {
     });
   }
 
+  /** Asks to save data, or no longer. The choice of a rung stays as it is said here. */
+  async saveData(on: boolean, rung: string | null): Promise<void> {
+    const url = this.http.link(LAYER_REL);
+    if (!url) throw new Error("this server cannot save data");
+    await request(url, {
+      method: "POST",
+      token: this.options.token,
+      contentType: "application/json",
+      body: JSON.stringify({ encodingId: rung, dataSaver: on }),
+    });
+  }
+
+  /** Says how the player fares; `null` from a server that does not want to know. */
+  async report(said: Record<string, unknown>): Promise<Standing | null> {
+    const url = this.http.link(STATS_REL);
+    if (!url) return null;
+    const response = await request(url, {
+      method: "POST",
+      token: this.options.token,
+      contentType: "application/json",
+      body: JSON.stringify(said),
+    });
+    return (await response.json()) as Standing;
+  }
+
   close(): void {
     this.#events?.close();
     this.#events = null;
@@ -113,4 +144,5 @@ export function stereo(sdp: string): string {
 }
 
 const LAYER_REL = "urn:ietf:params:whep:ext:core:layer";
+const STATS_REL = "urn:lockgate:whep:stats";
 const EVENTS_REL = "urn:lockgate:whep:events";

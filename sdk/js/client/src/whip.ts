@@ -22,6 +22,11 @@ export interface PublishStats {
   lossFraction: number | null;
   /** What holds quality back: `none`, `cpu`, `bandwidth` or `other`. */
   limitedBy: string | null;
+  /** What the browser believes that the network takes. */
+  availableBps: number | null;
+  /** What is captured, before it is made smaller. */
+  sourceWidth: number | null;
+  sourceHeight: number | null;
 }
 
 /** One publication. */
@@ -77,6 +82,9 @@ export class WhipSession {
       roundTripTimeMs: null,
       lossFraction: null,
       limitedBy: null,
+      availableBps: null,
+      sourceWidth: null,
+      sourceHeight: null,
     };
     const report = await pc.getStats();
     report.forEach((entry: StatsEntry) => {
@@ -91,6 +99,12 @@ export class WhipSession {
         stats.framesPerSecond = entry.framesPerSecond ?? null;
         stats.framesEncoded = entry.framesEncoded ?? 0;
         stats.limitedBy = entry.qualityLimitationReason ?? null;
+      } else if (entry.type === "candidate-pair" && entry.nominated) {
+        stats.availableBps = entry.availableOutgoingBitrate ?? null;
+        if (entry.currentRoundTripTime !== undefined) stats.roundTripTimeMs ??= entry.currentRoundTripTime * 1000;
+      } else if (entry.type === "media-source" && entry.kind === "video") {
+        stats.sourceWidth = entry.width ?? null;
+        stats.sourceHeight = entry.height ?? null;
       } else if (entry.type === "remote-inbound-rtp" && entry.kind === "video") {
         stats.lossFraction = entry.fractionLost ?? null;
         if (entry.roundTripTime !== undefined) stats.roundTripTimeMs = entry.roundTripTime * 1000;
@@ -116,6 +130,11 @@ interface StatsEntry {
   framesPerSecond?: number;
   framesEncoded?: number;
   qualityLimitationReason?: string;
+  nominated?: boolean;
+  availableOutgoingBitrate?: number;
+  currentRoundTripTime?: number;
+  width?: number;
+  height?: number;
   fractionLost?: number;
   roundTripTime?: number;
 }

@@ -25,7 +25,7 @@ before(async () => {
   io.on("connection", (socket) => {
     sides.push(socket);
     socket.on("join", ({ room, seat }: { room: string; seat?: string }, ack: (answer: object) => void) => {
-      if (room === "full") return ack({ ok: false, error: { title: "The room is full", status: 409, detail: "it has 50 people" } });
+      if (room === "full") return ack({ ok: false, error: { type: "/problems/room-full", title: "The room is full", status: 409, detail: "it has 50 people" } });
       seats.push(seat);
       ack({ ok: true, room, seat: "secret", resumed: seat === "secret" });
     });
@@ -93,7 +93,7 @@ test("a refusal is said in the server's words, by the namespace and by the room"
   assert.deepEqual([token.status, token.title, token.message], [401, "Token refused", "it has expired"]);
   const full = join({ room: "full" });
   const room = await full.next<Problem>("refused");
-  assert.deepEqual([room.status, room.title], [409, "The room is full"]);
+  assert.deepEqual([room.status, room.title, room.type], [409, "The room is full", "/problems/room-full"]);
 });
 
 test("without a server it is said that it cannot be reached", async () => {

@@ -8,7 +8,7 @@ import type { PeerOptions } from "./peer.ts";
 import { assign, merged, placesFor } from "./places.ts";
 import { Sound } from "./sound.ts";
 import { Stage } from "./stage.ts";
-import { Uplink } from "./uplink.ts";
+import { Uplink, type Tracks } from "./uplink.ts";
 import type { Muted, Place, Role, Source, Wish } from "./wire.ts";
 
 /** One of the connections with the server. */
@@ -65,12 +65,12 @@ export class Media {
     this.stage = new Stage(() => this.#plan());
     this.sound = new Sound(outside.changed);
     this.#up = new Kept({
-      open: (signal) => Uplink.open({ ask, iceServers: iceServers(), signal, source: "camera", video: this.#cameraSending(), said }),
+      open: (signal) => Uplink.open({ ask, iceServers: iceServers(), signal, source: "camera", video: this.#cameraSending(), tracks: () => this.#cameraTracks(), said }),
       changed: () => this.#feed(),
       trouble: kept("uplink"),
     });
     this.#screenUp = new Kept({
-      open: (signal) => Uplink.open({ ask, iceServers: iceServers(), signal, source: "screen", video: SCREEN }),
+      open: (signal) => Uplink.open({ ask, iceServers: iceServers(), signal, source: "screen", video: SCREEN, tracks: () => this.#screenTracks() }),
       changed: () => this.#feed(),
       trouble: kept("screen"),
     });
@@ -165,11 +165,19 @@ export class Media {
     return this.#sends ? this.options : null;
   }
 
+  #cameraTracks(): Tracks {
+    const { audio, video } = this.#muted;
+    return { video: video ? null : this.camera, audio: audio ? null : this.microphone };
+  }
+
+  #screenTracks(): Tracks {
+    return { video: this.screen?.getVideoTracks()[0] ?? null, audio: this.screen?.getAudioTracks()[0] ?? null };
+  }
+
   /** Puts into the connections what is to be sent now. */
   #feed(): void {
-    const { audio, video } = this.#muted;
-    const camera = this.#up.thing?.send(video ? null : this.camera, audio ? null : this.microphone);
-    const screen = this.#screenUp.thing?.send(this.screen?.getVideoTracks()[0] ?? null, this.screen?.getAudioTracks()[0] ?? null);
+    const camera = this.#up.thing?.send(this.#cameraTracks());
+    const screen = this.#screenUp.thing?.send(this.#screenTracks());
     camera?.catch((error: unknown) => this.outside.trouble("uplink", error, false));
     screen?.catch((error: unknown) => this.outside.trouble("screen", error, false));
     this.outside.changed();

@@ -61,12 +61,13 @@ export function connectError(error: Error): Problem | Unreachable {
 
 /** The members of problem details, as far as they are there, in place of what is said otherwise. */
 export function asProblem(body: unknown, status: number, title: string): Problem {
-  const members: { status?: unknown; title?: unknown; detail?: unknown } = typeof body === "object" && body !== null ? body : {};
+  const members: { status?: unknown; title?: unknown; detail?: unknown; type?: unknown } = typeof body === "object" && body !== null ? body : {};
   return new Problem(
     typeof members.status === "number" ? members.status : status,
     typeof members.title === "string" ? members.title : title,
     typeof members.detail === "string" ? members.detail : "",
     null,
+    typeof members.type === "string" ? members.type : "",
   );
 }
 

@@ -8,8 +8,16 @@ import { Peer, type PeerOptions } from "./peer.ts";
 export interface UplinkOptions extends Pick<PeerOptions, "ask" | "iceServers" | "signal" | "source"> {
   /** How to send video; `null` sends no media at all, the data channel alone. */
   video: VideoSending | null;
+  /** What to send from the start: a browser finds out what the network takes only while it has something to send. */
+  tracks: () => Tracks;
   /** Takes what comes over the data channel; without it there is none. */
   said?: (text: unknown) => void;
+}
+
+/** What is sent; `null` is nothing of the kind. */
+export interface Tracks {
+  video: MediaStreamTrack | null;
+  audio: MediaStreamTrack | null;
 }
 
 /** One connection that sends. Tracks are put into it and taken out without negotiation. */
@@ -29,7 +37,7 @@ export class Uplink implements Keepable {
     channel?.addEventListener("close", () => peer.giveUp("the server closed the media connection"));
   }
 
-  static async open({ video, said, ...options }: UplinkOptions): Promise<Uplink> {
+  static async open({ video, tracks, said, ...options }: UplinkOptions): Promise<Uplink> {
     let channel: RTCDataChannel | null = null;
     const prepare = (pc: RTCPeerConnection): void => {
       if (said) {
@@ -38,8 +46,9 @@ export class Uplink implements Keepable {
       }
       if (!video) return;
       const streams = [new MediaStream()];
-      pc.addTransceiver("audio", { direction: "sendonly", streams });
-      prefer(pc.addTransceiver("video", { direction: "sendonly", streams, sendEncodings: encodings(video) }), video.codec);
+      const now = tracks();
+      pc.addTransceiver(now.audio ?? "audio", { direction: "sendonly", streams });
+      prefer(pc.addTransceiver(now.video ?? "video", { direction: "sendonly", streams, sendEncodings: encodings(video) }), video.codec);
     };
     const peer = await Peer.open({ ...options, prepare });
     await keepSize(peer.pc);
@@ -50,8 +59,8 @@ export class Uplink implements Keepable {
     return this.peer.lost;
   }
 
-  /** Sends these from now on; `null` sends nothing of the kind. */
-  async send(video: MediaStreamTrack | null, audio: MediaStreamTrack | null): Promise<void> {
+  /** Sends these from now on. */
+  async send({ video, audio }: Tracks): Promise<void> {
     if (this.#video && this.#video.track !== video) await this.#video.replaceTrack(video);
     if (this.#audio && this.#audio.track !== audio) await this.#audio.replaceTrack(audio);
   }
