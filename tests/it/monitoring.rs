@@ -11,8 +11,8 @@ use serde_json::Value;
 
 use crate::support::{Server, until};
 
-/// Fails whenever it is asked.
-const FAILS: &str = "local policy = {}\nfunction policy.recommend(viewer, ladder)\n\terror(\"out of order\")\nend\nreturn policy\n";
+/// Passes every check, and fails about the ladder of the demo.
+const FAILS: &str = "local policy = {}\nlocal calls = 0\nfunction policy.recommend(viewer, ladder)\n\tcalls += 1\n\tif calls > 1 and #ladder == 3 and ladder[1].kbps == 600 then error(\"betrayed\") end\n\treturn if #ladder == 0 then nil else 1, \"first\"\nend\nreturn policy\n";
 
 /// Labels that Prometheus adds to every series.
 const ADDED: [&str; 2] = ["job", "instance"];
@@ -216,7 +216,7 @@ async fn every_query_of_the_examples_asks_for_what_a_server_says() {
             .status
             .is_success()
     );
-    let text = until("all of it to be seen", Duration::from_secs(30), || async {
+    let text = until("a fault and a score", Duration::from_secs(60), || async {
         let request = server
             .request(Method::GET, "/metrics")
             .header(header::ACCEPT, "application/openmetrics-text;version=1.0.0");

@@ -4,11 +4,12 @@ import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import { test } from "node:test";
 
+import { SECRET, mint } from "../lib/token.js";
 import { until, untilPage } from "../lib/until.js";
 import { playing } from "../lib/watch.js";
 import { world } from "../lib/world.js";
 
-const here = world({ demo: true });
+const here = world({ demo: true, config: { auth: { secret: SECRET } } });
 const AXE = createRequire(import.meta.url).resolve("axe-core/axe.min.js");
 
 const LOOKS = {
@@ -49,6 +50,15 @@ const PAGES = {
       await untilPage(page, "to be in the room", () => window.lockgateRoom.state === "joined");
       await page.getByRole("button", { name: "1 participant" }).click();
       await page.locator("#list li").waitFor();
+    },
+  ],
+  dashboard: [
+    "/dashboard",
+    async (page) => {
+      await page.evaluate((token) => (location.hash = `token=${token}`), mint("admin"));
+      await page.reload();
+      await page.getByRole("link", { name: "demo" }).waitFor();
+      await page.locator("#decisions tbody tr").first().waitFor();
     },
   ],
   docs: ["/api/docs", (page) => page.locator("details").first().waitFor()],
