@@ -168,19 +168,21 @@ fn playable<'a>(renditions: &'a [Rendition], bounds: Bounds<'_>) -> Vec<&'a Rend
 /// rungs that are no smaller than a layer of their size are left out: they would cost an encoding and look no better.
 pub fn choices<'a>(renditions: &'a [Rendition], bounds: Bounds<'_>) -> Vec<&'a Rendition> {
     let mut choices = playable(renditions, bounds);
-    let published: Vec<(bool, u64)> = choices
+    let published: Vec<(TrackId, u64)> = choices
         .iter()
         .filter(|one| one.role == Role::Ingest && one.pixels() > 0)
-        .map(|one| (one.id == TrackId::source(), one.pixels()))
+        .map(|one| (one.id.clone(), one.pixels()))
         .collect();
-    let source = published.iter().find(|(is_source, _)| *is_source);
-    let Some((_, source)) = source.or(published.first()).copied() else {
+    // Where the source itself is too much, the best layer that is not stands for it.
+    let source = published.iter().find(|(id, _)| *id == TrackId::source());
+    let best = source.or_else(|| published.iter().max_by_key(|(_, pixels)| *pixels));
+    let Some((best, most)) = best.cloned() else {
         return choices;
     };
     let is_sent = |pixels: u64| published.iter().any(|(_, layer)| *layer == pixels);
     choices.retain(|one| match one.role {
-        Role::Rung => one.pixels() < source && !is_sent(one.pixels()),
-        Role::Ingest => one.id == TrackId::source() || one.pixels() < source,
+        Role::Rung => one.pixels() < most && !is_sent(one.pixels()),
+        Role::Ingest => one.id == best || one.pixels() < most,
         Role::Passthrough => true,
     });
     choices

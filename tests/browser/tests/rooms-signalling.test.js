@@ -166,6 +166,41 @@ test("whoever is sent out is told why, and does not come back to that room", asy
   await boss.next("room-ended");
 });
 
+test("an operator sees rooms, controls them, and finds their records", async () => {
+  const boss = await host();
+  const ann = await client();
+  const joined = await boss.ask("join", { room: "watched", name: "Boss" });
+  const guest = await ann.ask("join", { room: "watched", name: "Ann" });
+  const call = async (method, path, body, token = server.token) => {
+    const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+    const response = await fetch(new URL(path, server.http), { method, headers, body: body && JSON.stringify(body) });
+    const text = await response.text();
+    return { status: response.status, body: text ? JSON.parse(text) : null };
+  };
+  // Whoever may publish under its name controls a room; nobody else does.
+  const room = await call("GET", "/api/rooms/watched");
+  assert.deepEqual([room.status, room.body.host, room.body.participants], [200, joined.you.id, 2]);
+  assert.deepEqual(room.body.roles, { host: 1, speaker: 1, listener: 0 });
+  assert.equal((await fetch(new URL("/api/rooms/watched", server.http))).status, 401);
+  const listed = await call("GET", "/api/rooms");
+  assert.ok(listed.body.rooms.some(({ id }) => id === "watched"));
+  const people = await call("GET", "/api/rooms/watched/participants");
+  assert.deepEqual(people.body.participants.map(({ name }) => name), ["Boss", "Ann"]);
+
+  const path = `/api/rooms/watched/participants/${guest.you.id}`;
+  assert.equal((await call("PATCH", path, { muted: { audio: true } })).status, 204);
+  assert.deepEqual(await ann.next("muted"), { audio: true, video: false, by: null });
+  assert.equal((await call("PATCH", path, { role: "host" })).status, 204);
+  await ann.next("user-updated", ({ id, role }) => id === guest.you.id && role === "host");
+  assert.equal((await call("PATCH", path, { role: "king" })).status, 400);
+  assert.equal((await call("DELETE", `/api/rooms/watched/participants/${"0".repeat(32)}`)).status, 404);
+  assert.equal((await call("DELETE", `/api/rooms/watched/participants/${joined.you.id}`)).status, 204);
+  await boss.next("removed");
+  assert.equal((await call("DELETE", "/api/rooms/watched")).status, 204);
+  assert.deepEqual(await ann.next("room-ended"), { reason: "an administrator ended the room" });
+  await until("the room's end", async () => (await call("GET", "/api/rooms/watched")).status === 404);
+});
+
 test("what cannot be is answered with what to do", async () => {
   const ann = await client();
   const wrong = async (name, data, status, words) => {

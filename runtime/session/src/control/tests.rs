@@ -63,6 +63,18 @@ fn layers_are_chosen_from_like_rungs_and_replace_those_of_their_size() {
         chosen_from(codec),
         ["source", "480p30", "source-h", "source-q"]
     );
+    // Who has no room for the source, or was not granted it, has the best layer of those that are left.
+    let codecs = [codec];
+    let small = Bounds {
+        height_max: Some(400),
+        ..all(&codecs)
+    };
+    assert_eq!(ids(&choices(&renditions, small)), ["source-h", "source-q"]);
+    let capped = Bounds {
+        cap_kbps: Some(600),
+        ..all(&codecs)
+    };
+    assert_eq!(ids(&choices(&renditions, capped)), ["source-h", "source-q"]);
     // Who asks for the best layer itself is given it, although the policy knows it as the source.
     let best = TrackId::layer("f");
     assert!(chosen(&renditions, all(&[codec]), best.as_ref()).is_some());

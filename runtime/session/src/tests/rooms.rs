@@ -247,7 +247,7 @@ async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(Duration::from_secs(600), wait)
+    timeout(Duration::from_secs(60), wait)
         .await
         .unwrap_or_else(|_| panic!("{what}"));
 }
