@@ -53,7 +53,8 @@ const WRONGS: [(Wrong, &str, &[&str]); 19] = [
     (Wrong::PartAlone, "L01", &[]),
     (Wrong::NoBlocking, "L02", &["L01"]),
     (Wrong::OldIsRefused, "L03", &[]),
-    (Wrong::StallsAre500, "L04", &["L02"]),
+    // What is too far ahead may be a number that it stalls at, too.
+    (Wrong::StallsAre500, "L04", &["L01", "L02"]),
     (Wrong::EndedWithHint, "L05", &[]),
     (Wrong::PartsTooLong, "L06", &["L09"]),
     (Wrong::HoldBack, "L07", &[]),
