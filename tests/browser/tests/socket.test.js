@@ -230,10 +230,13 @@ test("of thousands of events at once only some are done, and the others are told
       statuses.set(error.status, (statuses.get(error.status) ?? 0) + 1);
     });
   }
-  // It takes what it is told slowly at best: it is answered in full, or disconnected.
-  await Promise.race([until("5000 answers", () => answered === 5000, 30_000), gone]);
-  assert.ok(statuses.get(404) >= 20 && statuses.get(404) <= 400, JSON.stringify([...statuses]));
-  assert.ok(statuses.get(429) > 100, JSON.stringify([...statuses]));
+  // It takes what it is told slowly at best: it is answered in full, or disconnected, perhaps before it read an answer.
+  const whole = until("5000 answers", () => answered === 5000, 30_000).then(() => true, () => false);
+  const isWhole = await Promise.race([whole, gone.then(() => false)]);
+  const seen = JSON.stringify([...statuses]);
+  assert.ok((statuses.get(404) ?? 0) <= 400, seen);
+  assert.ok(isWhole || socket.disconnected, seen);
+  if (isWhole) assert.ok(statuses.get(404) >= 20 && statuses.get(429) > 100, seen);
   const other = await connect(context, server.http, { auth: { token: admin } });
   assert.equal((await ask(other, "stream-metrics", {})).ok, true);
 });
