@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     App, Caller, Problem,
     extract::{Params, json},
-    openapi::NotFound,
+    openapi::{BadRequest, NotFound},
     scope::Action,
 };
 
@@ -92,6 +92,7 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller) -> Result<Json<
     params(("room" = BroadcastName, Path, description = "The room.", example = "standup")),
     responses(
         (status = 200, description = "It.", body = RoomInfo),
+        (status = 400, response = BadRequest),
         (status = 404, response = NotFound),
     ),
 )]
@@ -110,6 +111,7 @@ pub(crate) async fn one(
     params(("room" = BroadcastName, Path, description = "The room.", example = "standup")),
     responses(
         (status = 204, description = "It is over."),
+        (status = 400, response = BadRequest),
         (status = 404, response = NotFound),
     ),
 )]
@@ -129,6 +131,7 @@ pub(crate) async fn end(
     params(("room" = BroadcastName, Path, description = "The room.", example = "standup")),
     responses(
         (status = 200, description = "They.", body = Participants),
+        (status = 400, response = BadRequest),
         (status = 404, response = NotFound),
     ),
 )]
@@ -151,6 +154,7 @@ pub(crate) async fn participants(
     ),
     responses(
         (status = 204, description = "They are out."),
+        (status = 400, response = BadRequest),
         (status = 404, response = NotFound),
     ),
 )]
@@ -174,6 +178,7 @@ pub(crate) async fn remove(
     request_body(content = Change, description = "What is to be different; what is absent stays."),
     responses(
         (status = 204, description = "It is so."),
+        (status = 400, response = BadRequest),
         (status = 404, response = NotFound),
     ),
 )]
