@@ -16,7 +16,7 @@ use super::{
 use crate::{EndReason, SessionId, Streams, audience::Audience, effect, info::quality_of};
 
 /// What somebody sends, and where it can be read.
-struct Sent {
+pub(crate) struct Sent {
     target: Target,
     audience: Arc<Audience>,
     audio: bool,
@@ -38,12 +38,14 @@ impl Room {
             if let Some(attendance) = participant.attendance.take_if(|one| one.is_gone()) {
                 attendance.close();
                 participant.told_places.clear();
+                participant.invites.lost();
             }
         }
         let sent = inside.sent(streams);
         inside.look(&sent);
         inside.listen(now);
         inside.show(&sent);
+        inside.invite(&sent, streams.inner.rooms.conference.get());
         let over = if inside.participants.is_empty() {
             Some(RoomEnd::Empty)
         } else if (inside.hostless_since).is_some_and(|since| now - since >= config.host_grace) {
@@ -199,7 +201,7 @@ impl Inside {
     }
 
     /// What can be shown: who speaks first, then who spoke last, then who came first.
-    fn stages(&self, sent: &[Sent]) -> Vec<Stage> {
+    pub(crate) fn stages(&self, sent: &[Sent]) -> Vec<Stage> {
         let mut stages: Vec<Stage> = sent
             .iter()
             .filter_map(|sent| {
@@ -350,6 +352,12 @@ fn is_sent(tracks: &[Track], video: bool) -> bool {
         // Rungs rest while nobody watches them.
         of_kind().next().is_some()
     }
+}
+
+/// Whether anybody else can be shown to somebody.
+pub(crate) fn is_sent_by_others(me: SessionId, stages: &[Stage]) -> bool {
+    let mut others = stages.iter().filter(|stage| stage.target.0 != me);
+    others.any(|stage| stage.video || stage.audio)
 }
 
 /// Whether nobody need be told of the difference: the same speak, about as loud.

@@ -7,9 +7,10 @@ use tokio::{sync::mpsc, time::timeout};
 use super::*;
 use crate::{
     RoomConfig, Rooms, SessionId,
-    rooms::{Guest, Relay, Role as RoomRole, RoomEvent, Seat, Source, Speech, Wish},
+    rooms::{Guest, Receive, Relay, Role as RoomRole, RoomEvent, Seat, Source, Speech, Wish},
 };
 
+mod invite;
 mod media;
 mod people;
 
@@ -116,7 +117,11 @@ impl Conference for FakeConference {
         let attending = self.seat(&offer);
         Ok(Invitation {
             offer,
-            answered: Box::new(|_| Box::pin(async move { Ok(attending) })),
+            answered: Box::new(|answer| {
+                let unreadable = || SignalError::Malformed("the answer is no SDP".to_owned());
+                let answered = (answer == "answer").then_some(attending);
+                Box::pin(async move { answered.ok_or_else(unreadable) })
+            }),
         })
     }
 }
@@ -187,6 +192,7 @@ fn guest(name: &str) -> Guest {
         may_host: false,
         role: RoomRole::Speaker,
         cap_kbps: None,
+        receive: Receive::Either,
     }
 }
 
@@ -204,6 +210,7 @@ fn camera() -> Speech {
         offer: offer(),
         has_media: true,
         has_channel: true,
+        receives: false,
     }
 }
 

@@ -10,14 +10,14 @@ const LAYERS: [(&str, u64, u32); 3] = [
 ];
 
 /// What a participant sends, as long as it is held.
-struct Sending {
+pub(super) struct Sending {
     _tracks: Vec<Producer>,
     at: usize,
 }
 
 impl Inn {
     /// Lets somebody send a camera of several layers, and sound.
-    async fn sends(&self, seat: &Seat) -> Sending {
+    pub(super) async fn sends(&self, seat: &Seat) -> Sending {
         seat.speak(camera()).await.unwrap();
         let speakers = self.conference.speakers.lock().unwrap();
         let speaker = speakers.last().unwrap();
