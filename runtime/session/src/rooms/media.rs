@@ -12,6 +12,7 @@ use lockgate_ports::{
 use tokio::sync::{mpsc, watch};
 
 use super::{
+    ear::Ear,
     participant::{Ledger, Role},
     placing::{Source, Target},
     room::Room,
@@ -21,7 +22,7 @@ use crate::{
     Error, Principal, SessionId,
     audience::Audience,
     history::EndReason,
-    viewer::{Shown, Viewer},
+    viewer::{Scores, Shown, Viewer},
 };
 
 /// What a connection was answered with.
@@ -107,6 +108,8 @@ pub(crate) struct Attendance {
     pub(crate) peer: Arc<dyn Peer>,
     video_codecs: Vec<VideoCodec>,
     pub(crate) seen: Vec<Seen>,
+    /// Who is decided about where no place shows pictures.
+    pub(crate) ear: Option<Ear>,
     ledger: Arc<Ledger>,
 }
 
@@ -145,12 +148,18 @@ impl Attendance {
             peer,
             video_codecs: attending.accepted.video_codecs,
             seen: seen.collect(),
+            ear: None,
             ledger: Arc::clone(ledger),
         }
     }
 
     pub(crate) fn is_gone(&self) -> bool {
         matches!(*self.peer.state().borrow(), PeerState::Closed(_))
+    }
+
+    /// What takes the scores of all that is shown.
+    pub(crate) fn scores(&self) -> Arc<Scores> {
+        Arc::clone(&self.ledger.scores)
     }
 
     /// Shows this in a place; nothing if there is nothing to be shown.
@@ -187,7 +196,7 @@ impl Attendance {
                 peer: Arc::clone(&self.peer),
                 video_codecs: self.video_codecs.clone(),
                 cap_kbps,
-                scores: Arc::clone(&self.ledger.scores),
+                scores: self.scores(),
             };
             How::Video(Viewer::of_place(shown, selection))
         } else {

@@ -9,6 +9,7 @@
 //! room, with the layers they come in, and nothing else.
 
 mod control;
+mod ear;
 mod events;
 mod info;
 mod invite;

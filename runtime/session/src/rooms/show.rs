@@ -6,6 +6,7 @@ use lockgate_broadcast::track::{Role as TrackRole, Track};
 use tokio::time::Instant;
 
 use super::{
+    ear::Ear,
     events::{PlaceInfo, RoomEvent, Speaker},
     media::Uplink,
     participant::{Participant, ParticipantInfo, Role},
@@ -195,6 +196,7 @@ impl Inside {
                     attendance.show(at, audience, participant.cap_kbps);
                 }
             }
+            attendance.listen(participant.cap_kbps);
             share(participant, &others);
             participant.tell_places();
         }
@@ -296,6 +298,7 @@ fn share(participant: &Participant, others: &[SessionId]) {
     let effect = viewers
         .first()
         .map(|viewer| viewer.effect())
+        .or_else(|| attendance.ear.as_ref().map(Ear::effect))
         .unwrap_or_default();
     for (audience, selection) in attendance.seen.iter().filter_map(|seen| seen.sound()) {
         let tracks = audience.broadcast.tracks();

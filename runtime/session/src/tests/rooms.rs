@@ -39,6 +39,7 @@ struct FakePlace {
     is_video: bool,
     feed: Mutex<Option<ViewerFeed>>,
     playing: watch::Sender<Option<TrackId>>,
+    link: Mutex<LinkStats>,
 }
 
 impl Place for FakePlace {
@@ -59,7 +60,7 @@ impl Place for FakePlace {
     }
 
     fn link(&self) -> LinkStats {
-        LinkStats::default()
+        self.link.lock().unwrap().clone()
     }
 }
 
@@ -136,6 +137,7 @@ impl FakeConference {
                 is_video: kind == 'v',
                 feed: Mutex::default(),
                 playing: watch::Sender::new(None),
+                link: Mutex::default(),
             })
         };
         let places: Vec<Arc<FakePlace>> = offer.chars().enumerate().map(place).collect();

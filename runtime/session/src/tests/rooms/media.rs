@@ -207,6 +207,33 @@ async fn the_places_of_one_link_share_it_and_none_is_given_all() {
 }
 
 #[tokio::test]
+async fn whoever_only_hears_is_decided_about_too() {
+    let inn = inn(5);
+    let (ann, _mail) = inn.join(guest("ann"));
+    let (bob, _bob_mail) = inn.join(guest("bob"));
+    let _sending = inn.sends(&bob).await;
+    ann.attend("va".to_owned()).await.unwrap();
+    inn.gets(0, "source").await;
+    inn.place(1).link.lock().unwrap().loss_pct = Some(5.0);
+    let twice = || {
+        let place = inn.place(1);
+        let feed = place.feed.lock().unwrap();
+        feed.as_ref()?.selection.borrow().audio_twice
+    };
+    until("a decision about the pictures", || twice() == Some(false)).await;
+    // Without pictures it is the sound that is lost which counts.
+    bob.mute(None, None, Some(true)).unwrap();
+    until("a decision about the sound", || twice() == Some(true)).await;
+    assert!(inn.place(0).broadcast().is_none());
+    assert_eq!(inn.place(1).audio().as_deref(), Some("opus"));
+    bob.mute(None, None, Some(false)).unwrap();
+    until("a decision about the pictures again", || {
+        twice() == Some(false)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_muted_is_sent_to_nobody() {
     let inn = inn(5);
     let (ann, _mail) = inn.join(guest("ann"));
