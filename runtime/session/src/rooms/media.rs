@@ -196,7 +196,7 @@ impl Attendance {
                 peer: Arc::clone(&self.peer),
                 video_codecs: self.video_codecs.clone(),
                 cap_kbps,
-                scores: self.scores(),
+                scores: Arc::clone(&self.ledger.scores),
             };
             How::Video(Viewer::of_place(shown, selection))
         } else {

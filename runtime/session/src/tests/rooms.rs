@@ -18,8 +18,10 @@ mod people;
 #[derive(Default)]
 struct FakeConference {
     speakers: Mutex<Vec<FakeSpeaker>>,
-    attendants: Mutex<Vec<FakeAttendant>>,
+    attendants: Attendants,
 }
+
+type Attendants = Arc<Mutex<Vec<FakeAttendant>>>;
 
 struct FakeSpeaker {
     peer: Arc<FakePeer>,
@@ -109,51 +111,49 @@ impl Conference for FakeConference {
     }
 
     fn attend(&self, offer: String) -> BoxFuture<'_, Result<Attending, SignalError>> {
-        let attending = self.seat(&offer);
+        let attending = seat(&self.attendants, &offer);
         Box::pin(async move { Ok(attending) })
     }
 
     fn invite(&self, video: usize, audio: usize) -> Result<Invitation, SignalError> {
         let offer = "v".repeat(video) + &"a".repeat(audio);
-        let attending = self.seat(&offer);
+        let (offered, attendants) = (offer.clone(), Arc::clone(&self.attendants));
         Ok(Invitation {
             offer,
-            answered: Box::new(|answer| {
+            answered: Box::new(move |answer| {
                 let unreadable = || SignalError::Malformed("the answer is no SDP".to_owned());
-                let answered = (answer == "answer").then_some(attending);
+                let answered = (answer == "answer").then(|| seat(&attendants, &offered));
                 Box::pin(async move { answered.ok_or_else(unreadable) })
             }),
         })
     }
 }
 
-impl FakeConference {
-    /// The offer says its sections: `v` for video, `a` for audio.
-    fn seat(&self, offer: &str) -> Attending {
-        let peer = peer();
-        let place = |(at, kind): (usize, char)| {
-            Arc::new(FakePlace {
-                mid: at.to_string(),
-                is_video: kind == 'v',
-                feed: Mutex::default(),
-                playing: watch::Sender::new(None),
-                link: Mutex::default(),
-            })
-        };
-        let places: Vec<Arc<FakePlace>> = offer.chars().enumerate().map(place).collect();
-        let attending = Attending {
-            accepted: accepted(&peer),
-            places: places
-                .iter()
-                .map(|place| Arc::clone(place) as Arc<dyn Place>)
-                .collect(),
-        };
-        self.attendants
-            .lock()
-            .unwrap()
-            .push(FakeAttendant { peer, places });
-        attending
-    }
+/// The offer says its sections: `v` for video, `a` for audio.
+fn seat(attendants: &Attendants, offer: &str) -> Attending {
+    let peer = peer();
+    let place = |(at, kind): (usize, char)| {
+        Arc::new(FakePlace {
+            mid: at.to_string(),
+            is_video: kind == 'v',
+            feed: Mutex::default(),
+            playing: watch::Sender::new(None),
+            link: Mutex::default(),
+        })
+    };
+    let places: Vec<Arc<FakePlace>> = offer.chars().enumerate().map(place).collect();
+    let attending = Attending {
+        accepted: accepted(&peer),
+        places: places
+            .iter()
+            .map(|place| Arc::clone(place) as Arc<dyn Place>)
+            .collect(),
+    };
+    attendants
+        .lock()
+        .unwrap()
+        .push(FakeAttendant { peer, places });
+    attending
 }
 
 /// A house with rooms, each of `participants_max`.
