@@ -37,6 +37,7 @@
 //! - `api`       the OpenAPI document, walked: who is let in where; reports of HLS players
 //! - `bad_input` hostile names, bodies and headers for every route of the document
 //! - `configuration`  places, origins, secrets, and changes while sessions go on
+//! - `rooms`     people in rooms who send and are shown others: roles, seats, hosts, who speaks, what is muted, screens
 //! - `ops`       going down, the service manager and its watchdog, the log, traces
 //! - `refused`   bad offers, bad tokens, bad paths, bad configuration: each a clear word
 //!
@@ -76,6 +77,7 @@ mod publish;
 mod pull;
 mod record;
 mod refused;
+mod rooms;
 mod rules;
 mod sessions;
 mod sins;

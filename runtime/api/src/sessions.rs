@@ -31,6 +31,31 @@ use crate::{
     scope::Action,
 };
 
+/// What the query of a list or of an export may say; [`Query::of`] reads it.
+#[derive(utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "only its fields are of use, and those to the OpenAPI document")]
+struct Filters {
+    /// Of this broadcast.
+    stream: Option<BroadcastName>,
+    /// Of broadcasts of this publisher.
+    host: Option<String>,
+    /// Of this subject or user.
+    subject: Option<String>,
+    /// Who publishes, or who watches.
+    role: Option<Role>,
+    /// By this protocol.
+    protocol: Option<Via>,
+    /// Live, or over.
+    state: Option<RecordState>,
+    /// Over for this reason.
+    reason: Option<EndReason>,
+    /// Begun then or later, in ms since 1970-01-01 UTC.
+    started_after_ms: Option<u64>,
+    /// Begun before then, in ms since 1970-01-01 UTC.
+    started_before_ms: Option<u64>,
+}
+
 /// Lists sessions, live and past. Filtered by `stream`, `host`, `subject`, `role`, `protocol`, `state`, `reason`,
 /// `started_after_ms` (inclusive) and `started_before_ms`; sorted by `sort`, one of `started_at`, `ended_at`, `duration` and
 /// `data_used`, with `-` in front for the greatest first (`-started_at`); `limit` of them (50, at most 1000), and from
@@ -38,15 +63,7 @@ use crate::{
 #[utoipa::path(
     get, path = "/api/sessions", tag = "sessions", security(("token" = ["admin"])),
     params(
-        ("stream" = Option<BroadcastName>, Query, description = "Of this broadcast."),
-        ("host" = Option<String>, Query, description = "Of broadcasts of this publisher."),
-        ("subject" = Option<String>, Query, description = "Of this subject or user."),
-        ("role" = Option<Role>, Query, description = "Who publishes, or who watches."),
-        ("protocol" = Option<Via>, Query, description = "By this protocol."),
-        ("state" = Option<RecordState>, Query, description = "Live, or over."),
-        ("reason" = Option<EndReason>, Query, description = "Over for this reason."),
-        ("started_after_ms" = Option<u64>, Query, description = "Begun then or later, in ms since 1970-01-01 UTC."),
-        ("started_before_ms" = Option<u64>, Query, description = "Begun before then, in ms since 1970-01-01 UTC."),
+        Filters,
         ("sort" = Option<String>, Query, description = "`started_at`, `ended_at`, `duration` or `data_used`; `-` in front puts the greatest first."),
         ("limit" = Option<u32>, Query, description = "So many of them, 1 to 1000; 50 if absent."),
         ("cursor" = Option<String>, Query, description = "`next` of the page before."),
@@ -94,15 +111,7 @@ pub(crate) async fn one(
 #[utoipa::path(
     get, path = "/api/sessions/export", tag = "sessions", security(("token" = ["admin"])),
     params(
-        ("stream" = Option<BroadcastName>, Query, description = "Of this broadcast."),
-        ("host" = Option<String>, Query, description = "Of broadcasts of this publisher."),
-        ("subject" = Option<String>, Query, description = "Of this subject or user."),
-        ("role" = Option<Role>, Query, description = "Who publishes, or who watches."),
-        ("protocol" = Option<Via>, Query, description = "By this protocol."),
-        ("state" = Option<RecordState>, Query, description = "Live, or over."),
-        ("reason" = Option<EndReason>, Query, description = "Over for this reason."),
-        ("started_after_ms" = Option<u64>, Query, description = "Begun then or later, in ms since 1970-01-01 UTC."),
-        ("started_before_ms" = Option<u64>, Query, description = "Begun before then, in ms since 1970-01-01 UTC."),
+        Filters,
     ),
     responses(
         (status = 200, description = "Records, one JSON object a line.", body = String, content_type = "application/x-ndjson"),

@@ -16,16 +16,14 @@ use crate::{
     media::mark::Clock,
     peer::{Credentials, Identity},
     process::{Usage, files_max},
-    sdp::{Answer, Offer},
+    sdp::{Answer, Media, Offer},
     tally::Tally,
 };
 
 /// What the clients are.
 pub(crate) trait Kind: Send + Sync + 'static {
-    /// The SSRCs that client `number` sends, audio and video; `None` to receive.
-    fn sends(&self, number: usize) -> Option<(u32, u32)>;
-    /// Whether there is an audio section.
-    fn has_audio(&self) -> bool;
+    /// The sections that client `number` offers.
+    fn sections(&self, number: usize) -> Vec<Media>;
     /// A client whose offer was answered.
     fn make(&self, number: usize, identity: &Identity, answered: Answered) -> Box<dyn Machine>;
 }
@@ -234,8 +232,7 @@ async fn knock(
         ice: &ice,
         fingerprint: &identity.fingerprint,
         address,
-        sends: kind.sends(number),
-        has_audio: kind.has_audio(),
+        sections: &kind.sections(number),
     };
     let text = offer.text();
     let began = Instant::now();
@@ -281,7 +278,7 @@ async fn knock(
 }
 
 /// A socket of the family of our own address, and what to call it.
-fn bind(local: Option<IpAddr>) -> Result<(UdpSocket, Option<SocketAddr>), Error> {
+pub(crate) fn bind(local: Option<IpAddr>) -> Result<(UdpSocket, Option<SocketAddr>), Error> {
     let any = match local {
         Some(IpAddr::V6(_)) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
         _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -295,7 +292,7 @@ fn bind(local: Option<IpAddr>) -> Result<(UdpSocket, Option<SocketAddr>), Error>
 }
 
 /// Keeps the candidates that the socket can reach, or takes another socket for those that there are.
-fn face(socket: UdpSocket, answer: &mut Answer) -> Result<UdpSocket, Error> {
+pub(crate) fn face(socket: UdpSocket, answer: &mut Answer) -> Result<UdpSocket, Error> {
     let is_v4 = socket
         .local_addr()
         .map_err(|error| no_socket(&error))?

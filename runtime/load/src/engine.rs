@@ -9,6 +9,7 @@ use std::{
     net::{SocketAddr, UdpSocket},
     sync::{
         Arc,
+        atomic::{AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
@@ -65,7 +66,7 @@ enum Command {
 /// The threads. Dropping it ends them.
 pub(crate) struct Engine {
     workers: Vec<Worker>,
-    next: usize,
+    next: AtomicUsize,
 }
 
 struct Worker {
@@ -79,14 +80,13 @@ impl Engine {
         let workers = (0..threads.max(1)).map(|_| Worker::start(clock));
         Ok(Self {
             workers: workers.collect::<io::Result<_>>()?,
-            next: 0,
+            next: AtomicUsize::new(0),
         })
     }
 
     /// Gives a client to one of the threads in turn.
-    pub(crate) async fn add(&mut self, machine: Box<dyn Machine>, socket: UdpSocket) {
-        self.next += 1;
-        let at = self.next % self.workers.len();
+    pub(crate) async fn add(&self, machine: Box<dyn Machine>, socket: UdpSocket) {
+        let at = self.next.fetch_add(1, Ordering::Relaxed) % self.workers.len();
         if let Some(worker) = self.workers.get(at) {
             worker.tell(Command::Add(machine, socket)).await;
         }

@@ -1,4 +1,5 @@
-//! Load for any WHIP, WHEP or HLS server, ours or not: many light clients in one process, and what they saw.
+//! Load for any WHIP, WHEP or HLS server, ours or not: many light clients in one process, and what they saw; and peers
+//! of rooms, whose signalling is somebody else's.
 //!
 //! A client is a value that datagrams go into and come out of with the time ([`whep::Client`]); a few threads carry
 //! them between sockets and clients (`engine`). Nothing here knows our server. Traffic goes to the server that is named
@@ -14,6 +15,7 @@ mod media;
 mod peer;
 mod process;
 mod report;
+pub mod room;
 mod sdp;
 mod synthetic;
 mod tally;

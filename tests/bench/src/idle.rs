@@ -1,13 +1,13 @@
 //! `idle`: a ladder that nobody watches, against a program that only demuxes the same.
 
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use crate::{
-    process,
+    process::{self, cpu_s},
     server::Server,
     table::{Distribution, Report},
 };
@@ -85,14 +85,4 @@ async fn resting(server: &Server) -> anyhow::Result<u32> {
             "the ladder does not rest: {ladder}"
         );
     }
-}
-
-/// CPU seconds, user and system, of a process: fields 14 and 15 of its `stat`, in hundredths of a second.
-fn cpu_s(pid: u32) -> anyhow::Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let mut fields = fields.split_ascii_whitespace().skip(11);
-    let mut next = || fields.next()?.parse::<f64>().ok();
-    let (user, system) = next().zip(next()).context("the stat file is short")?;
-    Ok((user + system) / 100.0)
 }

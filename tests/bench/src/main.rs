@@ -4,6 +4,7 @@
 //! ```sh
 //! make bench                                  # everything
 //! lockgate-bench ladder --json ladder.json    # one table, and its figures in a file
+//! lockgate-bench rooms --people 20            # a room of another size
 //! ```
 //!
 //! Every figure is a ratio of two things measured in turn in one run, or a distribution with its count: the machine
@@ -27,6 +28,7 @@ mod pages;
 mod policies;
 mod process;
 mod records;
+mod rooms;
 mod server;
 mod table;
 mod whep;
@@ -38,9 +40,9 @@ use serde_json::{Map, Value};
 
 use table::Report;
 
-const TABLES: [&str; 11] = [
-    "ladder", "idle", "delay", "memory", "fanout", "hls", "policies", "whep", "door", "records",
-    "pages",
+const TABLES: [&str; 12] = [
+    "ladder", "idle", "delay", "memory", "fanout", "hls", "policies", "whep", "rooms", "door",
+    "records", "pages",
 ];
 /// A table that takes longer is given up: what it waits for does not come.
 const TABLE_WITHIN: Duration = Duration::from_secs(360);
@@ -74,6 +76,7 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 "idle" => idle::measure().await.map(|report| vec![report]),
                 "delay" => delay::measure().await.map(|report| vec![report]),
                 "whep" => whep::measure().await.map(|report| vec![report]),
+                "rooms" => rooms::measure(arguments.people).await,
                 "memory" => memory::measure().await.map(|report| vec![report]),
                 "door" => door::measure().await.map(|report| vec![report]),
                 "records" => records::measure().await.map(|report| vec![report]),
@@ -111,18 +114,24 @@ async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 struct Arguments {
     tables: Vec<String>,
     json: Option<PathBuf>,
+    /// In the room of `rooms`.
+    people: usize,
 }
 
 impl Arguments {
     fn parse(mut words: impl Iterator<Item = String>) -> anyhow::Result<Self> {
-        let (mut tables, mut json) = (Vec::new(), None);
+        let (mut tables, mut json, mut people) = (Vec::new(), None, rooms::PEOPLE);
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--json" => json = Some(words.next().context("--json needs a file")?.into()),
+                "--people" => {
+                    let number = words.next().and_then(|word| word.parse().ok());
+                    people = number.context("--people needs a number")?;
+                }
                 "all" => tables.extend(TABLES.map(str::to_owned)),
                 name if TABLES.contains(&name) => tables.push(word),
                 _ => bail!(
-                    "usage: lockgate-bench [all | {}] [--json FILE]",
+                    "usage: lockgate-bench [all | {}] [--json FILE] [--people N]",
                     TABLES.join(" | ")
                 ),
             }
@@ -130,6 +139,10 @@ impl Arguments {
         if tables.is_empty() {
             tables.extend(TABLES.map(str::to_owned));
         }
-        Ok(Self { tables, json })
+        Ok(Self {
+            tables,
+            json,
+            people,
+        })
     }
 }

@@ -81,15 +81,35 @@ pub(crate) fn ffmpeg(arguments: &str) -> Command {
     command
 }
 
-/// CPU seconds, user and system, of the children waited for so far: fields 16 and 17 of `/proc/self/stat`, in
-/// hundredths of a second on every Linux.
+/// CPU seconds, user and system, of the children waited for so far.
 pub(crate) fn children_cpu_s() -> anyhow::Result<f64> {
-    let stat = fs::read_to_string("/proc/self/stat")?;
-    // The name in parentheses may hold blanks itself.
+    stat_s("/proc/self/stat", 16)
+}
+
+/// CPU seconds, user and system, of a process.
+pub(crate) fn cpu_s(pid: u32) -> anyhow::Result<f64> {
+    stat_s(&format!("/proc/{pid}/stat"), 14)
+}
+
+/// Which thread of this process calls, for [`thread_cpu_s`].
+pub(crate) fn this_thread() -> anyhow::Result<PathBuf> {
+    Ok(Path::new("/proc").join(fs::read_link("/proc/thread-self")?))
+}
+
+/// CPU seconds, user and system, of a thread that is still there.
+pub(crate) fn thread_cpu_s(thread: &Path) -> anyhow::Result<f64> {
+    stat_s(thread.join("stat"), 14)
+}
+
+/// Two fields after one another of a `stat` file, added: hundredths of a second on every Linux.
+fn stat_s(path: impl AsRef<Path>, first: usize) -> anyhow::Result<f64> {
+    let stat = fs::read_to_string(&path)?;
+    // The name in parentheses, the second field, may hold blanks itself.
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-    let mut fields = fields.split_ascii_whitespace().skip(13);
+    let mut fields = fields.split_ascii_whitespace().skip(first - 3);
     let mut next = || fields.next()?.parse::<f64>().ok();
-    let (user, system) = next().zip(next()).context("/proc/self/stat is short")?;
+    let sum = next().zip(next());
+    let (user, system) = sum.with_context(|| format!("{} is short", path.as_ref().display()))?;
     Ok((user + system) / 100.0)
 }
 

@@ -19,7 +19,7 @@ async function choose(page, name, control) {
   await page.getByRole("button", { name: `${control}: ${name}` }).click();
 }
 
-test("two people see each other, write and react, share a screen, and leave", async () => {
+test("two people see and hear each other, write and react, share a screen, and leave", async () => {
   const ada = await join(here, "pair", { name: "Ada", token: await host("pair") });
   const bob = await join(here, "pair", { name: "Bob", token: await speaker("bob", "pair") });
   await Promise.all([sees(ada, ["Bob"]), sees(bob, ["Ada"])]);
@@ -27,12 +27,16 @@ test("two people see each other, write and react, share a screen, and leave", as
   assert.equal(await bob.evaluate(() => window.lockgateRoom.me.role), "speaker");
 
   for (const page of [ada, bob]) {
-    // What is decoded is shown.
+    await untilPage(page, "sound", async () => (await window.lockgateRoom.stats()).downlink.audioEnergy > 0);
+    // What is decoded is shown, too.
     await untilPage(page, "a picture in the tile", () => {
       const videos = [...document.querySelectorAll(".tile video:not(.mirrored)")];
       return videos.length === 1 && videos[0].videoWidth > 0 && !videos[0].paused;
     });
   }
+  // The fake microphone beeps.
+  await untilPage(ada, "Bob to be marked as speaking", () => window.lockgateRoom.room.speakers.length > 0);
+
   await bob.getByRole("button", { name: "Chat" }).click();
   await bob.getByRole("textbox", { name: "Message" }).fill("hello <b>there</b>");
   await bob.getByRole("textbox", { name: "Message" }).press("Enter");
@@ -69,6 +73,32 @@ test("two people see each other, write and react, share a screen, and leave", as
   await bob.getByRole("heading", { name: "You left the room" }).waitFor();
   await untilPage(ada, "Bob to be gone", () => window.lockgateRoom.participants.length === 1);
   assert.deepEqual([...ada.complaints, ...bob.complaints], []);
+});
+
+test("who joins before the browser has opened the microphone is heard all the same", async () => {
+  const ada = await join(here, "early", { name: "Ada", token: await host("early") });
+  await join(here, "early", {
+    name: "Bob",
+    token: await speaker("bob", "early"),
+    prepare: async (page) => {
+      await smallCamera(page);
+      await page.addInitScript(() => {
+        const { mediaDevices } = navigator;
+        const open = mediaDevices.getUserMedia.bind(mediaDevices);
+        const joining = new Promise((resolve) => {
+          const look = () => document.documentElement?.dataset.state === "joining" && resolve();
+          new MutationObserver(look).observe(document, { subtree: true, attributes: true });
+        });
+        mediaDevices.getUserMedia = async (asked) => {
+          const stream = await open(asked);
+          if (asked.audio) await joining;
+          return stream;
+        };
+      });
+    },
+  });
+  await standing(ada, "Bob", "heard", (one) => one.audio);
+  await untilPage(ada, "sound", async () => (await window.lockgateRoom.stats()).downlink.audioEnergy > 0);
 });
 
 test("five people see one another, and only what is looked at is sent", async () => {

@@ -51,7 +51,7 @@ test("a size that its encoder left out for a while is there again", async () => 
   await until("the layer to be back", () => has("source-q"));
 });
 
-for (const codec of ["vp8", "vp9"]) {
+for (const codec of ["h264", "vp8", "vp9"]) {
   test(`the three sizes of a browser's ${codec} are layers to choose from`, async () => {
     const name = `layers-${codec}`;
     const publisher = await here.open("/livez");

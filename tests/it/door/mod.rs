@@ -14,6 +14,8 @@ use std::process::Output;
 
 use crate::support::{Server, lockgate};
 
+pub(crate) use tokens::signed;
+
 /// Runs a command of `lockgate token` in a server's folder, with its configuration.
 fn token(server: &Server, command: &str, arguments: &[&str]) -> Output {
     lockgate(server.folder())

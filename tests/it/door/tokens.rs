@@ -82,7 +82,7 @@ fn part(text: impl AsRef<[u8]>) -> String {
 }
 
 /// Signs whatever texts with HMAC-SHA-256.
-fn signed(header: &str, claims: &str, secret: &[u8]) -> String {
+pub(crate) fn signed(header: &str, claims: &str, secret: &[u8]) -> String {
     let text = format!("{}.{}", part(header), part(claims));
     let mac = Hmac::<Sha256>::new_from_slice(secret).expect("any length");
     let signature = mac.chain_update(&text).finalize().into_bytes();

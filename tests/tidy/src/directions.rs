@@ -58,11 +58,12 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
     ("tests-tidy", &[]),
     ("tests-hostile", &[]),
     ("tests-fuzz", &[]),
-    ("tests-peer", &["media"]),
+    ("tests-peer", &["load", "media"]),
     (
         "tests-bench",
         &[
             "broadcast",
+            "load",
             "media",
             "policy",
             "policy-luau",
@@ -90,6 +91,7 @@ const ONLY_IN: &[(&str, &[&str])] = &[
     ("reqwest", &["fetch"]),
     ("sled", &["store"]),
     ("redb", &["tests-bench"]),
+    ("tokio-tungstenite", &["tests-bench", "tests-peer"]),
     ("redis", &["cluster"]),
     ("object_store", &["cluster"]),
     ("axum", &["api"]),

@@ -1,19 +1,18 @@
 //! One viewer: it takes what comes, asks for what is missing, and counts.
 
 use std::{
-    collections::VecDeque,
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use super::view::{Gauge, View};
 use crate::{
     crowd::Answered,
     engine::{Machine, Sink},
     media::{
-        keyframe::Codec,
         rtcp::{self, Heard},
         rtp::Header,
-        stream::{Place, Stream},
         twcc::Arrivals,
     },
     peer::{Identity, Input, Out, Over, Peer},
@@ -25,100 +24,63 @@ use crate::{
 pub struct Client {
     peer: Peer,
     ours: u32,
-    formats: Vec<(u8, Known)>,
     transport: Option<u8>,
-    has_video: bool,
     decrypts: bool,
     posted: Instant,
     connected: Option<Instant>,
-    joined: Option<Instant>,
-    streams: Vec<Received>,
+    /// One for each section that the server takes part in.
+    views: Vec<View>,
     arrivals: Option<Arrivals>,
-    keyframe: Option<Pending>,
-    marked: VecDeque<(Pending, Instant)>,
-    /// The SSRC of video where the answer names it: a keyframe may be asked for before the first packet.
-    video: Option<u32>,
-    keyframe_asked: Option<Instant>,
-    lost_before: u64,
     report_due: Option<Instant>,
     packets: u64,
     bytes: u64,
-    frames: u64,
 }
 
-/// What a payload type carries.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    format: Format,
-    has_nack: bool,
-    has_pli: bool,
-}
-
-struct Received {
-    stream: Stream,
-    known: Known,
-}
-
-/// A frame of which not all packets are there yet.
-#[derive(Debug)]
-struct Pending {
-    timestamp: u32,
-    first: u64,
-    last: Option<u64>,
-}
-
-/// Where a frame stands in its stream.
-#[derive(Clone, Copy)]
-struct Spot {
-    number: u64,
-    timestamp: u32,
-    marker: bool,
+/// What a viewer watches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watches {
+    /// A broadcast, which comes by itself.
+    Broadcast,
+    /// Places, which are empty until somebody is shown there.
+    Places,
 }
 
 impl Client {
     /// A viewer whose offer was answered.
-    pub(crate) fn new(identity: &Identity, answered: Answered, decrypts: bool) -> Self {
+    pub(crate) fn new(
+        identity: &Identity,
+        answered: Answered,
+        watches: Watches,
+        decrypts: bool,
+    ) -> Self {
         let Answered {
             ice,
             answer,
             posted,
         } = answered;
-        let now = Instant::now();
-        let formats = answer.sections.iter().flat_map(|section| {
-            section.formats.iter().map(|(number, format)| {
-                let known = Known {
-                    format: *format,
-                    has_nack: section.has_nack,
-                    has_pli: section.has_pli,
-                };
-                (*number, known)
-            })
-        });
-        let video = answer.sections.iter().find(|section| section.is_video);
+        let is_awaited = watches == Watches::Broadcast;
+        let views = answer.sections.into_iter();
         Self {
-            peer: Peer::new(now, identity, ice, answer.remote.clone()),
+            peer: Peer::new(Instant::now(), identity, ice, answer.remote),
             ours: rand::random(),
-            formats: formats.collect(),
             transport: answer.transport,
-            has_video: answer.has_video(),
             decrypts,
             posted,
             connected: None,
-            joined: None,
-            streams: Vec::new(),
+            views: views
+                .map(|section| View::new(section, is_awaited, decrypts))
+                .collect(),
             arrivals: None,
-            keyframe: None,
-            marked: VecDeque::new(),
-            video: video
-                .filter(|video| video.has_pli)
-                .and_then(|video| video.ssrc),
-            keyframe_asked: None,
-            lost_before: 0,
             report_due: None,
             packets: 0,
             bytes: 0,
-            frames: 0,
         }
+    }
+
+    /// What comes in each section, to be looked at while it comes.
+    pub(crate) fn gauges(&self) -> Vec<Arc<Gauge>> {
+        let gauges = self.views.iter().map(|view| Arc::clone(&view.gauge));
+        gauges.collect()
     }
 
     fn rtp(&mut self, now: Instant, packet: &[u8], sink: &mut Sink) {
@@ -133,151 +95,53 @@ impl Client {
                 .get_or_insert_with(|| Arrivals::new(now))
                 .push(now, number);
         }
-        let mut formats = self.formats.iter();
-        let Some((_, known)) = formats.find(|(number, _)| *number == header.payload_type) else {
+        let Some((view, format)) = view(&mut self.views, &header) else {
             return;
         };
-        match known.format {
-            Format::Repair => self.repaired(now, &header, packet, sink),
+        match format {
             Format::Audio => {
-                let known = *known;
-                self.direct(now, &header, known);
+                view.sound(now, &header);
                 if self.decrypts {
                     self.peer.decrypt(packet);
                 }
-                if !self.has_video {
-                    self.joined.get_or_insert(now);
-                }
             }
             Format::Video(codec) => {
-                let known = *known;
-                let Some(number) = self.direct(now, &header, known) else {
+                let Some(spot) = view.picture(now, &header, codec) else {
                     return;
                 };
-                self.frames += u64::from(header.marker);
-                self.video = Some(header.ssrc).filter(|_| known.has_pli);
-                let spot = Spot {
-                    number,
-                    timestamp: header.timestamp,
-                    marker: header.marker,
-                };
-                // A packet now and then shows that the keys still fit, and keeps the rollover count (RFC 3711 §3.3.1).
-                let decrypts = self.decrypts || self.joined.is_none() || number % PROOF == 0;
-                if decrypts && let Some(clear) = self.peer.decrypt(packet) {
-                    self.payload(codec, spot, header.payload(&clear), sink);
+                if view.wants(spot)
+                    && let Some(clear) = self.peer.decrypt(packet)
+                {
+                    view.payload(codec, spot, header.payload(&clear), sink);
                 }
-                self.whole(now, spot, sink);
+                view.whole(now, spot, sink);
             }
-        }
-    }
-
-    /// Counts a packet of a stream; its number if it is of use.
-    fn direct(&mut self, now: Instant, header: &Header, known: Known) -> Option<u64> {
-        let has_room = self.streams.len() < STREAMS_MAX;
-        let mut streams = self.streams.iter_mut();
-        let place = match streams.find(|one| one.stream.ssrc == header.ssrc) {
-            Some(one) => one.stream.push(now, header.sequence, header.timestamp),
-            None if has_room => {
-                let clock_hz = match known.format {
-                    Format::Audio => 48_000,
-                    _ => 90_000,
+            // RFC 4588 §4: the sequence number it had stands before its payload.
+            Format::Repair => {
+                let Some(clear) = self.peer.decrypt(packet) else {
+                    return;
                 };
-                let mut stream = Stream::new(now, header, clock_hz);
-                let place = stream.push(now, header.sequence, header.timestamp);
-                self.streams.push(Received { stream, known });
-                place
+                let Some((sequence, payload)) = header.payload(&clear).split_first_chunk::<2>()
+                else {
+                    return; // a probe
+                };
+                let Some(spot) = view.restored(&header, u16::from_be_bytes(*sequence)) else {
+                    return;
+                };
+                if let Some(codec) = view.codec {
+                    view.payload(codec, spot, payload, sink);
+                }
+                view.whole(now, spot, sink);
             }
-            None => return None,
-        };
-        match place {
-            Place::Newest(number) | Place::Filled(number) => Some(number),
-            Place::Useless => None,
         }
-    }
-
-    /// A packet that was sent again (RFC 4588 §4): the sequence number it had stands before its payload.
-    fn repaired(&mut self, now: Instant, header: &Header, packet: &[u8], sink: &mut Sink) {
-        let Some(clear) = self.peer.decrypt(packet) else {
-            return;
-        };
-        let Some((sequence, payload)) = header.payload(&clear).split_first_chunk::<2>() else {
-            return; // a probe
-        };
-        let is_video = |one: &&mut Received| matches!(one.known.format, Format::Video(_));
-        let Some(one) = self.streams.iter_mut().find(is_video) else {
-            return;
-        };
-        let (Place::Filled(number), Format::Video(codec)) = (
-            one.stream.restored(u16::from_be_bytes(*sequence)),
-            one.known.format,
-        ) else {
-            return;
-        };
-        let spot = Spot {
-            number,
-            timestamp: header.timestamp,
-            marker: header.marker,
-        };
-        self.frames += u64::from(header.marker);
-        self.payload(codec, spot, payload, sink);
-        self.whole(now, spot, sink);
-    }
-
-    fn payload(&mut self, codec: Codec, spot: Spot, payload: &[u8], sink: &mut Sink) {
-        let pending = Pending {
-            timestamp: spot.timestamp,
-            first: spot.number,
-            last: None,
-        };
-        if self.joined.is_none() && codec.begins_keyframe(payload) {
-            let is_new = |one: &Pending| one.timestamp != spot.timestamp;
-            if self.keyframe.as_ref().is_none_or(is_new) {
-                self.keyframe = Some(pending);
-            }
-        } else if let Some(sent) = sink.clock.read(payload)
-            && self.decrypts
-        {
-            if self.marked.len() >= MARKED_MAX {
-                self.marked.pop_front();
-            }
-            self.marked.push_back((pending, sent));
-        }
-    }
-
-    /// Looks which frames this packet makes whole.
-    fn whole(&mut self, now: Instant, spot: Spot, sink: &mut Sink) {
-        let is_video = |one: &&Received| matches!(one.known.format, Format::Video(_));
-        let Some(one) = self.streams.iter().find(is_video) else {
-            return;
-        };
-        let is_whole = |pending: &mut Pending| {
-            if spot.marker && pending.timestamp == spot.timestamp {
-                pending.last = Some(spot.number);
-            }
-            pending
-                .last
-                .is_some_and(|last| one.stream.is_whole(pending.first..=last))
-        };
-        if self.joined.is_none() && self.keyframe.as_mut().is_some_and(is_whole) {
-            self.joined = Some(now);
-            self.keyframe = None;
-        }
-        self.marked.retain_mut(|(pending, sent)| {
-            let is_whole = is_whole(pending);
-            if is_whole {
-                let delay = now.saturating_duration_since(*sent);
-                sink.delay.push(delay.as_micros() as u64);
-            }
-            !is_whole
-        });
     }
 
     fn rtcp(&mut self, now: Instant, compound: &[u8]) {
         rtcp::read(compound, &mut |heard| {
-            if let Heard::Sending { ssrc, ntp_middle } = heard
-                && let Some(one) = self.streams.iter_mut().find(|one| one.stream.ssrc == ssrc)
-            {
-                one.stream.sending(now, ntp_middle);
+            if let Heard::Sending { ssrc, ntp_middle } = heard {
+                for view in &mut self.views {
+                    view.sending(now, ssrc, ntp_middle);
+                }
             }
         });
     }
@@ -290,38 +154,40 @@ impl Client {
         let mut said = Vec::new();
         if self.report_due.is_some_and(|due| now >= due) {
             self.report_due = Some(now + REPORT_EVERY);
-            let reports: Vec<_> = self
-                .streams
-                .iter_mut()
-                .map(|one| one.stream.report(now))
-                .collect();
+            let views = self.views.iter_mut();
+            let reports: Vec<_> = views.flat_map(|view| view.reports(now)).collect();
             rtcp::receiver_report(&mut said, self.ours, &reports);
         }
         if let Some(arrivals) = &mut self.arrivals {
-            let theirs = self.streams.first().map_or(0, |one| one.stream.ssrc);
+            let theirs = self.views.iter().find_map(View::first_ssrc).unwrap_or(0);
             arrivals.report(now, self.ours, theirs, &mut said);
         }
-        for one in &mut self.streams {
-            let wanted = one.stream.wanted(now, one.known.has_nack);
-            if !wanted.is_empty() {
-                rtcp::nack(&mut said, self.ours, one.stream.ssrc, &wanted);
-            }
-        }
-        let lost = self.streams.iter().map(|one| one.stream.counts.lost).sum();
-        let wants = match self.joined {
-            None => now >= connected + PATIENCE,
-            Some(_) => lost > self.lost_before,
-        };
-        let may_ask = self.keyframe_asked.is_none_or(|at| now >= at + ASK_AGAIN);
-        if let Some(video) = self.video.filter(|_| wants && may_ask) {
-            rtcp::picture_loss(&mut said, self.ours, video);
-            self.keyframe_asked = Some(now);
-            self.lost_before = lost;
+        for view in &mut self.views {
+            view.ask(now, connected, self.ours, &mut said);
         }
         if !said.is_empty() {
             self.peer.send_rtcp(&said, out);
         }
     }
+
+    /// When the first picture was whole; where there are none, when sound came.
+    fn joined(&self) -> Option<Instant> {
+        let has_video = self.views.iter().any(View::is_video);
+        let views = self.views.iter();
+        let of_kind = views.filter(|view| view.is_video() == has_video);
+        of_kind.filter_map(|view| view.joined).min()
+    }
+}
+
+/// Whose packet it is, and what it carries: by its stream where the answer names that, else by its payload type.
+fn view<'a>(views: &'a mut [View], header: &Header) -> Option<(&'a mut View, Format)> {
+    let format = |view: &View| view.format(header.payload_type);
+    let named = |view: &View| view.names(header.ssrc) && format(view).is_some();
+    let at = views.iter().position(named);
+    let at = at.or_else(|| views.iter().position(|view| format(view).is_some()))?;
+    let view = views.get_mut(at)?;
+    let format = format(view)?;
+    Some((view, format))
 }
 
 impl Machine for Client {
@@ -354,18 +220,11 @@ impl Machine for Client {
     }
 
     fn deadline(&self) -> Instant {
-        let keyframe = self
-            .connected
-            .filter(|_| self.joined.is_none() && self.video.is_some());
-        let keyframe = keyframe.map(|at| {
-            let again = self.keyframe_asked.map_or(at, |asked| asked + ASK_AGAIN);
-            again.max(at + PATIENCE)
-        });
         let arrivals = self.arrivals.as_ref().and_then(Arrivals::deadline);
-        let missing = self.streams.iter().filter_map(|one| one.stream.deadline());
-        let others = [keyframe, arrivals, self.report_due];
-        let others = others.into_iter().flatten().chain(missing);
-        others.fold(self.peer.deadline(), Instant::min)
+        let views = self.views.iter();
+        let views = views.filter_map(|view| view.deadline(self.connected));
+        let others = [arrivals, self.report_due].into_iter().flatten();
+        others.chain(views).fold(self.peer.deadline(), Instant::min)
     }
 
     fn over(&self) -> Option<&Over> {
@@ -380,18 +239,19 @@ impl Machine for Client {
             waited.as_secs_f64() * 1000.0
         };
         viewers.connect_ms.extend(self.connected.map(since));
-        viewers.join_ms.extend(self.joined.map(since));
+        viewers.join_ms.extend(self.joined().map(since));
         viewers.packets += self.packets;
         viewers.bytes += self.bytes;
-        viewers.frames += self.frames;
         viewers.undecryptable += self.peer.undecryptable;
-        for one in &self.streams {
-            viewers.counts.add(&one.stream.counts);
-            let jitter = match one.known.format {
-                Format::Audio => &mut viewers.audio_jitter_ms,
-                _ => &mut viewers.video_jitter_ms,
+        for view in &self.views {
+            viewers.frames += view.frames;
+            viewers.counts.add(&view.counts());
+            let jitter = if view.is_video() {
+                &mut viewers.video_jitter_ms
+            } else {
+                &mut viewers.audio_jitter_ms
             };
-            jitter.push(one.stream.jitter_ms());
+            jitter.extend(view.jitters_ms());
         }
         if let Some(profile) = self.peer.profile() {
             *viewers.profiles.entry(profile).or_default() += 1;
@@ -402,13 +262,4 @@ impl Machine for Client {
     }
 }
 
-/// A server sends a keyframe by itself to whoever joins; who has none by then asks.
-const PATIENCE: Duration = Duration::from_millis(300);
-const ASK_AGAIN: Duration = Duration::from_secs(1);
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// One packet in so many is decrypted by a viewer that takes the others on trust.
-const PROOF: u64 = 256;
-/// Audio, video, and what a server changes them for.
-const STREAMS_MAX: usize = 8;
-/// Frames on their way at once: half a second.
-const MARKED_MAX: usize = 16;

@@ -2,12 +2,18 @@
 
 mod client;
 mod report;
+mod view;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
-pub use self::{client::Client, report::Report};
+pub(crate) use self::client::Watches;
+pub use self::{
+    client::Client,
+    report::{Packets, Report},
+    view::Gauge,
+};
 use crate::{
     Error, Signal,
     crowd::{Answered, Arrival, Crowd, Kind},
@@ -15,6 +21,7 @@ use crate::{
     media::mark::Clock,
     peer::Identity,
     process::Usage,
+    sdp::Media,
     tally::Tally,
 };
 
@@ -53,17 +60,15 @@ impl Default for Config {
 }
 
 impl Kind for Config {
-    fn sends(&self, _number: usize) -> Option<(u32, u32)> {
-        None
-    }
-
-    fn has_audio(&self) -> bool {
-        self.audio
+    fn sections(&self, _number: usize) -> Vec<Media> {
+        let audio = self.audio.then_some(Media::AUDIO);
+        audio.into_iter().chain([Media::VIDEO]).collect()
     }
 
     fn make(&self, number: usize, identity: &Identity, answered: Answered) -> Box<dyn Machine> {
         let decrypts = number.is_multiple_of(self.decrypt_one_in.max(1));
-        Box::new(Client::new(identity, answered, decrypts))
+        let watches = Watches::Broadcast;
+        Box::new(Client::new(identity, answered, watches, decrypts))
     }
 }
 

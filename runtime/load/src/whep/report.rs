@@ -10,6 +10,7 @@ use crate::{
     histogram::Spread,
     process::Usage,
     report::{Clients, Cost, Table, spread},
+    tally::Viewers,
 };
 
 /// What was seen.
@@ -71,6 +72,26 @@ pub struct Packets {
     pub lost_pct: f64,
 }
 
+impl Packets {
+    /// What was counted between two moments.
+    pub(crate) fn between(was: &Viewers, is: &Viewers) -> Self {
+        let counts = is.counts.since(&was.counts);
+        let should = (counts.received + counts.lost).max(1) as f64;
+        let percent = |part: u64| part as f64 / should * 100.0;
+        Self {
+            received: counts.received,
+            missing: counts.missing,
+            recovered: counts.recovered,
+            lost: counts.lost,
+            duplicated: counts.duplicated,
+            reordered: counts.reordered,
+            undecryptable: is.undecryptable - was.undecryptable,
+            missing_pct: percent(counts.missing),
+            lost_pct: percent(counts.lost),
+        }
+    }
+}
+
 impl Report {
     pub(super) fn new(
         crowd: &Crowd,
@@ -83,20 +104,7 @@ impl Report {
         let both = before.server.as_ref().zip(after.server.as_ref());
         let server = server_before.zip(both).map(spent);
         let (was, is) = (&before.tally.viewers, after.tally.viewers);
-        let counts = is.counts.since(&was.counts);
-        let should = (counts.received + counts.lost).max(1) as f64;
-        let percent = |part: u64| part as f64 / should * 100.0;
-        let packets = Packets {
-            received: counts.received,
-            missing: counts.missing,
-            recovered: counts.recovered,
-            lost: counts.lost,
-            duplicated: counts.duplicated,
-            reordered: counts.reordered,
-            undecryptable: is.undecryptable - was.undecryptable,
-            missing_pct: percent(counts.missing),
-            lost_pct: percent(counts.lost),
-        };
+        let packets = Packets::between(was, &is);
         let mut failures = crowd.refused.clone();
         for (why, count) in after.tally.failures {
             *failures.entry(why).or_default() += count;

@@ -3,22 +3,25 @@
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 
+use super::track::{Track, next_due};
 use crate::{
     crowd::Answered,
     engine::{Machine, Sink},
     media::{
-        keyframe::Codec,
         mark::Clock,
         rtcp::{self, Heard, Report},
     },
     peer::{Identity, Input, Out, Over, Peer},
-    sdp::Format,
+    sdp::Media,
     synthetic::{FPS, Frame},
     tally::Tally,
 };
@@ -28,6 +31,8 @@ pub(crate) struct Content {
     pub(crate) video: Vec<Frame>,
     pub(crate) audio: Option<Bytes>,
     pub(crate) clock: Clock,
+    /// Whether each picture tells when it was sent; else keyframes alone do, since a mark is a packet more.
+    pub(crate) marks_all: bool,
 }
 
 /// A light WHIP publisher, without its socket.
@@ -35,6 +40,8 @@ pub struct Client {
     peer: Peer,
     content: Arc<Content>,
     extensions: Extensions,
+    /// In dB below full scale; `None` where it is not told.
+    loudness: Option<Arc<AtomicU8>>,
     posted: Instant,
     connected: Option<Instant>,
     /// The wall clock at a moment, for sender reports.
@@ -60,19 +67,7 @@ pub struct Client {
 struct Extensions {
     mid: Option<u8>,
     transport: Option<u8>,
-}
-
-struct Track {
-    ssrc: u32,
-    payload_type: u8,
-    mid: u8,
-    sequence: u16,
-    /// Of the first frame; the others follow by their number.
-    first: u32,
-    frames: u64,
-    due: Instant,
-    packets: u32,
-    octets: u32,
+    level: Option<u8>,
 }
 
 /// A packet of video that may be asked for again.
@@ -83,28 +78,14 @@ struct Sent {
     payload: Bytes,
 }
 
-impl Track {
-    fn new(now: Instant, ssrc: u32, payload_type: u8, mid: u8) -> Self {
-        Self {
-            ssrc,
-            payload_type,
-            mid,
-            sequence: rand::random::<u16>() >> 1,
-            first: rand::random(),
-            frames: 0,
-            due: now,
-            packets: 0,
-            octets: 0,
-        }
-    }
-}
-
 impl Client {
+    /// A publisher whose offer, with these sections, was answered.
     pub(crate) fn new(
         identity: &Identity,
         answered: Answered,
         content: Arc<Content>,
-        (audio, video): (u32, u32),
+        sections: &[Media],
+        loudness: Option<Arc<AtomicU8>>,
     ) -> Self {
         let Answered {
             ice,
@@ -112,21 +93,21 @@ impl Client {
             posted,
         } = answered;
         let now = Instant::now();
-        let h264 = answer.payload_type(Format::Video(Codec::H264));
-        let opus = answer.payload_type(Format::Audio);
+        let track = |is_video| Track::of(now, sections, &answer, is_video);
+        let (video, audio) = (track(true), track(false));
         Self {
-            peer: Peer::new(now, identity, ice, answer.remote),
             extensions: Extensions {
                 mid: answer.mid,
                 transport: answer.transport,
+                level: answer.level,
             },
+            peer: Peer::new(now, identity, ice, answer.remote),
+            loudness,
             posted,
             connected: None,
             wall: (now, SystemTime::now()),
-            video: h264.map(|number| Track::new(now, video, number, b'1')),
-            audio: opus
-                .filter(|_| content.audio.is_some())
-                .map(|number| Track::new(now, audio, number, b'0')),
+            video,
+            audio: audio.filter(|_| content.audio.is_some()),
             content,
             at: 0,
             wants_keyframe: false,
@@ -180,15 +161,15 @@ impl Client {
         track.frames += 1;
         track.due = next_due(track.due + PICTURE, now);
         self.frames += 1;
-        let mark = Bytes::from(content.clock.mark(Instant::now()));
+        let mark = (content.marks_all || frame.is_keyframe)
+            .then(|| Bytes::from(content.clock.mark(Instant::now())));
         // User data stands behind the parameter sets and before the first slice (H.264 §7.4.1.2.3).
         let (sets, slices) = frame
             .payloads
             .split_at_checked(usize::from(frame.is_keyframe))
             .unwrap_or_default();
-        let last = slices.len();
-        let packets = sets.iter().chain([&mark]).chain(slices);
-        let count = sets.len() + 1 + last;
+        let packets = sets.iter().chain(&mark).chain(slices);
+        let count = packets.clone().count();
         for (at, payload) in packets.enumerate() {
             let marker = at + 1 == count;
             let sequence = track.sequence;
@@ -245,6 +226,13 @@ impl Client {
             packet.push((id << 4) | 1);
             packet.extend(self.transport.to_be_bytes());
             self.transport = self.transport.wrapping_add(1);
+        }
+        if let Some((id, loudness)) = self.extensions.level.zip(self.loudness.as_ref())
+            && !track.is_video
+        {
+            // The upper bit is for speech.
+            let level = loudness.load(Ordering::Relaxed);
+            packet.extend([id << 4, level | 0x80]);
         }
         packet.resize(end, 0);
         packet.extend(payload);
@@ -350,15 +338,6 @@ impl Client {
     }
 }
 
-/// When the frame after is due: on the grid, or from now on where that has been left far behind.
-fn next_due(due: Instant, now: Instant) -> Instant {
-    if now.saturating_duration_since(due) > BEHIND_MAX {
-        now
-    } else {
-        due
-    }
-}
-
 impl Machine for Client {
     fn handle(
         &mut self,
@@ -442,8 +421,6 @@ const FIRST_REPORT: Duration = Duration::from_millis(200);
 const KEYFRAME_PAUSE: usize = 8;
 /// A second and more of 2 Mbit/s.
 const HISTORY_MAX: usize = 512;
-/// What is later than that is not made up for.
-const BEHIND_MAX: Duration = Duration::from_millis(500);
 /// 60 s in 1/65536 s.
 const ROUND_TRIP_MAX: u32 = 60 << 16;
 /// From 1900 to 1970.

@@ -2,12 +2,13 @@
 
 mod client;
 mod report;
+mod track;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
-use self::client::Content;
+pub(crate) use self::client::Content;
 pub use self::{client::Client, report::Report};
 use crate::{
     Error, Signal,
@@ -16,6 +17,7 @@ use crate::{
     media::mark::Clock,
     peer::Identity,
     process::Usage,
+    sdp::Media,
     synthetic,
     tally::Tally,
 };
@@ -51,19 +53,18 @@ struct Sending {
 }
 
 impl Kind for Sending {
-    fn sends(&self, number: usize) -> Option<(u32, u32)> {
+    fn sections(&self, number: usize) -> Vec<Media> {
         let first = self.ssrc.wrapping_add(2 * number as u32);
-        Some((first, first.wrapping_add(1)))
-    }
-
-    fn has_audio(&self) -> bool {
-        self.content.audio.is_some()
+        let audio = self.content.audio.as_ref();
+        let audio = audio.map(|_| Media::AUDIO.from(first));
+        let video = Media::VIDEO.from(first.wrapping_add(1));
+        audio.into_iter().chain([video]).collect()
     }
 
     fn make(&self, number: usize, identity: &Identity, answered: Answered) -> Box<dyn Machine> {
-        let ssrcs = self.sends(number).unwrap_or_default();
+        let sections = self.sections(number);
         let content = Arc::clone(&self.content);
-        Box::new(Client::new(identity, answered, content, ssrcs))
+        Box::new(Client::new(identity, answered, content, &sections, None))
     }
 }
 
@@ -83,6 +84,7 @@ impl Publishers {
                 video: synthetic::video(config.video_bps),
                 audio: (config.audio_bps > 0).then(|| synthetic::audio(config.audio_bps)),
                 clock,
+                marks_all: true,
             }),
             ssrc: rand::random(),
         };

@@ -97,6 +97,9 @@ function enter(joined: Room): void {
   meter.stop();
   preview.srcObject = null;
   turnTo("room");
+  // A device may have been opened, or lost, while the server was asked.
+  joined.setCamera(devices.camera.track);
+  joined.setMicrophone(devices.microphone.track);
   inside = new Inside(joined, devices);
   joined.on("state", mark);
   joined.on("closed", (why) => {

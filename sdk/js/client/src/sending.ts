@@ -10,37 +10,69 @@ export interface VideoSending {
   codec: PublishCodec;
   /** Most to send, in bit/s, all sizes together. */
   videoBitrateMaxBps: number;
-  /** Send the picture in three sizes, so that viewers with a poor link need no encoder at the server. */
+  /** Send the picture in up to three sizes, as many as it has pixels for, so that viewers with a poor link need no encoder at the server. */
   simulcast: boolean;
 }
 
-/** One encoding, or three by their `rid`, smallest first as browsers have it (RFC 8853). */
-export function encodings({ codec, simulcast, videoBitrateMaxBps }: VideoSending): RTCRtpEncodingParameters[] {
+/** The size of a picture, in pixels. */
+export interface Size {
+  width: number;
+  height: number;
+}
+
+/**
+ * One encoding, or three by their `rid`, smallest first as browsers have it (RFC 8853). A small picture fills only the first
+ * one or two of them: browsers leave out the last where there are few pixels, and that must not be the full size.
+ */
+export function encodings({ codec, simulcast, videoBitrateMaxBps }: VideoSending, size: Size | null): RTCRtpEncodingParameters[] {
   if (!simulcast) return [{ maxBitrate: videoBitrateMaxBps }];
   // Without a mode, Chromium takes three encodings of VP9 for spatial layers of one stream.
   const mode = codec === "vp9" || codec === "av1" ? { scalabilityMode: "L1T2" } : {};
-  return LAYERS.map(({ rid, scale, share }) => ({
+  const shares = SHARES[sizesOf(size) - 1] ?? [1];
+  return RIDS.map((rid, at) => ({
     rid,
-    scaleResolutionDownBy: scale,
-    maxBitrate: Math.round(videoBitrateMaxBps * share),
+    active: at < shares.length,
+    scaleResolutionDownBy: 2 ** Math.max(shares.length - 1 - at, 0),
+    maxBitrate: Math.round(videoBitrateMaxBps * (shares[at] ?? 1)),
     ...mode,
   }));
 }
 
-const LAYERS = [
-  { rid: "q", scale: 4, share: 0.06 },
-  { rid: "h", scale: 2, share: 0.24 },
-  { rid: "f", scale: 1, share: 0.7 },
-];
+/** The size of what a track carries; `null` where it is not known yet. */
+export function sizeOf(track: MediaStreamTrack | null): Size | null {
+  const { width, height } = track?.getSettings() ?? {};
+  return width && height ? { width, height } : null;
+}
 
-/** While the estimate of the network still grows, a picture of full size and fewer frames: a ladder is cut to the size it first sees. */
-export async function keepSize(pc: RTCPeerConnection): Promise<void> {
+/** In how many sizes browsers send a picture that is so large. */
+function sizesOf(size: Size | null): number {
+  const pixels = size ? size.width * size.height : Infinity;
+  return pixels >= THREE_SIZES_PX ? 3 : pixels >= TWO_SIZES_PX ? 2 : 1;
+}
+
+const RIDS = ["q", "h", "f"];
+/** What each size gets of the whole, where there are one, two or three. */
+const SHARES = [[1], [0.25, 0.75], [0.06, 0.24, 0.7]];
+const TWO_SIZES_PX = 480 * 270;
+const THREE_SIZES_PX = 960 * 540;
+
+/**
+ * Sets how the track at hand is sent, once it is negotiated and whenever it is another. While the estimate of the network
+ * still grows, a picture of full size and fewer frames: a ladder is cut to the size it first sees.
+ */
+export async function fit(sender: RTCRtpSender, sending: VideoSending): Promise<void> {
+  const parameters = sender.getParameters();
+  // Nothing was negotiated for it: there is nothing to set.
+  if (parameters.encodings.length === 0) return;
+  const wanted = encodings(sending, sizeOf(sender.track));
+  const fitted = parameters.encodings.map((one, at) => ({ ...one, ...(wanted.length === parameters.encodings.length && wanted[at]) }));
+  await sender.setParameters({ ...parameters, encodings: fitted, degradationPreference: "maintain-resolution" });
+}
+
+/** Does so for all video that a connection sends. */
+export async function fitAll(pc: RTCPeerConnection, sending: VideoSending): Promise<void> {
   for (const { sender, receiver } of pc.getTransceivers()) {
-    if (receiver.track.kind !== "video") continue;
-    const parameters = sender.getParameters();
-    // Nothing was negotiated for it: there is nothing to set.
-    if (parameters.encodings.length === 0) continue;
-    await sender.setParameters({ ...parameters, degradationPreference: "maintain-resolution" });
+    if (receiver.track.kind === "video") await fit(sender, sending);
   }
 }
 

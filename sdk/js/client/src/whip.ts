@@ -1,7 +1,7 @@
 // Publishing over WebRTC: a WHIP client (RFC 9725).
 
 import { HttpSession, type Endpoint } from "./http-session.ts";
-import { encodings, keepSize, prefer, type VideoSending } from "./sending.ts";
+import { encodings, fitAll, prefer, sizeOf, type VideoSending } from "./sending.ts";
 
 export interface WhipOptions extends Endpoint, VideoSending {
   stream: MediaStream;
@@ -42,13 +42,13 @@ export class WhipSession {
         const transceiver = pc.addTransceiver(track, {
           direction: "sendonly",
           streams: [options.stream],
-          sendEncodings: video ? encodings(options) : [{}],
+          sendEncodings: video ? encodings(options, sizeOf(track)) : [{}],
         });
         if (video) prefer(transceiver, options.codec);
       }
       const http = await HttpSession.open(pc, options);
       try {
-        await keepSize(pc);
+        await fitAll(pc, options);
         await http.connected(timeoutMs);
       } catch (error) {
         http.close();

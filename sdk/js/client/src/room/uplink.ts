@@ -1,6 +1,6 @@
 // What goes up: camera and microphone with the data channel, or a screen.
 
-import { encodings, keepSize, prefer, type VideoSending } from "../sending.ts";
+import { encodings, fit, prefer, sizeOf, type VideoSending } from "../sending.ts";
 import { WhipSession, type PublishStats } from "../whip.ts";
 import type { Keepable } from "./kept.ts";
 import { Peer, type PeerOptions } from "./peer.ts";
@@ -24,10 +24,12 @@ export interface Tracks {
 export class Uplink implements Keepable {
   readonly #video: RTCRtpSender | null;
   readonly #audio: RTCRtpSender | null;
+  #put: Promise<void> = Promise.resolve();
 
   private constructor(
     private readonly peer: Peer,
     private readonly channel: RTCDataChannel | null,
+    private readonly sending: VideoSending | null,
   ) {
     const sender = (kind: string): RTCRtpSender | null =>
       peer.pc.getTransceivers().find(({ receiver }) => receiver.track.kind === kind)?.sender ?? null;
@@ -48,11 +50,12 @@ export class Uplink implements Keepable {
       const streams = [new MediaStream()];
       const now = tracks();
       pc.addTransceiver(now.audio ?? "audio", { direction: "sendonly", streams });
-      prefer(pc.addTransceiver(now.video ?? "video", { direction: "sendonly", streams, sendEncodings: encodings(video) }), video.codec);
+      prefer(pc.addTransceiver(now.video ?? "video", { direction: "sendonly", streams, sendEncodings: encodings(video, sizeOf(now.video)) }), video.codec);
     };
     const peer = await Peer.open({ ...options, prepare });
-    await keepSize(peer.pc);
-    return new Uplink(peer, channel);
+    const uplink = new Uplink(peer, channel, video);
+    await uplink.#fit();
+    return uplink;
   }
 
   get lost(): Promise<string> {
@@ -60,9 +63,11 @@ export class Uplink implements Keepable {
   }
 
   /** Sends these from now on. */
-  async send({ video, audio }: Tracks): Promise<void> {
-    if (this.#video && this.#video.track !== video) await this.#video.replaceTrack(video);
-    if (this.#audio && this.#audio.track !== audio) await this.#audio.replaceTrack(audio);
+  send(tracks: Tracks): Promise<void> {
+    // One after the other: the last word counts.
+    const put = this.#put.then(() => this.#exchange(tracks));
+    this.#put = put.catch(() => undefined);
+    return put;
   }
 
   /** Says something over the data channel; false: it is not open. */
@@ -78,5 +83,16 @@ export class Uplink implements Keepable {
 
   close(): void {
     this.peer.close();
+  }
+
+  async #exchange({ video, audio }: Tracks): Promise<void> {
+    if (this.#audio && this.#audio.track !== audio) await this.#audio.replaceTrack(audio);
+    if (!this.#video || this.#video.track === video) return;
+    await this.#video.replaceTrack(video);
+    await this.#fit();
+  }
+
+  async #fit(): Promise<void> {
+    if (this.#video && this.sending) await fit(this.#video, this.sending);
   }
 }
