@@ -34,7 +34,10 @@ use crate::{
 /// What the query of a list or of an export may say; [`Query::of`] reads it.
 #[derive(utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "only its fields are of use, and those to the OpenAPI document")]
+#[expect(
+    dead_code,
+    reason = "only its fields are of use, and those to the OpenAPI document"
+)]
 struct Filters {
     /// Of this broadcast.
     stream: Option<BroadcastName>,

@@ -37,6 +37,18 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
+    /// What came since it was like this; its largest value with the step it lies in as error.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        let pairs = self.counts.iter().zip(&before.counts);
+        let counts: Vec<u32> = pairs.map(|(now, then)| now.saturating_sub(*then)).collect();
+        let largest = counts.iter().rposition(|count| *count > 0);
+        Self {
+            max: largest.map_or(0, |at| floor(at).min(self.max)),
+            count: self.count - before.count,
+            counts,
+        }
+    }
+
     /// The value that this share of the samples does not exceed, with the step it lies in as error.
     pub(crate) fn quantile(&self, share: f64) -> u64 {
         let rank = (share * self.count as f64).ceil().max(1.0) as u64;
@@ -128,6 +140,12 @@ mod tests {
         let mut both = histogram.clone();
         both.add(&histogram);
         assert_eq!(both.spread_ms().unwrap().n, 200_000);
+        both.push(7_000_000);
+        both.push(50);
+        let new = both.since(&histogram);
+        assert_eq!((new.count, new.quantile(0.5)), (100_002, 49_152));
+        assert_eq!(new.max, floor(slot(7_000_000)));
+        assert_eq!(both.since(&both).spread_ms(), None);
         histogram.push(u64::MAX);
         assert_eq!(histogram.quantile(1.0), floor(slot(u64::MAX)));
     }

@@ -267,7 +267,8 @@ pub struct Report {
     pub frames_per_s: f64,
     /// What was sent, in packets.
     pub sent_packets_per_s: f64,
-    /// From one peer to the whole keyframe at another, in ms, since the start.
+    /// From one peer to the whole keyframe at another, in ms. Whom a place shows anew may begin with a keyframe that the server
+    /// had already.
     pub forward_delay_ms: Option<Spread>,
     /// Datagrams that our own machine did not take.
     pub unsent: u64,
@@ -287,6 +288,7 @@ impl Report {
         let (sent_before, sent) = (&before.tally.publishers, &after.tally.publishers);
         let both = before.server.as_ref().zip(after.server.as_ref());
         let server = peers.server_before.as_ref().zip(both);
+        let delay = after.tally.delay.since(&before.tally.delay);
         Self {
             seconds,
             connected: [sent.connect_ms.len(), is.connect_ms.len()],
@@ -295,7 +297,7 @@ impl Report {
             mbit_per_s: rate(is.bytes, was.bytes) * 8.0 / 1e6,
             frames_per_s: rate(is.frames, was.frames),
             sent_packets_per_s: rate(sent.packets, sent_before.packets),
-            forward_delay_ms: after.tally.delay.spread_ms(),
+            forward_delay_ms: delay.spread_ms(),
             unsent: after.tally.unsent - before.tally.unsent,
             own: Cost::new(&peers.own_before, &before.own, &after.own, people),
             server: server.map(|(start, (then, now))| Cost::new(start, then, now, people)),

@@ -287,3 +287,41 @@ async fn whoever_an_operator_sends_out_is_out_within_a_second() {
     }
     assert!(bob.signalling.heard("removed").is_empty());
 }
+
+#[tokio::test]
+async fn another_connection_takes_the_place_of_the_one_there_was() {
+    let server = server("").await;
+    let (first, second) = (peers(), peers());
+    let ann = join(&server, "again", "Ann", &speaker("ann"), &first).await;
+    let bob = join(&server, "again", "Bob", &speaker("bob"), &first).await;
+    let _up = ann.send(true, true).await.expect("she sends");
+    let down = bob.watch(1, 1).await.expect("he watches");
+    moves(&down, "0").await.expect("pictures");
+    moves(&down, "1").await.expect("sound");
+
+    // She sends over another one: nothing is negotiated with him, and the numbers of what he is sent go on.
+    let offer = second.offer_up(true, true).expect("an offer");
+    let answer = ann.ask("offer", json!({ "sdp": offer.sdp })).await;
+    let answer = answer.expect("it is taken in place of the first");
+    let sdp = answer["sdp"].as_str().expect("an answer");
+    second.send(offer, sdp).await.expect("she sends");
+    moves(&down, "0").await.expect("pictures go on");
+    moves(&down, "1").await.expect("sound goes on");
+    for place in &down.places {
+        let (packets, lost) = (place.packets(), place.lost());
+        assert!(lost * 10 < packets, "{lost} of {packets} packets are lost");
+    }
+    assert_eq!(bob.place_of("video", ann.id()).as_deref(), Some("0"));
+
+    // He watches over another one, with more places.
+    let more = bob.watch(2, 2).await.expect("he watches");
+    moves(&more, "0").await.expect("pictures");
+    moves(&more, "2").await.expect("sound");
+    rests(&down, "0").await.expect("the first one is over");
+    let wide = |person: &Person| {
+        let places = person.signalling.last("places").unwrap_or_default();
+        places.as_array().map(Vec::len) == Some(4)
+    };
+    bob.sees("four places", wide).await.expect("he is told");
+    assert_eq!(bob.place_of("audio", ann.id()).as_deref(), Some("2"));
+}

@@ -155,7 +155,8 @@ fn show(
             ),
             format!(
                 "join: from connecting the socket to the first packet of another person; {RAMP_PER_S:.0} a second come, the \
-                 first one is left out; delay: from sender to receiver, of keyframes at one receiver"
+                 first one is left out; delay: from sender to receiver, of keyframes at one receiver, the one among them that \
+                 the server has already when somebody is shown anew"
             ),
             "packets a CPU second are those that are sent; what comes in, decisions and signalling are in the server's cores. \
              bare: a loop that only encrypts and sends as many streams, on one core"
