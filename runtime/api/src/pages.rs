@@ -161,6 +161,7 @@ fn respond(asset: Asset, request: &HeaderMap) -> Response {
 static CSP_OF_PAGES: LazyLock<String> =
     LazyLock::new(|| format!("{CSP}; style-src 'self' {}", lockgate_web::style_sources()));
 
-/// Everything from us, nothing inline; hls.js feeds the picture by blob URLs and works in a blob worker.
-const CSP: &str = "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; worker-src 'self' blob:; \
+/// Everything from us, nothing inline; hls.js feeds the picture by blob URLs, begins captions as an empty `data:` file, and works
+/// in a blob worker.
+const CSP: &str = "default-src 'self'; img-src 'self' data:; media-src 'self' blob: data:; worker-src 'self' blob:; \
                    connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";

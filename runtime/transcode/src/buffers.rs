@@ -1,11 +1,16 @@
-//! The only unsafe code of this crate: frames that share their pixels, a pool of them, a stream's extradata, and a
-//! descriptor of a C library.
+//! The only unsafe code of this crate: frames that share their pixels, a pool of them, their captions, a stream's extradata,
+//! and a descriptor of a C library.
 #![allow(
     unsafe_code,
     reason = "FFmpeg counts references to its buffers in C; ffmpeg-next offers copies only"
 )]
 
-use ffmpeg_next::{codec::Parameters, ffi, format::Pixel, frame::Video};
+use ffmpeg_next::{
+    codec::Parameters,
+    ffi,
+    format::Pixel,
+    frame::{Video, side_data::Type},
+};
 
 /// Another frame over the same pixels, with picture type, time and side data of its own. Costs no copy.
 ///
@@ -100,6 +105,20 @@ pub(crate) fn extradata(parameters: &Parameters) -> Vec<u8> {
     // `parameters` is borrowed.
     let bytes = unsafe { std::slice::from_raw_parts(raw.extradata, len) };
     bytes.to_vec()
+}
+
+/// Puts captions (ATSC A/53 part 4) into a picture, in place of those that it has; none if memory is short.
+pub(crate) fn caption(frame: &mut Video, captions: &[u8]) {
+    frame.remove_side_data(Type::A53CC);
+    let Some(mut added) = frame.new_side_data(Type::A53CC, captions.len()) else {
+        return;
+    };
+    // SAFETY: the pointer is used while `added` borrows the frame.
+    let raw = unsafe { added.as_mut_ptr() };
+    // SAFETY: FFmpeg has just made it, and it belongs to the frame.
+    let to = unsafe { (*raw).data };
+    // SAFETY: FFmpeg has just allocated as many bytes there as are written, for this frame alone.
+    unsafe { std::ptr::copy_nonoverlapping(captions.as_ptr(), to, captions.len()) };
 }
 
 /// A descriptor that a C library keeps open for as long as this process lives.

@@ -14,6 +14,7 @@ use lockgate_media::{FrameRate, Rung};
 use lockgate_ports::transcoder::Settings;
 
 use crate::{
+    captions::Captions,
     cascade::{Scaler, normalised, square_size},
     encoder::{Colours, Encoder, EncoderError, Spec, pixels_for},
     grid::{Grid, Thinner},
@@ -69,6 +70,7 @@ struct Lane {
     asked: Arc<Asked>,
     scaler: Scaler,
     thinner: Thinner,
+    captions: Captions,
     /// Cuts seen; a rung is encoded at least until the second.
     cuts: u32,
     /// Frames were left out, so the next one must be an IDR.
@@ -196,6 +198,7 @@ impl Ladder {
             asked: self.switchboard.get(track).unwrap_or_default(),
             scaler: Scaler::new(pixels, width, height),
             thinner: Thinner::new(rung.fps),
+            captions: Captions::default(),
             cuts: 0,
             broken: true,
             queue: Some(queue),
@@ -242,6 +245,13 @@ impl Ladder {
             .iter_mut()
             .map(|lane| lane.judge(pts_90k, is_cut, self.on_demand))
             .collect();
+        for (lane, verdict) in self.rungs.iter_mut().zip(&verdicts) {
+            if lane.broken {
+                lane.captions.forget();
+            } else if *verdict == Verdict::Leave {
+                lane.captions.keep(frame);
+            }
+        }
         if verdicts.iter().all(|verdict| *verdict == Verdict::Leave) {
             return;
         }
@@ -271,6 +281,7 @@ impl Ladder {
                 made.push(kept);
             }
             colours.mark(&mut scaled);
+            lane.captions.put(frame, &mut scaled);
             let job = Job {
                 frame: scaled,
                 pts_90k,

@@ -24,6 +24,7 @@ mod worker_process;
 // The worker's side:
 mod asleep;
 mod buffers;
+mod captions;
 mod cascade;
 #[doc(hidden)]
 pub mod cost;

@@ -8,13 +8,22 @@ const media = (size) =>
   "-c:a aac -b:a 64k -f flv";
 const AGAIN_AFTER_MS = 500;
 
-/** Publishes to the address that `url()` then says; `stop` ends it for good. */
+/** Publishes moving pictures and a tone to the address that `url()` then says; `stop` ends it for good. */
 export function publishRtmp(url, size = "640x360") {
+  return publish(url, media(size).split(" "));
+}
+
+/** Publishes a film over and over, as it is. */
+export function publishFilm(url, film) {
+  return publish(url, ["-re", "-stream_loop", "-1", "-i", film, "-c", "copy", "-f", "flv"]);
+}
+
+function publish(url, options) {
   let child = null;
   let timer = null;
   let stopped = false;
   const start = () => {
-    child = spawn("ffmpeg", ["-v", "error", "-nostdin", ...media(size).split(" "), url()], { stdio: "ignore" });
+    child = spawn("ffmpeg", ["-v", "error", "-nostdin", ...options, url()], { stdio: "ignore" });
     child.once("exit", () => {
       child = null;
       if (!stopped) timer = setTimeout(start, AGAIN_AFTER_MS);

@@ -50,6 +50,7 @@ class HlsPlayback implements Playback {
     private readonly target: PlaybackTarget,
   ) {
     this.#stalls = new Stalls(target.video);
+    target.video.textTracks.addEventListener("change", this.#captionsChanged);
   }
 
   static async open(target: PlaybackTarget, url: string, HlsPlayer: typeof Hls): Promise<HlsPlayback> {
@@ -93,8 +94,7 @@ class HlsPlayback implements Playback {
       void play(video);
       await Promise.race([firstFrame(video, FIRST_FRAME_TIMEOUT_MS, signal), failed]);
     } catch (error) {
-      playback.#stalls.stop();
-      hls.destroy();
+      playback.stop();
       throw error;
     }
     opened = true;
@@ -186,10 +186,17 @@ class HlsPlayback implements Playback {
     this.#stalls.stop();
     this.target.video.playbackRate = 1;
     this.target.video.removeEventListener("ended", this.#ended);
+    this.target.video.textTracks.removeEventListener("change", this.#captionsChanged);
     this.hls.destroy();
   }
 
   readonly #ended = (): void => this.target.events.ended({ kind: "not-live" });
+
+  /** hls.js forgets at the end of each part what it has read of a caption: whoever wants captions is given whole segments. */
+  readonly #captionsChanged = (): void => {
+    const shown = [...this.target.video.textTracks].some(({ kind, mode }) => kind === "captions" && mode === "showing");
+    this.hls.lowLatencyMode = !shown;
+  };
 
   #listLevels(): void {
     this.#levels.clear();
