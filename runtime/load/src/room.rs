@@ -122,7 +122,8 @@ impl Peers {
         Ok(Self {
             local,
             engine: engine.map_err(|error| Error::Machine(error.to_string()))?,
-            identity: Identity::new().map_err(Error::Machine)?,
+            identity: Identity::new("lockgate-load")
+                .map_err(|error| Error::Machine(error.to_string()))?,
             content: Arc::new(Content {
                 video: synthetic::video(config.video_bps),
                 audio: Some(synthetic::audio(config.audio_bps)),
@@ -157,7 +158,7 @@ impl Peers {
         let (socket, address) = bind(Some(self.local))?;
         let offer = sdp::Offer {
             ice: &ice,
-            fingerprint: &self.identity.fingerprint,
+            fingerprint: self.identity.fingerprint(),
             address,
             sections: &sections,
         };

@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, io::Cursor};
 
+use lockgate_dtls::Fingerprint;
 use lockgate_media::VideoCodec;
 use lockgate_ports::SignalError;
 use rtc::sdp::description::{media::MediaDescription, session::SessionDescription};
@@ -9,7 +10,6 @@ use rtc::sdp::description::{media::MediaDescription, session::SessionDescription
 use super::{
     codecs::{self, OfferedCodec},
     extension::{self, AUDIO_LEVEL, Numbers, Sender},
-    fingerprint::Fingerprint,
     fragment,
 };
 use crate::net::Credentials;
