@@ -66,6 +66,17 @@ test("with an admin token it shows what is live, who watches, and how the node i
   assert.deepEqual(page.complaints, []);
 });
 
+test("a player of HLS has a row of its own, which says why it has no score", async () => {
+  const watched = await here.open("/watch/demo?via=hls");
+  await playing(watched, "hls");
+  const page = await opened(mint("admin"));
+  const row = page.locator("#sessions tbody tr", { hasText: "hls" });
+  await row.waitFor();
+  const score = row.locator("td").nth(4);
+  assert.equal(await score.textContent(), "—");
+  assert.match(await score.getAttribute("title"), /Only viewers over WebRTC are scored/);
+});
+
 test("a policy is swapped from the page, decides, is shown to, and is rolled back", async () => {
   const watched = await here.open("/watch/demo");
   await playing(watched, "whep");

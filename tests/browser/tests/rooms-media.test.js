@@ -54,6 +54,65 @@ async function person(room, name, token) {
   };
 }
 
+/**
+ * Somebody with a client as programs for calls of two have it: it joins, sends an offer that goes `direction`, or none, tells
+ * of its candidates, and answers offers that come. It never asks for an acknowledgement.
+ */
+async function caller(room, name, direction) {
+  const page = await here.open("/livez");
+  const socket = io(here.server.http, { transports: ["websocket"] });
+  sockets.push(socket);
+  const offers = [];
+  socket.on("error", (problem) => offers.push(problem));
+  await page.exposeFunction("emit", (event, data) => void socket.emit(event, data));
+  socket.on("offer", (offer) => {
+    offers.push(offer);
+    page.evaluate(answering, offer.offer).catch((error) => offers.push(error));
+  });
+  socket.on("answer", ({ direction, answer }) => {
+    if (direction !== "publish") return;
+    page.evaluate((answer) => globalThis.up.setRemoteDescription(answer), answer).catch((error) => offers.push(error));
+  });
+  socket.emit("join", room, name);
+  const { you } = await new Promise((resolve) => socket.once("joined", resolve));
+  if (direction) await page.evaluate(calling, direction);
+  return { id: you.id, page, socket, offers, arrives: (mid) => page.evaluate(arriving, String(mid)) };
+}
+
+/** In the page: offers a small picture that moves, and a tone. */
+async function calling(direction) {
+  const canvas = Object.assign(document.createElement("canvas"), { width: 320, height: 180 });
+  const drawing = canvas.getContext("2d");
+  let drawn = 0;
+  setInterval(() => {
+    drawing.fillStyle = `hsl(${drawn} 80% 50%)`;
+    drawing.fillRect((drawn += 7) % 300, drawn % 160, 40, 40);
+  }, 100);
+  const sound = new AudioContext();
+  const out = new MediaStreamAudioDestinationNode(sound);
+  const tone = new OscillatorNode(sound, { frequency: 440 });
+  tone.connect(new GainNode(sound, { gain: 0.5 })).connect(out);
+  tone.start();
+  const pc = (globalThis.up = new RTCPeerConnection());
+  pc.onicecandidate = ({ candidate }) => candidate && globalThis.emit("ice-candidate", { candidate: candidate.toJSON() });
+  for (const track of [...canvas.captureStream(10).getTracks(), ...out.stream.getTracks()]) pc.addTransceiver(track, { direction });
+  await pc.setLocalDescription();
+  await globalThis.emit("offer", { offer: pc.localDescription.toJSON() });
+}
+
+/** In the page: answers an offer, and plays what comes. */
+async function answering(offer) {
+  const pc = (globalThis.down = new RTCPeerConnection());
+  pc.onicecandidate = ({ candidate }) => candidate && globalThis.emit("ice-candidate", { candidate: candidate.toJSON() });
+  pc.ontrack = ({ track }) => {
+    const player = Object.assign(document.createElement(track.kind), { srcObject: new MediaStream([track]), autoplay: true });
+    document.body.append(player);
+  };
+  await pc.setRemoteDescription(offer);
+  await pc.setLocalDescription();
+  await globalThis.emit("answer", { to: "server", answer: pc.localDescription.toJSON() });
+}
+
 /** In the page: a drawing in two sizes, which is as many as Chromium makes of 360 lines, a tone, and a data channel. */
 async function sending() {
   const canvas = Object.assign(document.createElement("canvas"), { width: 640, height: 360 });
@@ -185,6 +244,32 @@ test("host, speaker and listener see and hear each other, each sending once", as
   assert.equal(of.places[0].participant, ann.id);
   assert.ok(of.places[0].decision.reason, JSON.stringify(of));
   assert.ok(of.link.packets_sent > 0);
+});
+
+test("clients that send an offer and answer those that come see and hear each other", async () => {
+  const ann = await caller("mesh", "Ann", "sendrecv");
+  const bob = await caller("mesh", "Bob", "sendonly");
+  const eve = await caller("mesh", "Eve");
+  for (const who of [ann, bob, eve]) {
+    await until("a connection", () => who.page.evaluate(() => globalThis.down?.connectionState === "connected"));
+  }
+  // Nine pictures, then three voices, as many as there are.
+  await Promise.all([moves(ann, 0), moves(bob, 0), moves(eve, 0), moves(eve, 1)]);
+  for (const [who, mids] of [[ann, [9]], [bob, [9]], [eve, [9, 10]]]) {
+    for (const mid of mids) await until(`sound in ${mid}`, async () => (await who.arrives(mid)).totalAudioEnergy > 0.01);
+    assert.equal(who.offers.length, 1, JSON.stringify(who.offers));
+    const [{ from, direction, session, sdp, offer }] = who.offers;
+    assert.deepEqual([from, direction, offer], ["server", "subscribe", { type: "offer", sdp }]);
+    assert.match(session, /^[0-9a-f]{32}$/);
+  }
+  // A connection of one's own takes its place.
+  await eve.page.evaluate(() => (globalThis.invited = globalThis.down));
+  const sdp = await eve.page.evaluate(watching, [2, 1]);
+  const own = await eve.socket.timeout(10_000).emitWithAck("offer", { sdp });
+  await eve.page.evaluate((sdp) => globalThis.down.setRemoteDescription({ type: "answer", sdp }), own.sdp);
+  await Promise.all([moves(eve, 0), moves(eve, 1)]);
+  await until("the connection before to be closed", () => eve.page.evaluate(() => globalThis.invited.connectionState !== "connected"));
+  assert.equal(eve.offers.length, 1, JSON.stringify(eve.offers.slice(1)));
 });
 
 test("a participant who loses the socket goes on seeing and being seen", async () => {

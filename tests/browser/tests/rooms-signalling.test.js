@@ -201,6 +201,20 @@ test("an operator sees rooms, controls them, and finds their records", async () 
   await until("the room's end", async () => (await call("GET", "/api/rooms/watched")).status === 404);
 });
 
+test("whoever asks for it is offered a connection at once, and may answer in vain", async () => {
+  const ann = await client();
+  assert.equal((await ann.ask("join", { room: "offered", receive: "offered" })).ok, true);
+  const { session, sdp } = await ann.next("offer", ({ from }) => from === "server");
+  assert.equal(sdp.match(/^m=video /gm).length, 9);
+  assert.equal(sdp.match(/^m=audio /gm).length, 3);
+  assert.match(sdp, /a=candidate:/);
+  const candidate = { candidate: "candidate:1 1 udp 1 192.0.2.1 9 typ host", sdpMid: "0" };
+  assert.equal((await ann.ask("ice-candidate", { to: "server", session, candidate })).ok, true);
+  const refused = await ann.ask("answer", { session, answer: { type: "answer", sdp: "v=0\r\n" } });
+  assert.equal(refused.ok, false);
+  assert.equal(refused.error.status, 400, JSON.stringify(refused.error));
+});
+
 test("what cannot be is answered with what to do", async () => {
   const ann = await client();
   const wrong = async (name, data, status, words) => {
@@ -218,6 +232,8 @@ test("what cannot be is answered with what to do", async () => {
   await wrong("chat", { text: "x".repeat(4001) }, 400, /it has 1 to 4000/);
   await wrong("offer", {}, 400, /sdp is missing/);
   await wrong("offer", { to: "me", sdp: "v=0" }, 400, /32 hexadecimal digits/);
+  await wrong("answer", { sdp: "v=0" }, 400, /no offer of the server waits/);
+  await wrong("answer", { to: "server", session: "0".repeat(32), sdp: "v=0" }, 400, /no offer of the server waits/);
   await wrong("role", { participant: "0".repeat(32), role: "king" }, 400, /role is host, speaker or listener/);
   const listener = await client({ auth: { token: "nonsense" } }).catch((error) => error);
   assert.match(JSON.parse(listener.message).detail, /token/);

@@ -77,7 +77,7 @@ async fn handle(connection: &Arc<Connection>, event: &Event) -> Answer {
         "join" => rooms::join(connection, event).await,
         "leave" => rooms::leave(connection),
         "offer" => rooms::offer(connection, event).await,
-        "answer" => rooms::answer(connection, event),
+        "answer" => rooms::answer(connection, event).await,
         "ice-candidate" => rooms::candidate(connection, event),
         "subscribe" => rooms::subscribe(connection, event),
         "mute" => rooms::mute(connection, event),

@@ -11,7 +11,7 @@ use lockgate_media::BroadcastName;
 use lockgate_ports::task::{Task, own};
 use lockgate_session::{
     SessionId,
-    rooms::{Answered, Guest, Relay, Role, RoomEvent, Seat, Source, Speech, Wish},
+    rooms::{Answered, Guest, Receive, Relay, Role, RoomEvent, Seat, Source, Speech, Wish},
 };
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
@@ -50,7 +50,7 @@ impl Place {
     }
 }
 
-/// Joins a room: `{room, name?, seat?}`, or the room, or room and name.
+/// Joins a room: `{room, name?, seat?, receive?}`, or the room, or room and name.
 pub(super) async fn join(connection: &Arc<Connection>, event: &Event) -> Answer {
     let wish = Join::read(event)?;
     let app = connection.app()?;
@@ -63,6 +63,7 @@ pub(super) async fn join(connection: &Arc<Connection>, event: &Event) -> Answer 
         may_host: standing.may_host,
         role: standing.role,
         cap_kbps: entered.grant.cap_kbps,
+        receive: wish.receive,
     };
     // A socket is in one room at a time: whoever joins another leaves the first, and whoever joins again keeps the seat.
     let before = connection.room.lock().take();
@@ -158,6 +159,7 @@ pub(super) async fn offer(connection: &Arc<Connection>, event: &Event) -> Answer
             offer,
             has_media: directions.sends,
             has_channel: directions.has_channel,
+            receives: directions.receives,
         };
         seat.speak(speech).await?
     } else {
@@ -169,11 +171,17 @@ pub(super) async fn offer(connection: &Arc<Connection>, event: &Event) -> Answer
     Ok(fields)
 }
 
-/// Answers another participant's offer.
-pub(super) fn answer(connection: &Arc<Connection>, event: &Event) -> Answer {
+/// Answers an offer: the server's, or another participant's.
+pub(super) async fn answer(connection: &Arc<Connection>, event: &Event) -> Answer {
     let seat = connection.room.seat()?;
-    relayed(&seat, event, Relay::Answer)?
-        .ok_or_else(|| Problem::bad_body("say whose offer it answers: {\"to\": ID}"))
+    if let Some(done) = relayed(&seat, event, Relay::Answer)? {
+        return Ok(done);
+    }
+    let session = id(event.object()?, "session")?;
+    let session = seat.answer(session, description(event)?).await?;
+    Ok(fields(
+        json!({ "direction": "subscribe", "session": session }),
+    ))
 }
 
 /// Tells of a candidate: the server, or another participant.
@@ -279,9 +287,12 @@ pub(super) fn reaction(connection: &Arc<Connection>, event: &Event) -> Answer {
     Ok(Map::new())
 }
 
-/// Hands an event on if it is for another participant.
+/// Hands an event on if it is for another participant, and not for the server.
 fn relayed(seat: &Seat, event: &Event, kind: Relay) -> Result<Option<Map<String, Json>>, Problem> {
     let fields = event.object()?;
+    if fields.get("to").and_then(Json::as_str) == Some("server") {
+        return Ok(None);
+    }
     let Some(to) = id(fields, "to")? else {
         return Ok(None);
     };
@@ -331,14 +342,16 @@ struct Join {
     room: BroadcastName,
     name: Option<String>,
     seat: Option<SessionId>,
+    receive: Receive,
 }
 
 impl Join {
     fn read(event: &Event) -> Result<Self, Problem> {
-        let (room, name, seat) = match event.args.first() {
+        let (room, name, seat, receive) = match event.args.first() {
             Some(Json::String(room)) => {
                 let name = event.args.get(1).and_then(Json::as_str);
-                (Some(room.clone()), name.map(str::to_owned), None)
+                let name = name.map(str::to_owned);
+                (Some(room.clone()), name, None, Receive::default())
             }
             _ => {
                 let fields = event.object()?;
@@ -349,7 +362,13 @@ impl Join {
                     ],
                 );
                 let name = text(fields, &["name", "userName", "username", "displayName"]);
-                (room, name, id(fields, "seat").unwrap_or_default())
+                let receive = match fields.get("receive").and_then(Json::as_str) {
+                    Some("own") => Receive::Own,
+                    Some("offered") => Receive::Offered,
+                    _ => Receive::Either,
+                };
+                let seat = id(fields, "seat").unwrap_or_default();
+                (room, name, seat, receive)
             }
         };
         let room =
@@ -367,6 +386,7 @@ impl Join {
             room,
             name: name.filter(|name| !name.is_empty()),
             seat,
+            receive,
         })
     }
 }

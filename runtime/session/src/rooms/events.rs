@@ -46,6 +46,13 @@ pub enum RoomEvent {
     Chat(Line),
     /// Somebody showed something.
     Reaction(Reaction),
+    /// The server offers a connection to receive over.
+    Offered {
+        /// Names it.
+        session: SessionId,
+        /// The SDP offer, complete with all candidates.
+        sdp: String,
+    },
     /// What another participant sends, peer to peer.
     Relayed {
         /// The event's name.
@@ -133,6 +140,7 @@ impl RoomEvent {
             Self::RoomEnded { .. } => "room-ended",
             Self::Chat(_) => "chat",
             Self::Reaction(_) => "reaction",
+            Self::Offered { .. } => Relay::Offer.name(),
             Self::Relayed { kind, .. } => kind.name(),
         }
     }
@@ -152,6 +160,13 @@ impl RoomEvent {
             }
             Self::Chat(line) => serde_json::to_value(line),
             Self::Reaction(reaction) => serde_json::to_value(reaction),
+            Self::Offered { session, sdp } => Ok(json!({
+                "from": "server",
+                "direction": "subscribe",
+                "session": session,
+                "sdp": sdp,
+                "offer": { "type": "offer", "sdp": sdp },
+            })),
             Self::Relayed { payload, .. } => Ok(payload.clone()),
         };
         value.unwrap_or_default()

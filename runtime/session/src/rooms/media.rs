@@ -12,6 +12,7 @@ use lockgate_ports::{
 use tokio::sync::{mpsc, watch};
 
 use super::{
+    ear::Ear,
     participant::{Ledger, Role},
     placing::{Source, Target},
     room::Room,
@@ -21,7 +22,7 @@ use crate::{
     Error, Principal, SessionId,
     audience::Audience,
     history::EndReason,
-    viewer::{Shown, Viewer},
+    viewer::{Scores, Shown, Viewer},
 };
 
 /// What a connection was answered with.
@@ -44,6 +45,8 @@ pub struct Speech {
     pub has_media: bool,
     /// Whether it has a data channel.
     pub has_channel: bool,
+    /// Whether it would receive audio or video there, too.
+    pub receives: bool,
 }
 
 /// Somebody sends.
@@ -105,6 +108,8 @@ pub(crate) struct Attendance {
     pub(crate) peer: Arc<dyn Peer>,
     video_codecs: Vec<VideoCodec>,
     pub(crate) seen: Vec<Seen>,
+    /// Who is decided about where no place shows pictures.
+    pub(crate) ear: Option<Ear>,
     ledger: Arc<Ledger>,
 }
 
@@ -130,7 +135,7 @@ enum How {
 }
 
 impl Attendance {
-    fn new(attending: Attending, ledger: &Arc<Ledger>) -> Self {
+    fn new(session: SessionId, attending: Attending, ledger: &Arc<Ledger>) -> Self {
         let peer = attending.accepted.peer;
         ledger.open(&peer);
         let seen = attending.places.into_iter().map(|place| Seen {
@@ -139,16 +144,22 @@ impl Attendance {
             showing: None,
         });
         Self {
-            session: SessionId::random(),
+            session,
             peer,
             video_codecs: attending.accepted.video_codecs,
             seen: seen.collect(),
+            ear: None,
             ledger: Arc::clone(ledger),
         }
     }
 
     pub(crate) fn is_gone(&self) -> bool {
         matches!(*self.peer.state().borrow(), PeerState::Closed(_))
+    }
+
+    /// What takes the scores of all that is shown.
+    pub(crate) fn scores(&self) -> Arc<Scores> {
+        Arc::clone(&self.ledger.scores)
     }
 
     /// Shows this in a place; nothing if there is nothing to be shown.
@@ -264,6 +275,7 @@ impl Seat {
             offer,
             has_media,
             has_channel,
+            receives,
         } = speech;
         let conference = self.conference()?;
         let (role, visitor, ledger) = self.with(|me| {
@@ -323,6 +335,9 @@ impl Seat {
         let placed = self.with(|me| {
             // The host's seat may have gone to another meanwhile, and a speaker may have become a listener.
             if me.role == role {
+                if receives {
+                    me.invites.expect();
+                }
                 Ok(me.uplinks.insert(source, uplink))
             } else {
                 Err(uplink)
@@ -350,30 +365,47 @@ impl Seat {
         let conference = self.conference()?;
         let attending = conference.attend(offer).await?;
         let sdp = attending.accepted.answer.clone();
-        let (session, before) = self.with(|me| {
-            let attendance = Attendance::new(attending, &me.ledger);
-            (attendance.session, me.attendance.replace(attendance))
+        let session = SessionId::random();
+        self.receive(session, attending)?;
+        Ok(Answered { session, sdp })
+    }
+
+    /// Shows them others over this from now on.
+    pub(crate) fn receive(&self, session: SessionId, attending: Attending) -> Result<(), Error> {
+        let before = self.with(|me| {
+            me.invites.withdraw();
+            let attendance = Attendance::new(session, attending, &me.ledger);
+            me.attendance.replace(attendance)
         })?;
         if let Some(before) = before {
             before.close();
         }
         self.room.wake.notify_one();
-        Ok(Answered { session, sdp })
+        Ok(())
     }
 
     /// Takes a fragment (RFC 8840 §9) for one of their connections: the one of this name, else any there is.
     pub fn trickle(&self, session: Option<SessionId>, fragment: &str) -> Result<(), Error> {
-        let peer = self.with(|me| {
+        let (peer, is_open) = self.with(|me| {
             let is_it = |id: SessionId| session.is_none_or(|wanted| wanted == id);
             let up = me.uplinks.values().find(|uplink| is_it(uplink.session));
             let down = || me.attendance.as_ref().filter(|one| is_it(one.session));
-            up.map(|uplink| Arc::clone(&uplink.peer))
-                .or_else(|| down().map(|one| Arc::clone(&one.peer)))
+            let peer = up
+                .map(|uplink| Arc::clone(&uplink.peer))
+                .or_else(|| down().map(|one| Arc::clone(&one.peer)));
+            (peer, me.invites.is_open(session))
         })?;
-        let peer = peer.ok_or_else(|| {
-            Error::Unusable("there is no such connection; offer one first".to_owned())
-        })?;
-        peer.patch(fragment, &IceTag::Any)?;
+        match peer {
+            Some(peer) => {
+                peer.patch(fragment, &IceTag::Any)?;
+            }
+            // Candidates may come before the answer that they belong to. We learn addresses from checks alone.
+            None if is_open => {}
+            None => {
+                let none = "there is no such connection; offer one first";
+                return Err(Error::Unusable(none.to_owned()));
+            }
+        }
         Ok(())
     }
 

@@ -9,8 +9,10 @@
 //! room, with the layers they come in, and nothing else.
 
 mod control;
+mod ear;
 mod events;
 mod info;
+mod invite;
 mod media;
 mod participant;
 mod placing;
@@ -46,6 +48,7 @@ use crate::{
 pub use control::By;
 pub use events::{Line, PlaceInfo, Reaction, Relay, RoomEvent, Speaker};
 pub use info::RoomInfo;
+pub use invite::Receive;
 pub use media::{Answered, Speech};
 pub use participant::{Guest, Muted, ParticipantInfo, ParticipantView, PlaceView, Role};
 pub use placing::{Source, Wish};

@@ -12,6 +12,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     events::{PlaceInfo, RoomEvent},
+    invite::{Invites, Receive},
     media::{Attendance, Uplink},
     placing::{Source, Wish},
     talk::Bucket,
@@ -81,6 +82,8 @@ pub struct Guest {
     pub role: Role,
     /// Most video to be sent to them, in kbit/s, if that is limited.
     pub cap_kbps: Option<u32>,
+    /// Who offers the connection over which they are shown the others.
+    pub receive: Receive,
 }
 
 /// What of somebody the others are not sent.
@@ -135,6 +138,7 @@ pub(crate) struct Participant {
     pub(crate) muted: Muted,
     pub(crate) uplinks: HashMap<Source, Uplink>,
     pub(crate) attendance: Option<Attendance>,
+    pub(crate) invites: Invites,
     pub(crate) wishes: Vec<Wish>,
     pub(crate) video_max: Option<usize>,
     pub(crate) chatter: Bucket,

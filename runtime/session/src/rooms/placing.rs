@@ -104,14 +104,17 @@ pub(crate) fn video(
     let pinned = shown.clone();
     for (source, mut places) in [(Source::Screen, screens), (Source::Camera, cameras)] {
         places.truncate(left);
+        // Whoever has wished for nothing may not know how: they are shown screens all the same.
+        let all = looker.wishes.is_empty();
         let wanted = stages.iter().filter(|stage| {
             let (who, of) = stage.target;
-            stage.video && of == source && who != looker.me && !pinned.contains(&Some(stage.target))
+            let is_pinned = pinned.contains(&Some(stage.target));
+            stage.video && (of == source || all) && who != looker.me && !is_pinned
         });
-        let wanted: Vec<Target> = wanted
-            .map(|stage| stage.target)
-            .take(places.len())
-            .collect();
+        let mut wanted: Vec<Target> = wanted.map(|stage| stage.target).collect();
+        // Stable: screens, then cameras in their order.
+        wanted.sort_by_key(|(_, of)| *of == Source::Camera);
+        wanted.truncate(places.len());
         left -= wanted.len();
         fill(&mut shown, &places, now, wanted);
     }
@@ -262,6 +265,13 @@ mod tests {
             fewer,
             [camera(0), None, Some((ids[2], Source::Screen)), None]
         );
+        let nothing_wished = Looker {
+            wishes: &[],
+            ..looker(9)
+        };
+        let screen = Some((ids[2], Source::Screen));
+        let shown = video(nothing_wished, &["a", "b"], &[None; 2], &all);
+        assert_eq!(shown, [screen, camera(0)]);
         // What is heard of a screen is played whoever speaks.
         let heard = audio(looker(9), &["x", "b"], &[None; 2], &all);
         assert_eq!(heard, [Some((ids[2], Source::Screen)), None]);

@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     events::{RoomEvent, Speaker},
+    invite::Invites,
     media::Uplink,
     participant::{Guest, Ledger, Muted, Participant, ParticipantInfo, Role},
     speakers::Speakers,
@@ -223,6 +224,8 @@ impl Inside {
             seat.mailbox = Some(sender);
             seat.away_since = None;
             seat.principal = guest.principal;
+            // An offer that was open went to the connection before.
+            seat.invites = Invites::new(guest.receive);
             if let Some(name) = guest.name {
                 seat.name = name;
             }
@@ -265,6 +268,7 @@ impl Inside {
             muted: Muted::default(),
             uplinks: std::collections::HashMap::new(),
             attendance: None,
+            invites: Invites::new(guest.receive),
             wishes: Vec::new(),
             video_max: None,
             chatter: Bucket::new(CHATS_PER_S),

@@ -6,6 +6,7 @@ use lockgate_broadcast::track::{Role as TrackRole, Track};
 use tokio::time::Instant;
 
 use super::{
+    ear::Ear,
     events::{PlaceInfo, RoomEvent, Speaker},
     media::Uplink,
     participant::{Participant, ParticipantInfo, Role},
@@ -16,7 +17,7 @@ use super::{
 use crate::{EndReason, SessionId, Streams, audience::Audience, effect, info::quality_of};
 
 /// What somebody sends, and where it can be read.
-struct Sent {
+pub(crate) struct Sent {
     target: Target,
     audience: Arc<Audience>,
     audio: bool,
@@ -38,12 +39,14 @@ impl Room {
             if let Some(attendance) = participant.attendance.take_if(|one| one.is_gone()) {
                 attendance.close();
                 participant.told_places.clear();
+                participant.invites.lost();
             }
         }
         let sent = inside.sent(streams);
         inside.look(&sent);
         inside.listen(now);
         inside.show(&sent);
+        inside.invite(&sent, streams.inner.rooms.conference.get());
         let over = if inside.participants.is_empty() {
             Some(RoomEnd::Empty)
         } else if (inside.hostless_since).is_some_and(|since| now - since >= config.host_grace) {
@@ -193,13 +196,14 @@ impl Inside {
                     attendance.show(at, audience, participant.cap_kbps);
                 }
             }
+            attendance.listen(participant.cap_kbps);
             share(participant, &others);
             participant.tell_places();
         }
     }
 
     /// What can be shown: who speaks first, then who spoke last, then who came first.
-    fn stages(&self, sent: &[Sent]) -> Vec<Stage> {
+    pub(crate) fn stages(&self, sent: &[Sent]) -> Vec<Stage> {
         let mut stages: Vec<Stage> = sent
             .iter()
             .filter_map(|sent| {
@@ -294,6 +298,7 @@ fn share(participant: &Participant, others: &[SessionId]) {
     let effect = viewers
         .first()
         .map(|viewer| viewer.effect())
+        .or_else(|| attendance.ear.as_ref().map(Ear::effect))
         .unwrap_or_default();
     for (audience, selection) in attendance.seen.iter().filter_map(|seen| seen.sound()) {
         let tracks = audience.broadcast.tracks();
@@ -350,6 +355,12 @@ fn is_sent(tracks: &[Track], video: bool) -> bool {
         // Rungs rest while nobody watches them.
         of_kind().next().is_some()
     }
+}
+
+/// Whether anybody else can be shown to somebody.
+pub(crate) fn is_sent_by_others(me: SessionId, stages: &[Stage]) -> bool {
+    let mut others = stages.iter().filter(|stage| stage.target.0 != me);
+    others.any(|stage| stage.video || stage.audio)
 }
 
 /// Whether nobody need be told of the difference: the same speak, about as loud.

@@ -7,9 +7,10 @@ use tokio::{sync::mpsc, time::timeout};
 use super::*;
 use crate::{
     RoomConfig, Rooms, SessionId,
-    rooms::{Guest, Relay, Role as RoomRole, RoomEvent, Seat, Source, Speech, Wish},
+    rooms::{Guest, Receive, Relay, Role as RoomRole, RoomEvent, Seat, Source, Speech, Wish},
 };
 
+mod invite;
 mod media;
 mod people;
 
@@ -17,8 +18,10 @@ mod people;
 #[derive(Default)]
 struct FakeConference {
     speakers: Mutex<Vec<FakeSpeaker>>,
-    attendants: Mutex<Vec<FakeAttendant>>,
+    attendants: Attendants,
 }
+
+type Attendants = Arc<Mutex<Vec<FakeAttendant>>>;
 
 struct FakeSpeaker {
     peer: Arc<FakePeer>,
@@ -38,6 +41,7 @@ struct FakePlace {
     is_video: bool,
     feed: Mutex<Option<ViewerFeed>>,
     playing: watch::Sender<Option<TrackId>>,
+    link: Mutex<LinkStats>,
 }
 
 impl Place for FakePlace {
@@ -58,7 +62,7 @@ impl Place for FakePlace {
     }
 
     fn link(&self) -> LinkStats {
-        LinkStats::default()
+        self.link.lock().unwrap().clone()
     }
 }
 
@@ -107,46 +111,49 @@ impl Conference for FakeConference {
     }
 
     fn attend(&self, offer: String) -> BoxFuture<'_, Result<Attending, SignalError>> {
-        let attending = self.seat(&offer);
+        let attending = seat(&self.attendants, &offer);
         Box::pin(async move { Ok(attending) })
     }
 
     fn invite(&self, video: usize, audio: usize) -> Result<Invitation, SignalError> {
         let offer = "v".repeat(video) + &"a".repeat(audio);
-        let attending = self.seat(&offer);
+        let (offered, attendants) = (offer.clone(), Arc::clone(&self.attendants));
         Ok(Invitation {
             offer,
-            answered: Box::new(|_| Box::pin(async move { Ok(attending) })),
+            answered: Box::new(move |answer| {
+                let unreadable = || SignalError::Malformed("the answer is no SDP".to_owned());
+                let answered = (answer == "answer").then(|| seat(&attendants, &offered));
+                Box::pin(async move { answered.ok_or_else(unreadable) })
+            }),
         })
     }
 }
 
-impl FakeConference {
-    /// The offer says its sections: `v` for video, `a` for audio.
-    fn seat(&self, offer: &str) -> Attending {
-        let peer = peer();
-        let place = |(at, kind): (usize, char)| {
-            Arc::new(FakePlace {
-                mid: at.to_string(),
-                is_video: kind == 'v',
-                feed: Mutex::default(),
-                playing: watch::Sender::new(None),
-            })
-        };
-        let places: Vec<Arc<FakePlace>> = offer.chars().enumerate().map(place).collect();
-        let attending = Attending {
-            accepted: accepted(&peer),
-            places: places
-                .iter()
-                .map(|place| Arc::clone(place) as Arc<dyn Place>)
-                .collect(),
-        };
-        self.attendants
-            .lock()
-            .unwrap()
-            .push(FakeAttendant { peer, places });
-        attending
-    }
+/// The offer says its sections: `v` for video, `a` for audio.
+fn seat(attendants: &Attendants, offer: &str) -> Attending {
+    let peer = peer();
+    let place = |(at, kind): (usize, char)| {
+        Arc::new(FakePlace {
+            mid: at.to_string(),
+            is_video: kind == 'v',
+            feed: Mutex::default(),
+            playing: watch::Sender::new(None),
+            link: Mutex::default(),
+        })
+    };
+    let places: Vec<Arc<FakePlace>> = offer.chars().enumerate().map(place).collect();
+    let attending = Attending {
+        accepted: accepted(&peer),
+        places: places
+            .iter()
+            .map(|place| Arc::clone(place) as Arc<dyn Place>)
+            .collect(),
+    };
+    attendants
+        .lock()
+        .unwrap()
+        .push(FakeAttendant { peer, places });
+    attending
 }
 
 /// A house with rooms, each of `participants_max`.
@@ -187,6 +194,7 @@ fn guest(name: &str) -> Guest {
         may_host: false,
         role: RoomRole::Speaker,
         cap_kbps: None,
+        receive: Receive::Either,
     }
 }
 
@@ -204,6 +212,7 @@ fn camera() -> Speech {
         offer: offer(),
         has_media: true,
         has_channel: true,
+        receives: false,
     }
 }
 

@@ -68,14 +68,15 @@ function sessionRow(session: Session): Cell[] {
   const kbps = (value: number | null | undefined): string =>
     value === null || value === undefined ? "—" : bitrate(value * 1000);
   const whole = score?.["score"];
+  const isScored = session.protocol === "whep";
   return [
     session.id.slice(0, 8),
     session.stream,
     session.protocol,
     session.playing ?? "—",
     decision ? `${decision.reason}${decision.automatic ? "" : " (the viewer's choice)"}` : "—",
-    graded(typeof whole === "number" ? whole : null),
-    takenOff(score),
+    isScored ? graded(typeof whole === "number" ? whole : null) : UNSCORED,
+    isScored ? takenOff(score) : UNSCORED,
     kbps(link?.bandwidth_kbps),
     kbps(link?.sent_kbps),
     number(link?.loss_pct, "%", 1),
@@ -88,6 +89,9 @@ function graded(score: number | null | undefined): Cell {
   if (score === null || score === undefined) return "—";
   return { text: score.toFixed(0), tone: score >= 70 ? "good" : score >= 50 ? "fair" : "bad" };
 }
+
+/** HLS and DASH come by plain HTTP: there is no link of theirs that could be measured here. */
+const UNSCORED: Cell = { text: "—", title: "Only viewers over WebRTC are scored: the link of HLS and DASH players is not measured here." };
 
 /** What took how much off a score. */
 function takenOff(score: Session["score"]): string {

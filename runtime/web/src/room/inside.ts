@@ -149,7 +149,7 @@ export class Inside {
   async #leave(): Promise<void> {
     const { room } = this;
     const others = room.participants.length > 1;
-    const question = "Leave? Without a host the room ends after a while.";
+    const question = "Leave? Without a host the room ends after a while; you can make somebody else the host first.";
     if (room.me.role === "host" && others && !(await sure(question, "Leave"))) return;
     room.leave();
   }

@@ -136,6 +136,10 @@ export class Side {
     } else {
       button("promote", "Make speaker", role("speaker"));
     }
+    button("host", "Make host", async () => {
+      const yes = await this.sure(`Make ${one.name} the host? You are a speaker then, and ${one.name} controls the room.`, "Make host");
+      if (yes) await room.setRole(one.id, "host");
+    });
     button("remove", "Remove", async () => {
       const yes = await this.sure(`Remove ${one.name}? They cannot come back as long as the room lasts.`, "Remove");
       if (yes) await room.remove(one.id);

@@ -3,7 +3,7 @@
 import { setText } from "./dom";
 
 /** What stands in a cell: words, or an element that is kept as long as its row. */
-export type Cell = string | { text: string; href?: string; tone?: "good" | "fair" | "bad" };
+export type Cell = string | { text: string; href?: string; tone?: "good" | "fair" | "bad"; title?: string };
 
 /** A table with these columns, filled by [`fill`]. */
 export class Table {
@@ -63,11 +63,12 @@ function blank(key: string, cells: number): HTMLTableRowElement {
 }
 
 function write(place: HTMLTableCellElement, cell: Cell): void {
+  const { tone = "", title = "" } = typeof cell === "string" ? {} : cell;
+  place.className = tone;
+  place.title = title;
   if (typeof cell === "string") {
     setText(place, cell);
-    return;
-  }
-  if (cell.href !== undefined) {
+  } else if (cell.href !== undefined) {
     let link = place.querySelector("a");
     if (!link) {
       link = document.createElement("a");
@@ -78,5 +79,4 @@ function write(place: HTMLTableCellElement, cell: Cell): void {
   } else {
     setText(place, cell.text);
   }
-  place.className = cell.tone ?? "";
 }

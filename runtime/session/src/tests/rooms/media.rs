@@ -10,14 +10,14 @@ const LAYERS: [(&str, u64, u32); 3] = [
 ];
 
 /// What a participant sends, as long as it is held.
-struct Sending {
+pub(super) struct Sending {
     _tracks: Vec<Producer>,
     at: usize,
 }
 
 impl Inn {
     /// Lets somebody send a camera of several layers, and sound.
-    async fn sends(&self, seat: &Seat) -> Sending {
+    pub(super) async fn sends(&self, seat: &Seat) -> Sending {
         seat.speak(camera()).await.unwrap();
         let speakers = self.conference.speakers.lock().unwrap();
         let speaker = speakers.last().unwrap();
@@ -204,6 +204,33 @@ async fn the_places_of_one_link_share_it_and_none_is_given_all() {
     };
     ann.subscribe(vec![off], None).unwrap();
     until("an empty place", || inn.place(1).broadcast().is_none()).await;
+}
+
+#[tokio::test]
+async fn whoever_only_hears_is_decided_about_too() {
+    let inn = inn(5);
+    let (ann, _mail) = inn.join(guest("ann"));
+    let (bob, _bob_mail) = inn.join(guest("bob"));
+    let _sending = inn.sends(&bob).await;
+    ann.attend("va".to_owned()).await.unwrap();
+    inn.gets(0, "source").await;
+    inn.place(1).link.lock().unwrap().loss_pct = Some(5.0);
+    let twice = || {
+        let place = inn.place(1);
+        let feed = place.feed.lock().unwrap();
+        feed.as_ref()?.selection.borrow().audio_twice
+    };
+    until("a decision about the pictures", || twice() == Some(false)).await;
+    // Without pictures it is the sound that is lost which counts.
+    bob.mute(None, None, Some(true)).unwrap();
+    until("a decision about the sound", || twice() == Some(true)).await;
+    assert!(inn.place(0).broadcast().is_none());
+    assert_eq!(inn.place(1).audio().as_deref(), Some("opus"));
+    bob.mute(None, None, Some(false)).unwrap();
+    until("a decision about the pictures again", || {
+        twice() == Some(false)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -78,7 +78,9 @@ export class Signalling {
     const { room, name } = this.options;
     const seat = this.#seat;
     try {
-      const joined = await ask<Joined>(this.socket, "join", { room, ...(name ? { name } : {}), ...(seat ? { seat } : {}) });
+      // The connection to receive over is offered here, never by the server.
+      const wish = { room, receive: "own", ...(name ? { name } : {}), ...(seat ? { seat } : {}) };
+      const joined = await ask<Joined>(this.socket, "join", wish);
       if (this.#ended) return;
       this.#seat = joined.seat;
       this.#joined = true;
