@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, UdpSocket},
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -65,6 +65,8 @@ pub struct Peers {
     engine: Engine,
     identity: Identity,
     content: Arc<Content>,
+    /// How many there were so far.
+    downlinks: AtomicUsize,
     own_before: Usage,
     server_before: Option<Usage>,
 }
@@ -130,6 +132,7 @@ impl Peers {
                 clock,
                 marks_all: false,
             }),
+            downlinks: AtomicUsize::new(0),
             own_before,
             server_before: config.server_pid.map(|pid| Usage::of(Some(pid))),
             config: config.clone(),
@@ -193,8 +196,8 @@ impl Peers {
     /// Receives in all places that were offered.
     pub async fn receive(&self, offer: Offer, answer: &str) -> Result<Downlink, Error> {
         let (answered, _, socket) = answered(offer, answer)?;
-        let one_in = self.config.decrypt_one_in.max(1);
-        let decrypts = rand::random_range(0..one_in) == 0;
+        let number = self.downlinks.fetch_add(1, Ordering::Relaxed);
+        let decrypts = number.is_multiple_of(self.config.decrypt_one_in.max(1));
         let machine = whep::Client::new(&self.identity, answered, Watches::Places, decrypts);
         let places = machine.gauges();
         self.seat(machine, socket).await;
