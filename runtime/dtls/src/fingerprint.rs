@@ -55,12 +55,12 @@ impl Fingerprint {
 /// The digest of a certificate as RFC 8122 §5 writes it.
 pub(crate) fn sha256(der: &[u8], crypto: &dyn RTCCrypto) -> Result<String, Error> {
     let digest = crypto.hash(HashAlgorithm::Sha256, der);
-    let digest = digest.map_err(crypto_error)?;
+    let digest = digest.map_err(|error| crypto_error(&error))?;
     let pairs: Vec<String> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
     Ok(pairs.join(":"))
 }
 
-pub(crate) fn crypto_error(error: CryptoError) -> Error {
+pub(crate) fn crypto_error(error: &CryptoError) -> Error {
     Error::Crypto(error.to_string())
 }
 

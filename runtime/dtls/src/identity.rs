@@ -23,7 +23,7 @@ impl Identity {
     /// # Errors
     /// The library of cryptography gives no key.
     pub fn new(name: &str) -> Result<Self, Error> {
-        let provider = default_provider().map_err(crypto_error)?;
+        let provider = default_provider().map_err(|error| crypto_error(&error))?;
         let crypto = provider.crypto();
         let certificate = Certificate::generate_self_signed(vec![name.to_owned()], crypto)?;
         let der = certificate.certificate.first();
