@@ -114,11 +114,11 @@ async fn who_says_goodbye_is_over_at_once_and_who_stays_away_in_time() {
     let server = start(3).await;
     let all = [Over::Whip, Over::Rtmp, Over::Srt];
     let senders = all.map(|over| Sender::publish(&server, over, over.name(), &server.token));
-    let _cut = {
+    {
         let cut = Sender::publish(&server, Over::Rtmp, "cut", &server.token);
         server.running("cut").await;
         cut.cut();
-    };
+    }
     for (sender, over) in senders.into_iter().zip(all) {
         server.running(over.name()).await;
         sender.stop().await;

@@ -247,15 +247,15 @@ async fn found(server: &Http, wrong: Wrong) -> (Option<i32>, BTreeSet<String>, s
 }
 
 /// These say that something comes in time, which it may not where many tests share a machine.
-fn is_timed(rule: &String) -> bool {
-    ["L08", "L09", "H03"].contains(&rule.as_str())
+fn is_timed(rule: &str) -> bool {
+    ["L08", "L09", "H03"].contains(&rule)
 }
 
 #[tokio::test]
 async fn each_thing_that_is_wrong_is_found_and_named() {
     let server = demo(9).await;
     let (_, broken, report) = found(&server, Wrong::Nothing).await;
-    assert!(broken.iter().all(is_timed), "{report:#}");
+    assert!(broken.iter().all(|rule| is_timed(rule)), "{report:#}");
     // A few at a time: each is a player that asks ten times a second.
     let mut looked = futures_util::stream::iter(WRONGS)
         .map(|(wrong, rule, also)| {

@@ -76,7 +76,8 @@ impl Crowd {
             kind,
             signal,
             arrival,
-            identity: Identity::new().map_err(Error::Machine)?,
+            identity: Identity::new("lockgate-load")
+                .map_err(|error| Error::Machine(error.to_string()))?,
             engine: engine.map_err(|error| Error::Machine(error.to_string()))?,
             sessions: Vec::new(),
             asked: 0,
@@ -230,7 +231,7 @@ async fn knock(
     let (socket, address) = bind(signal.local())?;
     let offer = Offer {
         ice: &ice,
-        fingerprint: &identity.fingerprint,
+        fingerprint: identity.fingerprint(),
         address,
         sections: &kind.sections(number),
     };

@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, UdpSocket},
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicU8, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -65,6 +65,8 @@ pub struct Peers {
     engine: Engine,
     identity: Identity,
     content: Arc<Content>,
+    /// How many there were so far.
+    downlinks: AtomicUsize,
     own_before: Usage,
     server_before: Option<Usage>,
 }
@@ -122,13 +124,15 @@ impl Peers {
         Ok(Self {
             local,
             engine: engine.map_err(|error| Error::Machine(error.to_string()))?,
-            identity: Identity::new().map_err(Error::Machine)?,
+            identity: Identity::new("lockgate-load")
+                .map_err(|error| Error::Machine(error.to_string()))?,
             content: Arc::new(Content {
                 video: synthetic::video(config.video_bps),
                 audio: Some(synthetic::audio(config.audio_bps)),
                 clock,
                 marks_all: false,
             }),
+            downlinks: AtomicUsize::new(0),
             own_before,
             server_before: config.server_pid.map(|pid| Usage::of(Some(pid))),
             config: config.clone(),
@@ -157,7 +161,7 @@ impl Peers {
         let (socket, address) = bind(Some(self.local))?;
         let offer = sdp::Offer {
             ice: &ice,
-            fingerprint: &self.identity.fingerprint,
+            fingerprint: self.identity.fingerprint(),
             address,
             sections: &sections,
         };
@@ -192,8 +196,8 @@ impl Peers {
     /// Receives in all places that were offered.
     pub async fn receive(&self, offer: Offer, answer: &str) -> Result<Downlink, Error> {
         let (answered, _, socket) = answered(offer, answer)?;
-        let one_in = self.config.decrypt_one_in.max(1);
-        let decrypts = rand::random_range(0..one_in) == 0;
+        let number = self.downlinks.fetch_add(1, Ordering::Relaxed);
+        let decrypts = number.is_multiple_of(self.config.decrypt_one_in.max(1));
         let machine = whep::Client::new(&self.identity, answered, Watches::Places, decrypts);
         let places = machine.gauges();
         self.seat(machine, socket).await;

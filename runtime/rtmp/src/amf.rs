@@ -8,7 +8,7 @@ pub(crate) enum Value {
     Number(f64),
     Boolean(bool),
     String(String),
-    Object(Vec<(String, Value)>),
+    Object(Vec<(String, Self)>),
     Null,
     /// Of a kind that nobody needs here; its bytes were passed over.
     Other,

@@ -190,10 +190,10 @@ impl Connection {
                 pong[1] = 7;
                 chunk::write(&mut self.out, CONTROL, 4, 0, &pong);
             }
-            kind @ (flv::AUDIO | flv::VIDEO) => {
-                if self.is_accepted && self.publishing == Some(message.stream_id) {
-                    return Ok(self.media(kind, message.timestamp, payload));
-                }
+            kind @ (flv::AUDIO | flv::VIDEO)
+                if self.is_accepted && self.publishing == Some(message.stream_id) =>
+            {
+                return Ok(self.media(kind, message.timestamp, payload));
             }
             20 => return self.command(message.stream_id, payload),
             // AMF3 commands begin with a byte and go on in AMF0.

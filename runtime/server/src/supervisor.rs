@@ -53,7 +53,7 @@ pub(crate) async fn watch(health: Arc<Health>, desk: Desk, streams: Streams) {
         let now = match &sick {
             Some(what) => what.clone(),
             None => format!(
-                "{} broadcasts, {} publishers and WebRTC viewers",
+                "broadcasts: {}, publishers and WebRTC viewers: {}",
                 streams.count(),
                 streams.peers()
             ),

@@ -30,9 +30,8 @@ impl Streams {
         let Some(stream) = stream else {
             return self.rooms().end_session(session);
         };
-        if stream.connection(session).is_ok() {
-            stream.end(Ended::Over, EndReason::Kicked);
-        } else if stream.source_entry().is_some_and(|(id, _)| *id == session) {
+        let is_source = || stream.source_entry().is_some_and(|(id, _)| *id == session);
+        if stream.connection(session).is_ok() || is_source() {
             stream.end(Ended::Over, EndReason::Kicked);
         } else {
             stream.audience.let_go(session, EndReason::Kicked);

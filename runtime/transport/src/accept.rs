@@ -6,8 +6,10 @@ use std::{
 };
 
 use lockgate_broadcast::Broadcast;
+use lockgate_dtls::{Association, Identity};
 use lockgate_media::VideoCodec;
 use lockgate_ports::{Accepted, Attending, Place, SignalError, Speaking, ViewerFeed};
+use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
@@ -21,7 +23,7 @@ use crate::{
         finished, invitation, invited, taken_up,
     },
     talk::{self, Channels},
-    viewer::{Arrival, Dtls, Identity, Places, Shards, Shown},
+    viewer::{Arrival, Places, Shards, Shown},
 };
 
 /// What takes peers in.
@@ -219,7 +221,8 @@ impl Core {
             return Err(SignalError::Full);
         }
         let fingerprints = offer.fingerprints.clone();
-        let dtls = Dtls::new(&self.identity, fingerprints, !offer.peer_is_dtls_client);
+        let is_client = !offer.peer_is_dtls_client;
+        let dtls = Association::new(&self.identity, fingerprints, &PROFILES, is_client);
         let dtls = dtls.map_err(internal)?;
         let registration = self.mux.register(ours, offer.ice.clone());
         let shared = self.share(&offer, &description, Arc::clone(&registration.slot));
@@ -467,6 +470,11 @@ fn kinds(offer: &Offer) -> Vec<VideoCodec> {
     kinds
 }
 
+/// What media to viewers is encrypted with, best first: the ciphers that encrypt where a packet is sent from.
+const PROFILES: [SrtpProtectionProfile; 2] = [
+    SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+    SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+];
 /// So long that a description of the source (RFC 3550 §6.5) ends without padding: the library writes the number of padded
 /// octets into the last of them, where zeros belong, and readers that look refuse the whole report.
 const CNAME_LEN: usize = 17;

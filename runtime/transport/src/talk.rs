@@ -37,7 +37,7 @@ pub(crate) async fn run(mut channels: Channels, talk: Talk) {
         tokio::select! {
             Some(channel) = channels.recv() => line = chosen(line, channel).await,
             event = next(&line) => match event {
-                Some(DataChannelEvent::OnMessage(message)) => take(message, &heard),
+                Some(DataChannelEvent::OnMessage(message)) => take(&message, &heard),
                 Some(DataChannelEvent::OnClose) | None => line = None,
                 Some(_) => {}
             },
@@ -82,7 +82,7 @@ async fn chosen(line: Option<Line>, channel: Arc<dyn DataChannel>) -> Option<Lin
     Some(kept)
 }
 
-fn take(message: RTCDataChannelMessage, heard: &mpsc::Sender<String>) {
+fn take(message: &RTCDataChannelMessage, heard: &mpsc::Sender<String>) {
     let len = message.data.len();
     if !message.is_string || len > TEXT_MAX {
         tracing::debug!(

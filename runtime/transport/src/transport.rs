@@ -7,6 +7,7 @@ use std::{
 };
 
 use lockgate_broadcast::Broadcast;
+use lockgate_dtls::Identity;
 use lockgate_ports::{
     Accepted, Attending, BoxFuture, Conference, Invitation, SignalError, Signaller, Speaking,
     ViewerFeed,
@@ -18,7 +19,7 @@ use crate::{
     config::{BindError, Config},
     connection::internal,
     net::{Bound, Counters, Keeper, Mux, Room, Udp, accept},
-    viewer::{Identity, Shards},
+    viewer::Shards,
 };
 
 /// WebRTC for everyone, over one port.
@@ -59,7 +60,8 @@ impl Transport {
         tracing::info!(?udp, ?tcp, "WebRTC listens");
         let keeper = Keeper::start(Arc::clone(&mux), tcp.clone(), config.clone()).await;
         let announced = keeper.announced();
-        let identity = Identity::new().map_err(|error| BindError::Crypto(error.to_string()))?;
+        let identity =
+            Identity::new("lockgate").map_err(|error| BindError::Crypto(error.to_string()))?;
         tasks.push(own(keeper.run()));
         Ok(Arc::new(Self {
             core: Arc::new(Core {

@@ -306,8 +306,8 @@ async fn against_nginx(server: &Server, path: &str, segments: &[String]) -> anyh
 async fn newest_part(server: &Server, path: &str) -> anyhow::Result<String> {
     let last = async || {
         let list = get(server.address(), &format!("{path}/playlist.m3u8")).await?;
-        let uris = list.lines().filter(|line| line.starts_with("#EXT-X-PART:"));
-        let uri = uris.last().and_then(|line| line.split('"').nth(1));
+        let mut uris = list.lines().filter(|line| line.starts_with("#EXT-X-PART:"));
+        let uri = uris.next_back().and_then(|line| line.split('"').nth(1));
         anyhow::Ok(uri.map(|uri| format!("{path}/{uri}")))
     };
     let (before, end) = (last().await?, Instant::now() + Duration::from_secs(20));

@@ -88,7 +88,7 @@ pub(crate) fn children_cpu_s() -> anyhow::Result<f64> {
 
 /// CPU seconds, user and system, of a process.
 pub(crate) fn cpu_s(pid: u32) -> anyhow::Result<f64> {
-    stat_s(&format!("/proc/{pid}/stat"), 14)
+    stat_s(format!("/proc/{pid}/stat"), 14)
 }
 
 /// Which thread of this process calls, for [`thread_cpu_s`].

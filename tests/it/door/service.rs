@@ -16,10 +16,11 @@ pub(super) struct Service {
 }
 
 type Answer = (u16, String);
+type Answering = Box<dyn Fn(&str) -> Answer + Send>;
 
 struct Shared {
     asked: Mutex<Vec<String>>,
-    answer: Mutex<Box<dyn Fn(&str) -> Answer + Send>>,
+    answer: Mutex<Answering>,
 }
 
 impl Service {

@@ -1,6 +1,10 @@
 //! Those who hold connections without using them, and floods of requests that are given up.
 
-use std::{collections::HashMap, process::Stdio, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    process::Stdio,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hyper::Request;
@@ -67,9 +71,9 @@ async fn largest_script(server: &Server) -> String {
         for name in quoted.filter(|part| part.ends_with(".js") && part.len() < 100) {
             let name = name.rsplit('/').next().unwrap_or_default();
             let path = format!("/assets/{name}");
-            if !sizes.contains_key(&path) {
-                let answer = server.get(&path).await;
-                sizes.insert(path, answer.body.len());
+            if let Entry::Vacant(size) = sizes.entry(path) {
+                let answer = server.get(size.key()).await;
+                size.insert(answer.body.len());
                 texts.extend(answer.status.is_success().then(|| answer.text()));
             }
         }
@@ -226,8 +230,11 @@ async fn streams_that_are_never_read_end_with_their_connection() {
     let server = Server::start("", &HURRIED).await;
     let address = server.url("").trim_start_matches("http://").to_owned();
     let page = server.get("/watch/demo").await.text();
-    let scripts = page.split('"').filter(|part| part.ends_with(".js"));
-    let script = scripts.last().expect("the page has a script").to_owned();
+    let mut scripts = page.split('"').filter(|part| part.ends_with(".js"));
+    let script = scripts
+        .next_back()
+        .expect("the page has a script")
+        .to_owned();
     let stream = TcpStream::connect(&address).await.expect("a connection");
     // A window in which hardly anything fits, and nobody makes it larger.
     let (mut client, connection) = h2::client::Builder::new()

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hyper::Method;
-use lockgate_tests_peer::{Downlink, Person, moves};
+use lockgate_tests_peer::{Downlink, Person, Signalling, moves};
 use serde_json::{Value, json};
 
 use super::{WITHIN, host, join, peers, refused, server, speaker};
@@ -163,4 +163,46 @@ async fn record(server: &Server, query: &str) -> Value {
         found.into_iter().find(|one| one["recorded"] == true)
     })
     .await
+}
+
+#[tokio::test]
+async fn a_host_who_loses_the_socket_comes_back_as_host() {
+    let server = server("[room]\nhost_grace_s = 0\n").await;
+    let peers = peers();
+    let ann = join(&server, "kept", "Ann", &speaker("ann"), &peers).await;
+    let boss = join(&server, "kept", "Boss", &host("boss"), &peers).await;
+    let _sends = boss.send(true, true).await.expect("the host sends");
+    let down = ann.watch(1, 1).await.expect("she watches");
+    moves(&down, "0").await.expect("the host is seen");
+    let (id, seat) = (boss.id().to_owned(), boss.joined["seat"].clone());
+    let is_away = |is: bool| {
+        let id = id.clone();
+        move |one: &Value| one["id"] == id.as_str() && one["away"] == is
+    };
+    // The socket is cut, and nothing else: who is gone so is not gone yet.
+    drop(boss);
+    let told = ann.signalling.hear("user-updated", is_away(true)).await;
+    told.expect("she is told");
+    moves(&down, "0").await.expect("the host is still seen");
+    // By the secret of the seat, over whatever connection.
+    let socket = Signalling::connect(&server.url(""), Some(&speaker("boss, elsewhere"))).await;
+    let socket = socket.expect("anybody with a token connects");
+    let wish = json!({ "room": "kept", "seat": seat });
+    let boss = Person::enter(socket, wish, &peers).await;
+    let boss = boss.expect("the seat is his");
+    assert_eq!((boss.id(), boss.role()), (id.as_str(), "host"));
+    assert_eq!(boss.joined["resumed"], true);
+    let last = || ann.signalling.last("user-updated").unwrap_or_default();
+    let told = ann
+        .signalling
+        .hear("user-updated", |_| is_away(false)(&last()));
+    told.await.expect("she is told");
+    assert!(ann.signalling.heard("room-ended").is_empty());
+    moves(&down, "0").await.expect("the host is seen");
+    boss.ask("end", json!({})).await.expect("he is host");
+    let over = ann.signalling.hear("room-ended", |_| true).await;
+    assert_eq!(
+        over.expect("the end is told")["reason"],
+        "the host ended the room"
+    );
 }

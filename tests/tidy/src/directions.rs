@@ -81,7 +81,7 @@ const MAY_KNOW: &[(&str, &[&str])] = &[
 /// Foreign crates that only one of ours may name.
 const ONLY_IN: &[(&str, &[&str])] = &[
     ("webrtc", &["transport", "tests-peer"]),
-    ("rtc", &["load", "transport", "tests-peer"]),
+    ("rtc", &["dtls", "load", "transport", "tests-peer"]),
     ("ffmpeg-next", &["transcode"]),
     ("ffmpeg-sys-next", &["transcode"]),
     ("landlock", &["transcode"]),

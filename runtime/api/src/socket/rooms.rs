@@ -166,7 +166,7 @@ pub(super) async fn offer(connection: &Arc<Connection>, event: &Event) -> Answer
         seat.attend(offer).await?
     };
     let direction = if publishes { "publish" } else { "subscribe" };
-    let fields = answer_fields(answered, direction, source);
+    let fields = answer_fields(&answered, direction, source);
     connection.emit("answer", &fields);
     Ok(fields)
 }
@@ -326,7 +326,7 @@ fn source(fields: &Map<String, Json>) -> Result<Source, Problem> {
     }
 }
 
-fn answer_fields(answered: Answered, direction: &str, source: Source) -> Map<String, Json> {
+fn answer_fields(answered: &Answered, direction: &str, source: Source) -> Map<String, Json> {
     fields(json!({
         "from": "server",
         "direction": direction,

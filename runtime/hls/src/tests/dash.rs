@@ -50,7 +50,7 @@ fn check(manifest: &str) {
             .position(|known| known == name)
             .expect(name)
     };
-    assert!(top.is_sorted_by_key(|name| place(&name)), "{top:?}");
+    assert!(top.is_sorted_by_key(place), "{top:?}");
     for required in [
         "profiles",
         "minBufferTime",

@@ -12,9 +12,11 @@ use std::{
 };
 
 use bytes::BytesMut;
+use lockgate_dtls::Heard;
+pub(crate) use lockgate_dtls::Identity;
 
-use self::dtls::{Dtls, Heard, Keys};
-pub(crate) use self::{dtls::Identity, ice::Credentials};
+use self::dtls::{Contexts, Dtls};
+pub(crate) use self::ice::Credentials;
 
 /// Datagrams to be sent, each with where it goes.
 pub(crate) type Out = Vec<(SocketAddr, Vec<u8>)>;
@@ -81,7 +83,7 @@ pub(crate) struct Peer {
     remote: Remote,
     agent: ice::Agent,
     dtls: Option<Box<Dtls>>,
-    keys: Option<Box<Keys>>,
+    keys: Option<Box<Contexts>>,
     began: Instant,
     /// The handshake is kept this long after its end, in case its last flight has to be sent again.
     forget: Option<Instant>,
@@ -141,7 +143,7 @@ impl Peer {
         };
         match first {
             0..=3 => {
-                let crypto = self.identity.provider.crypto();
+                let crypto = self.identity.crypto();
                 self.agent.handle(now, from, datagram, crypto, out);
                 self.after_ice(now, out);
                 Input::Inner
@@ -206,12 +208,18 @@ impl Peer {
         let heard = dtls.handle(now, datagram);
         self.flush(out);
         match heard {
-            Ok(Heard::Keys(keys)) if self.keys.is_none() => {
-                self.keys = Some(keys);
-                self.forget = Some(now + REMEMBER);
-                Input::Connected
-            }
-            Ok(Heard::Closed) => {
+            Ok(Heard::Keys(keys)) if self.keys.is_none() => match Contexts::new(&keys) {
+                Ok(keys) => {
+                    self.keys = Some(Box::new(keys));
+                    self.forget = Some(now + REMEMBER);
+                    Input::Connected
+                }
+                Err(error) => {
+                    self.over = Some(Over::Dtls(error.to_string()));
+                    Input::Inner
+                }
+            },
+            Ok(Heard::Goodbye) => {
                 self.over = Some(Over::Closed);
                 Input::Inner
             }
@@ -260,8 +268,7 @@ impl Peer {
     /// Does what is due.
     pub(crate) fn timeout(&mut self, now: Instant, out: &mut Out) {
         if now >= self.agent.deadline() {
-            self.agent
-                .timeout(now, self.identity.provider.crypto(), out);
+            self.agent.timeout(now, self.identity.crypto(), out);
             self.after_ice(now, out);
         }
         if self.forget.is_some_and(|at| now >= at) {

@@ -88,7 +88,6 @@ fn a_question_too_big_for_its_memory_is_its_own_fault() {
     let fault = policy
         .decide(Kind::Abr, &batch, &mut Answer::default())
         .unwrap_err();
-    let fault = fault;
     assert!(
         matches!(&fault, Fault::Trap(what) if what.contains("beyond end of memory")),
         "{fault}"

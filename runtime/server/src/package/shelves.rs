@@ -1,7 +1,7 @@
 //! Segments on their way to the disk, and the playlists over them.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -97,7 +97,7 @@ impl Shelves {
             .filter(|whole| *whole > 1)
             .map(|whole| whole - 1)
         else {
-            return self.keep(Vec::new());
+            return self.keep(&[]);
         };
         let starts = |all: &Vec<Written>| all.get(first).map(|one| one.start_90k);
         self.video_from_90k = by_track
@@ -109,11 +109,11 @@ impl Shelves {
             let from_90k = starts(&all);
             let mut inits = BTreeMap::new();
             for one in all.iter().take(first) {
-                if !inits.contains_key(&one.init) {
+                if let Entry::Vacant(init) = inits.entry(one.init) {
                     let name = format!("init_{}.mp4", one.init);
                     let bytes = fs::read(self.folder.join(track.as_str()).join(name))
                         .context("an earlier run has lost a file; remove its folder")?;
-                    inits.insert(one.init, bytes);
+                    init.insert(bytes);
                 }
             }
             let shelf = Shelf {
@@ -125,16 +125,16 @@ impl Shelves {
             self.tracks.insert(track, shelf);
         }
         self.first = first as u64;
-        let kept = lines
+        let kept: Vec<Line> = lines
             .into_iter()
             .filter(|line| line.written().number < self.first)
             .collect();
-        self.keep(kept)
+        self.keep(&kept)
     }
 
-    fn keep(&mut self, lines: Vec<Line>) -> anyhow::Result<()> {
+    fn keep(&mut self, lines: &[Line]) -> anyhow::Result<()> {
         let header = Journal::header_line(&self.folder)?;
-        self.journal.rewrite(&self.folder, &header, &lines)
+        self.journal.rewrite(&self.folder, &header, lines)
     }
 
     /// The first picture that is encoded now, if an earlier run is continued.

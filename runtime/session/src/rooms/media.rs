@@ -375,6 +375,8 @@ impl Seat {
         let before = self.with(|me| {
             me.invites.withdraw();
             let attendance = Attendance::new(session, attending, &me.ledger);
+            // What another connection's places showed says nothing about these.
+            me.told_places.clear();
             me.attendance.replace(attendance)
         })?;
         if let Some(before) = before {

@@ -57,7 +57,7 @@ impl Speakers {
             voice.speaks = true;
             voice.rising = None;
             voice.heard_at = now;
-            self.to_front(id);
+            self.put_first(id);
         }
     }
 
@@ -89,7 +89,7 @@ impl Speakers {
             if let Some(voice) = self.voices.get_mut(&id) {
                 voice.drowns = None;
             }
-            self.to_front(id);
+            self.put_first(id);
         }
     }
 
@@ -123,7 +123,7 @@ impl Speakers {
         self.order.iter().copied().filter(speaks)
     }
 
-    fn to_front(&mut self, id: SessionId) {
+    fn put_first(&mut self, id: SessionId) {
         self.order.retain(|one| *one != id);
         self.order.insert(0, id);
     }

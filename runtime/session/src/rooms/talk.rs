@@ -134,12 +134,10 @@ impl Inside {
 
     fn speak_up(&mut self, from: SessionId) -> Result<String, Error> {
         let room = self.name.clone();
-        let participant = self
-            .participant_mut(from)
-            .ok_or_else(|| Error::NoParticipant {
-                room,
-                participant: from,
-            })?;
+        let participant = self.participant_mut(from).ok_or(Error::NoParticipant {
+            room,
+            participant: from,
+        })?;
         if !participant.chatter.take() {
             return Err(Error::TooOften("chat and reactions".to_owned()));
         }

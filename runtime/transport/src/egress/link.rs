@@ -83,7 +83,7 @@ impl Link {
 /// The numbers of all streams to a viewer together. Loss and jitter are those of video, the more a stream sends the
 /// more it counts, or those of audio where no video was reported on.
 pub(crate) fn together<'a>(
-    streams: impl Iterator<Item = (bool, &'a LinkStats)> + Clone,
+    streams: &(impl Iterator<Item = (bool, &'a LinkStats)> + Clone),
 ) -> LinkStats {
     let mut all = LinkStats::default();
     for (_, stats) in streams.clone() {
@@ -184,11 +184,14 @@ mod tests {
             (true, &small),
             (true, &silent),
         ];
-        let all = together(streams.into_iter());
+        let all = together(&streams.into_iter());
         assert_eq!((all.loss_pct, all.jitter_ms), (Some(2.0), Some(1.0)));
         assert_eq!((all.rtt_ms, all.sent_kbps), (Some(30.0), Some(1040.0)));
         assert_eq!((all.packets_sent, all.packets_resent), (40, 4));
         assert_eq!(all.bandwidth_kbps, Some(5000.0));
-        assert_eq!(together([(false, &sound)].into_iter()).loss_pct, Some(90.0));
+        assert_eq!(
+            together(&[(false, &sound)].into_iter()).loss_pct,
+            Some(90.0)
+        );
     }
 }

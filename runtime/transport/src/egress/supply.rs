@@ -219,7 +219,7 @@ impl Supply {
             leg.publish(now, bandwidth_bps, self.outlet.packets_resent(at));
         }
         let legs = self.legs.iter();
-        let numbers = together(legs.map(|leg| (leg.is_video(), leg.link.stats())));
+        let numbers = together(&legs.map(|leg| (leg.is_video(), leg.link.stats())));
         let loss_pct = numbers.loss_pct;
         // It is replaced as a whole, so a panic elsewhere leaves it sound.
         let mut stats = self.stats.lock();

@@ -3,7 +3,6 @@
 mod answer;
 mod codecs;
 mod extension;
-mod fingerprint;
 mod fragment;
 #[cfg(test)]
 mod fuzz;
@@ -18,7 +17,6 @@ mod view;
 pub(crate) use answer::{Answer, finished};
 pub(crate) use codecs::OfferedCodec;
 pub(crate) use extension::AUDIO_LEVEL;
-pub(crate) use fingerprint::Fingerprint;
 pub(crate) use fragment::Fragment;
 pub(crate) use invite::{invitation, invited, taken_up};
 pub(crate) use offer::{Media, Offer, PLACES_MAX, Purpose, Section as OfferSection};

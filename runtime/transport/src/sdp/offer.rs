@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, io::Cursor};
 
+use lockgate_dtls::Fingerprint;
 use lockgate_media::VideoCodec;
 use lockgate_ports::SignalError;
 use rtc::sdp::description::{media::MediaDescription, session::SessionDescription};
@@ -9,7 +10,6 @@ use rtc::sdp::description::{media::MediaDescription, session::SessionDescription
 use super::{
     codecs::{self, OfferedCodec},
     extension::{self, AUDIO_LEVEL, Numbers, Sender},
-    fingerprint::Fingerprint,
     fragment,
 };
 use crate::net::Credentials;
@@ -244,7 +244,9 @@ fn used(session: &SessionDescription, purpose: Purpose) -> Result<Vec<Numbered<'
             continue;
         }
         let kind = section.media_name.media.as_str();
-        if !matches!(kind, "audio" | "video") && !(purpose == Purpose::Speak && is_data(section)) {
+        let is_taken =
+            matches!(kind, "audio" | "video") || (purpose == Purpose::Speak && is_data(section));
+        if !is_taken {
             // RFC 9725 §4.4.3: no partial success, so nothing is left out in silence.
             return Err(unsupported(format!(
                 "the offer has a section of the kind {kind}; {} supported",

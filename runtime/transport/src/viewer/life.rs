@@ -8,13 +8,13 @@ use std::{
 };
 
 use lockgate_broadcast::track::Track;
+use lockgate_dtls::{Association, Heard};
 use lockgate_ports::{ViewerFeed, signaller::CloseReason};
 use tokio::sync::oneshot;
 
 use super::{
     bell::Bell,
     channel::{Channel, News},
-    dtls::{Dtls, Heard},
     place::Places,
     srtp::Srtp,
     wire::{Run, Wire},
@@ -29,7 +29,7 @@ use crate::{
 pub(crate) struct Arrival {
     pub(crate) shared: Arc<Shared>,
     pub(crate) registration: Registration,
-    pub(crate) dtls: Dtls,
+    pub(crate) dtls: Association,
     pub(crate) shown: Shown,
     pub(crate) contract: Contract,
     /// Its handle is gone, or closes it.
@@ -48,7 +48,7 @@ pub(crate) enum Shown {
 pub(super) struct Viewer {
     shared: Arc<Shared>,
     registration: Registration,
-    dtls: Dtls,
+    dtls: Association,
     stage: Stage,
     /// What it is shown.
     channels: Vec<Channel>,
@@ -171,12 +171,18 @@ impl Viewer {
                 self.shake();
                 match heard {
                     Ok(Heard::Nothing) => {}
-                    Ok(Heard::Keys(srtp)) => self.begin(now, *srtp),
-                    Ok(Heard::Goodbye) => return Some(CloseReason::Left),
-                    Err(error) => {
-                        tracing::debug!(%error, "DTLS of a viewer gave no keys");
-                        return Some(CloseReason::NeverConnected);
+                    Ok(Heard::Keys(keys)) => {
+                        match Srtp::new(keys.profile, &keys.session, keys.provider.crypto()) {
+                            Ok(srtp) => self.begin(now, srtp),
+                            Err(error) => {
+                                tracing::debug!(%error, "DTLS of a viewer gave no keys");
+                                return Some(CloseReason::NeverConnected);
+                            }
+                        }
                     }
+                    Ok(Heard::Goodbye) => return Some(CloseReason::Left),
+                    // What cannot be read is dropped.
+                    Err(error) => tracing::debug!(%error, "DTLS of a viewer"),
                 }
                 self.dtls
                     .is_refused()
@@ -244,7 +250,9 @@ impl Viewer {
     /// Does what is due; why it is over, if it is.
     pub(super) fn due(&mut self, now: Instant, run: &mut Run) -> Option<CloseReason> {
         if self.dtls.deadline().is_some_and(|due| due <= now) {
-            self.dtls.timeout(now);
+            if let Err(error) = self.dtls.timeout(now) {
+                tracing::debug!(%error, "DTLS of a viewer");
+            }
             self.shake();
         }
         match &mut self.stage {
@@ -307,7 +315,9 @@ impl Viewer {
             let (supply, mut wire) = watching.with(&self.registration, run);
             supply.goodbye(&mut wire);
         }
-        self.dtls.close(now);
+        if let Err(error) = self.dtls.close(now) {
+            tracing::debug!(%error, "DTLS of a viewer");
+        }
         self.shake();
     }
 }

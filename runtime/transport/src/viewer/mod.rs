@@ -7,14 +7,12 @@
 
 mod bell;
 mod channel;
-mod dtls;
 mod life;
 mod place;
 mod shard;
 mod srtp;
 mod wire;
 
-pub(crate) use dtls::{Dtls, Identity};
 pub(crate) use life::{Arrival, Shown};
 pub(crate) use place::Places;
 pub(crate) use shard::Shards;

@@ -145,6 +145,21 @@ async fn each_is_shown_the_others_and_never_oneself() {
 }
 
 #[tokio::test]
+async fn whoever_watches_over_another_connection_is_told_what_its_places_show() {
+    let inn = inn(5);
+    let (ann, mut mail) = inn.join(guest("ann"));
+    let (bob, _bob_mail) = inn.join(guest("bob"));
+    let _sending = inn.sends(&bob).await;
+    ann.attend("va".to_owned()).await.unwrap();
+    let first = next(&mut mail, "places").await;
+    assert_eq!(first[0]["participant"], json!(bob.id()));
+    // The same is shown in places of the same names.
+    ann.attend("va".to_owned()).await.unwrap();
+    assert_eq!(next(&mut mail, "places").await, first);
+    assert_eq!(inn.place(0).broadcast(), camera_of(&bob));
+}
+
+#[tokio::test]
 async fn the_places_of_one_link_share_it_and_none_is_given_all() {
     let inn = inn(5);
     let (ann, _mail) = inn.join(guest("ann"));

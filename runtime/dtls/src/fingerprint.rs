@@ -1,16 +1,21 @@
 //! Certificates by their digests (RFC 8122 §5).
 
-use rtc::crypto::{HashAlgorithm, RTCCrypto};
+use rtc::{
+    crypto::{CryptoError, HashAlgorithm, RTCCrypto},
+    shared::error::Error,
+};
 
 /// A certificate by its digest (RFC 8122 §5).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fingerprint {
+pub struct Fingerprint {
     algorithm: String,
     digest: String,
 }
 
 impl Fingerprint {
-    pub(crate) fn parse(value: &str) -> Option<Self> {
+    /// Reads the value of `a=fingerprint`; `None` where it is not two words.
+    #[must_use]
+    pub fn parse(value: &str) -> Option<Self> {
         let (algorithm, digest) = value.trim().split_once(' ')?;
         Some(Self {
             algorithm: algorithm.to_ascii_lowercase(),
@@ -19,19 +24,17 @@ impl Fingerprint {
     }
 
     /// Whether it is that of a certificate. A hash that we do not have fits none.
-    pub(crate) fn is_of(&self, der: &[u8], crypto: &dyn RTCCrypto) -> bool {
+    #[must_use]
+    pub fn is_of(&self, der: &[u8], crypto: &dyn RTCCrypto) -> bool {
         if self.algorithm != "sha-256" {
             return false;
         }
-        let Ok(digest) = crypto.hash(HashAlgorithm::Sha256, der) else {
-            return false;
-        };
-        let pairs: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        pairs.join(":") == self.digest
+        sha256(der, crypto).is_ok_and(|digest| digest.eq_ignore_ascii_case(&self.digest))
     }
 
     /// RFC 8122 §5: the name of a hash we know and its bytes in hexadecimal.
-    pub(super) fn is_sound(value: &str) -> bool {
+    #[must_use]
+    pub fn is_sound(value: &str) -> bool {
         let Some((algorithm, digest)) = value.trim().split_once(' ') else {
             return false;
         };
@@ -47,6 +50,18 @@ impl Fingerprint {
                 .iter()
                 .all(|pair| pair.len() == 2 && pair.bytes().all(|byte| byte.is_ascii_hexdigit()))
     }
+}
+
+/// The digest of a certificate as RFC 8122 §5 writes it.
+pub(crate) fn sha256(der: &[u8], crypto: &dyn RTCCrypto) -> Result<String, Error> {
+    let digest = crypto.hash(HashAlgorithm::Sha256, der);
+    let digest = digest.map_err(|error| crypto_error(&error))?;
+    let pairs: Vec<String> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
+    Ok(pairs.join(":"))
+}
+
+pub(crate) fn crypto_error(error: &CryptoError) -> Error {
+    Error::Crypto(error.to_string())
 }
 
 #[cfg(test)]

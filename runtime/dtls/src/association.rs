@@ -1,4 +1,4 @@
-//! The DTLS association of one viewer (RFC 5764): the handshake, the keys it gives, and the goodbyes.
+//! The DTLS association with one peer (RFC 5764): the handshake, the keys it gives, and the goodbyes.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -11,81 +11,65 @@ use std::{
 
 use bytes::BytesMut;
 use rtc::{
-    crypto::{HashAlgorithm, RTCCryptoProvider, default_provider},
+    crypto::RTCCryptoProvider,
     dtls::{
         config::{
-            ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, VerifyPeerCertificateFn,
+            ClientAuthType, ConfigBuilder, ExtendedMasterSecretType, HandshakeConfig,
+            VerifyPeerCertificateFn,
         },
-        crypto::Certificate,
         endpoint::{Endpoint, EndpointEvent},
         extension::extension_use_srtp::SrtpProtectionProfile,
     },
     shared::{TransportProtocol, error::Error},
     srtp::{
-        config::{Config, LABEL_EXTRACTOR_DTLS_SRTP},
+        config::{Config, LABEL_EXTRACTOR_DTLS_SRTP, SessionKeys},
         protection_profile::ProtectionProfile,
     },
 };
 
-use super::srtp::Srtp;
-use crate::sdp::Fingerprint;
-
-/// Who we are to all viewers: a certificate that lives as long as the transport.
-pub(crate) struct Identity {
-    provider: Arc<dyn RTCCryptoProvider>,
-    certificate: Certificate,
-    fingerprint: String,
-}
-
-impl Identity {
-    pub(crate) fn new() -> Result<Self, Error> {
-        let failed = |error: rtc::crypto::CryptoError| Error::Crypto(error.to_string());
-        let provider = default_provider().map_err(failed)?;
-        let crypto = provider.crypto();
-        let certificate = Certificate::generate_self_signed(vec!["lockgate".to_owned()], crypto)?;
-        let der = certificate.certificate.first();
-        let der = der.ok_or(Error::ErrNonCertificate)?;
-        let digest = crypto.hash(HashAlgorithm::Sha256, der).map_err(failed)?;
-        let pairs: Vec<String> = digest.iter().map(|byte| format!("{byte:02X}")).collect();
-        Ok(Self {
-            fingerprint: format!("sha-256 {}", pairs.join(":")),
-            provider,
-            certificate,
-        })
-    }
-
-    /// The value of `a=fingerprint` (RFC 8122 §5).
-    pub(crate) fn fingerprint(&self) -> &str {
-        &self.fingerprint
-    }
-}
+use crate::{Fingerprint, Identity};
 
 /// What a datagram brought about.
-pub(crate) enum Heard {
+pub enum Heard {
+    /// Nothing yet.
     Nothing,
     /// The handshake is done.
-    Keys(Box<Srtp>),
+    Keys(Box<Keys>),
     /// The peer said goodbye (RFC 8446 §6.1).
     Goodbye,
 }
 
-/// One association.
-pub(crate) struct Dtls {
+/// What both sides encrypt with.
+pub struct Keys {
+    /// How.
+    pub profile: ProtectionProfile,
+    /// Keys and salts, ours being the local ones.
+    pub session: SessionKeys,
+    /// What encrypts.
+    pub provider: Arc<dyn RTCCryptoProvider>,
+}
+
+/// One association. What it sends and hears is to pass a [`crate::Flight`].
+pub struct Association {
     provider: Arc<dyn RTCCryptoProvider>,
     endpoint: Endpoint,
     /// Of a client, until it begins.
-    config: Option<Arc<rtc::dtls::config::HandshakeConfig>>,
-    /// The peer showed a certificate that its offer does not name.
+    config: Option<Arc<HandshakeConfig>>,
+    /// The peer showed a certificate that the signalling does not name.
     refused: Arc<AtomicBool>,
     over: bool,
     deadline: Option<Instant>,
 }
 
-impl Dtls {
-    /// An association with whom the fingerprints name; `is_client` is our own role.
-    pub(crate) fn new(
+impl Association {
+    /// An association with whom the fingerprints name; `is_client` is our own role. The profiles stand best first.
+    ///
+    /// # Errors
+    /// The library refuses the configuration.
+    pub fn new(
         identity: &Identity,
         fingerprints: Vec<Fingerprint>,
+        profiles: &[SrtpProtectionProfile],
         is_client: bool,
     ) -> Result<Self, Error> {
         let refused = Arc::<AtomicBool>::default();
@@ -97,10 +81,7 @@ impl Dtls {
         let config = ConfigBuilder::default()
             .with_crypto_provider(Arc::clone(&identity.provider))
             .with_certificates(vec![identity.certificate.clone()])
-            .with_srtp_protection_profiles(vec![
-                SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
-                SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
-            ])
+            .with_srtp_protection_profiles(profiles.to_vec())
             // There is no chain to check: the fingerprint says who it is (RFC 8827 §5.1).
             .with_client_auth(ClientAuthType::RequireAnyClientCert)
             .with_insecure_skip_verify(true)
@@ -120,28 +101,26 @@ impl Dtls {
     }
 
     /// There is a pair: a client begins.
-    pub(crate) fn begin(&mut self, now: Instant) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// The library cannot say hello.
+    pub fn begin(&mut self, now: Instant) -> Result<(), Error> {
         match self.config.take() {
             Some(config) => self.endpoint.connect(now, PEER, config, None),
             None => Ok(()),
         }
     }
 
-    /// Takes a datagram. What cannot be read is dropped and changes nothing (RFC 6347 §4.1.2.7).
-    pub(crate) fn read(&mut self, now: Instant, datagram: &[u8]) -> Result<Heard, Error> {
+    /// Takes a datagram.
+    ///
+    /// # Errors
+    /// It cannot be read, which changes nothing (RFC 6347 §4.1.2.7) unless the peer [is refused](Self::is_refused).
+    pub fn read(&mut self, now: Instant, datagram: &[u8]) -> Result<Heard, Error> {
         if self.over {
             return Ok(Heard::Nothing);
         }
-        let events = match self
-            .endpoint
-            .read(now, PEER, None, BytesMut::from(datagram))
-        {
-            Ok(events) => events,
-            Err(error) => {
-                tracing::debug!(%error, "DTLS of a viewer");
-                return Ok(Heard::Nothing);
-            }
-        };
+        let datagram = BytesMut::from(datagram);
+        let events = self.endpoint.read(now, PEER, None, datagram)?;
         for event in events {
             match event {
                 EndpointEvent::HandshakeComplete => return Ok(Heard::Keys(Box::new(self.keys()?))),
@@ -156,13 +135,14 @@ impl Dtls {
         Ok(Heard::Nothing)
     }
 
-    /// Whether the peer is somebody else than its offer says.
-    pub(crate) fn is_refused(&self) -> bool {
+    /// Whether the peer is somebody else than the signalling says.
+    #[must_use]
+    pub fn is_refused(&self) -> bool {
         self.refused.load(Relaxed)
     }
 
     /// What is to be sent, after each of the other calls.
-    pub(crate) fn poll(&mut self) -> Option<BytesMut> {
+    pub fn poll(&mut self) -> Option<BytesMut> {
         let transmit = self.endpoint.poll_transmit();
         if transmit.is_none() {
             self.deadline = self.endpoint.poll_timeout(&PEER);
@@ -170,34 +150,40 @@ impl Dtls {
         transmit.map(|transmit| transmit.message)
     }
 
-    /// Sends again what was not answered, where that is due.
-    pub(crate) fn timeout(&mut self, now: Instant) {
-        if self.deadline.is_some_and(|due| due <= now)
-            && let Err(error) = self.endpoint.handle_timeout(PEER, now)
-        {
-            tracing::debug!(%error, "DTLS of a viewer");
+    /// Does what is due in the library.
+    ///
+    /// # Errors
+    /// The handshake cannot go on.
+    pub fn timeout(&mut self, now: Instant) -> Result<(), Error> {
+        if self.deadline.is_some_and(|due| due <= now) {
+            self.endpoint.handle_timeout(PEER, now)?;
         }
+        Ok(())
     }
 
     /// When [`Self::timeout`] has something to do.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// Says goodbye.
-    pub(crate) fn close(&mut self, now: Instant) {
-        if !std::mem::replace(&mut self.over, true)
-            && let Err(error) = self.endpoint.close(now)
-        {
-            tracing::debug!(%error, "DTLS of a viewer");
+    /// Says goodbye, once.
+    ///
+    /// # Errors
+    /// The library cannot: the peer will find out by silence.
+    pub fn close(&mut self, now: Instant) -> Result<(), Error> {
+        if std::mem::replace(&mut self.over, true) {
+            return Ok(());
         }
+        self.endpoint.close(now)
     }
 
-    fn keys(&self) -> Result<Srtp, Error> {
+    fn keys(&self) -> Result<Keys, Error> {
         let state = self.endpoint.get_connection_state(PEER);
         let state = state.ok_or(Error::ErrDtlsTransportNotStarted)?;
         let profile = match state.srtp_protection_profile() {
             SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm => ProtectionProfile::AeadAes128Gcm,
+            SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm => ProtectionProfile::AeadAes256Gcm,
             SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80 => {
                 ProtectionProfile::Aes128CmHmacSha1_80
             }
@@ -210,11 +196,15 @@ impl Dtls {
         let len = config.keying_material_len();
         let material = state.export_keying_material(LABEL_EXTRACTOR_DTLS_SRTP, &[], len)?;
         config.set_session_keys_from_keying_material(material.as_ref(), state.is_client())?;
-        Srtp::new(profile, &config.keys, self.provider.crypto())
+        Ok(Keys {
+            profile,
+            session: config.keys,
+            provider: Arc::clone(&self.provider),
+        })
     }
 }
 
-/// Whether the peer's certificate is one that its offer names (RFC 8122 §5).
+/// Whether the peer's certificate is one that the signalling names (RFC 8122 §5).
 fn verifier(
     provider: Arc<dyn RTCCryptoProvider>,
     fingerprints: Vec<Fingerprint>,
@@ -242,14 +232,14 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use lockgate_dtls::Flight;
     use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 
     use super::*;
+    use crate::Flight;
 
     /// One side of a handshake, with what sends its flights again.
     struct Side {
-        dtls: Dtls,
+        dtls: Association,
         flight: Flight,
         is_keyed: bool,
     }
@@ -258,7 +248,13 @@ mod tests {
         fn new(us: &Identity, peer: &Identity, is_client: bool) -> Self {
             let named = Fingerprint::parse(peer.fingerprint()).into_iter().collect();
             Self {
-                dtls: Dtls::new(us, named, is_client).unwrap(),
+                dtls: Association::new(
+                    us,
+                    named,
+                    &[SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm],
+                    is_client,
+                )
+                .unwrap(),
                 flight: Flight::default(),
                 is_keyed: false,
             }
@@ -266,7 +262,7 @@ mod tests {
 
         /// What it sends, in the order of the wire.
         fn says(&mut self, now: Instant) -> Vec<Bytes> {
-            self.dtls.timeout(now);
+            self.dtls.timeout(now).unwrap();
             let mut said = self.flight.due(now);
             while let Some(datagram) = self.dtls.poll() {
                 said.push(self.flight.sent(now, &datagram));
@@ -308,7 +304,10 @@ mod tests {
 
     #[test]
     fn a_handshake_ends_in_keys_whatever_is_lost() {
-        let (ours, theirs) = (Identity::new().unwrap(), Identity::new().unwrap());
+        let (ours, theirs) = (
+            Identity::new("ours").unwrap(),
+            Identity::new("theirs").unwrap(),
+        );
         for (lost, within_ms) in [(0.0, 50), (0.05, 5_000), (0.2, 18_000)] {
             for seed in 0..150 {
                 let took = shake(seed, lost, &ours, &theirs);
