@@ -104,10 +104,9 @@ crash: test-setup pages fixtures
 
 # What breaks a target is kept in target/fuzz/; mended, it belongs into tests/fuzz/corpus/. `make test` does a few thousand inputs, always the same.
 SECONDS ?= 60
-FUZZED := lockgate-transport lockgate-media lockgate-rtmp lockgate-srt lockgate-session lockgate-store
 fuzz: setup
 	@$(call say,$(SECONDS) s for each target)
-	@LOCKGATE_FUZZ_SECONDS=$(SECONDS) $(CARGO) test --quiet $(addprefix -p ,$(FUZZED)) --lib -- --nocapture --test-threads 2 fuzz::
+	@LOCKGATE_FUZZ_SECONDS=$(SECONDS) $(CARGO) test --quiet --workspace --lib -- --nocapture --test-threads 2 fuzz::
 
 # The running server by its own OpenAPI document (schemathesis): no 5xx, and nothing that the document does not say. `make
 # test` does some thousand requests, always the same.

@@ -11,6 +11,8 @@ mod decisions;
 pub mod door;
 mod drain;
 mod extract;
+#[cfg(test)]
+mod fuzz;
 mod gate;
 mod headers;
 mod health;

@@ -5,6 +5,8 @@
 mod association;
 mod fingerprint;
 mod flight;
+#[cfg(test)]
+mod fuzz;
 mod identity;
 
 pub use association::{Association, Heard, Keys};

@@ -34,6 +34,8 @@ mod drift;
 mod encoder;
 mod file;
 mod font;
+#[cfg(test)]
+mod fuzz;
 mod grid;
 mod guard;
 pub mod inspect;

@@ -91,7 +91,7 @@ impl Proxies {
 
     /// The address of the client: that of the connection or, behind trusted proxies, the last one in `X-Forwarded-For` that
     /// is none of theirs. What stands before that was written by the client itself.
-    pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    pub(crate) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         if self.0.is_empty() {
             return client;

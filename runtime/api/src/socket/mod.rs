@@ -37,6 +37,8 @@ use connection::Connection;
 use mailbox::Arrival;
 
 pub(crate) use arrive::serve;
+#[cfg(test)]
+pub(crate) use sdp::Directions;
 
 /// How many may be connected.
 #[derive(Debug, Clone, Copy)]

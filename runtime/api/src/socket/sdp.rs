@@ -2,18 +2,18 @@
 
 /// Which way the media of an offer goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Directions {
+pub(crate) struct Directions {
     /// Some section of audio or video sends.
-    pub(super) sends: bool,
+    pub(crate) sends: bool,
     /// Some section of audio or video receives.
-    pub(super) receives: bool,
+    pub(crate) receives: bool,
     /// There is a section for data channels.
-    pub(super) has_channel: bool,
+    pub(crate) has_channel: bool,
 }
 
 impl Directions {
     /// Reads an offer. What is no SDP has no directions.
-    pub(super) fn of(offer: &str) -> Self {
+    pub(crate) fn of(offer: &str) -> Self {
         let mut all = Self::default();
         let mut session = Way::default();
         let mut section: Option<(Kind, Way)> = None;

@@ -3,6 +3,8 @@
 
 mod dvr;
 mod file;
+#[cfg(test)]
+mod fuzz;
 mod growing;
 mod views;
 
