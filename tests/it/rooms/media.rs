@@ -2,15 +2,16 @@
 
 use std::{
     collections::BTreeSet,
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
 use hyper::Method;
-use lockgate_tests_peer::{Downlink, Person, Uplink, moves, rests};
+use lockgate_tests_peer::{Downlink, Person, Uplink, Viewer, moves, rests};
 use serde_json::{Value, json};
 
-use super::{LOUD, QUIET, host, join, peers, refused, server, speaker};
+use super::{LOUD, QUIET, WITHIN, host, join, peers, refused, server, speaker};
+use crate::support::until;
 
 struct Sender {
     person: Person,
@@ -175,6 +176,46 @@ async fn who_is_muted_by_the_host_is_sent_to_nobody() {
         moves(down, "0").await.expect("pictures again");
         moves(down, "1").await.expect("sound again");
     }
+}
+
+/// What the host sends is the broadcast of the room's name, which people watch who are in no room.
+#[tokio::test]
+async fn a_host_whose_camera_is_off_is_seen_by_nobody_at_all() {
+    let server = server("").await;
+    let peers = peers();
+    let boss = join(&server, "stage", "Boss", &host("boss"), &peers).await;
+    let _up = boss.send(true, true).await.expect("he sends");
+    server.running("stage").await;
+    let mut viewer = Viewer::join(&server, "stage").await.expect("it joins");
+    viewer.read().await.expect("packets");
+    let viewer = viewer;
+    until("pictures", WITHIN, async || {
+        (viewer.frames() > 10).then_some(())
+    })
+    .await;
+
+    // The operator's word, whatever the client goes on sending.
+    let path = format!("/api/rooms/stage/participants/{}", boss.id());
+    let admin = server.mint("admin");
+    let mute = async |video: bool| {
+        let wish = json!({ "muted": { "video": video } }).to_string();
+        let answer = server.send_as(&admin, Method::PATCH, &path, wish).await;
+        assert!(answer.status.is_success(), "{}", answer.text());
+    };
+    mute(true).await;
+    let last = Mutex::new((0, Instant::now()));
+    until("no pictures", WITHIN, async || {
+        let mut last = last.lock().expect("no panic");
+        if last.0 != viewer.packets() {
+            *last = (viewer.packets(), Instant::now());
+        }
+        (last.1.elapsed() > Duration::from_secs(1)).then_some(())
+    })
+    .await;
+    let before = viewer.frames();
+    mute(false).await;
+    let more = async || (viewer.frames() > before + 10).then_some(());
+    until("pictures again", WITHIN, more).await;
 }
 
 #[tokio::test]
