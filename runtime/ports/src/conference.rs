@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lockgate_broadcast::Broadcast;
 use lockgate_media::{TrackId, stats::LinkStats};
+use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 
 use crate::{Accepted, BoxFuture, SignalError, ViewerFeed};
@@ -40,6 +41,15 @@ pub struct Invitation {
 pub type Answered =
     Box<dyn FnOnce(String) -> BoxFuture<'static, Result<Attending, SignalError>> + Send>;
 
+/// What of somebody is not for others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Muted {
+    /// What is heard of them.
+    pub audio: bool,
+    /// What is seen of them.
+    pub video: bool,
+}
+
 /// Who sends.
 pub struct Speaking {
     /// The answer and the peer.
@@ -47,6 +57,8 @@ pub struct Speaking {
     /// How loud the microphone is: dB below full scale, 0 (loudest) to 127 (silence), smoothed (RFC 6464). `None` until it
     /// is known.
     pub level: watch::Receiver<Option<u8>>,
+    /// What is not taken from now on, whatever is sent: it comes into no broadcast.
+    pub mute: watch::Sender<Muted>,
     /// What came over the data channel. It is closed when the peer is gone.
     pub heard: mpsc::Receiver<String>,
     /// Goes out over the data channel once it is open. Full: the peer does not take what it is sent.

@@ -12,7 +12,7 @@ pub mod transcoder;
 
 use std::{future::Future, pin::Pin};
 
-pub use conference::{Answered, Attending, Conference, Invitation, Place, Speaking};
+pub use conference::{Answered, Attending, Conference, Invitation, Muted, Place, Speaking};
 pub use ingest::{Admitted, Feed, Gate, Line, Piece, Refusal, Wish};
 pub use records::{Change, RecordError, Records, Table};
 pub use signaller::{Accepted, Peer, Selection, SignalError, Signaller, ViewerFeed};

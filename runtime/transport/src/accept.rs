@@ -8,14 +8,14 @@ use std::{
 use lockgate_broadcast::Broadcast;
 use lockgate_dtls::{Association, Identity};
 use lockgate_media::VideoCodec;
-use lockgate_ports::{Accepted, Attending, Place, SignalError, Speaking, ViewerFeed};
+use lockgate_ports::{Accepted, Attending, Muted, Place, SignalError, Speaking, ViewerFeed};
 use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     connection::{Connection, Events, internal},
     egress::{Coding, Contract, Draft, Listeners, Stream, Terms, VideoType},
-    ingest::{self, Ingest, Level},
+    ingest::{self, Floor, Ingest, Level},
     net::{Announced, Credentials, Mux, Slot},
     peer::{Door, Session, Shared, random, random_credentials},
     sdp::{
@@ -63,13 +63,16 @@ impl Core {
         let work = |ingest, channels| async {
             tokio::join!(ingest::run(ingest), talk::run(channels, talk));
         };
-        let level_of = Level::new(offer.level, told);
-        let accepted = self
-            .take(sdp, offer, broadcast, Some(level_of), work)
-            .await?;
+        let (mute, muted) = watch::channel(Muted::default());
+        let floor = Floor {
+            level: Level::new(offer.level, told),
+            muted,
+        };
+        let accepted = self.take(sdp, offer, broadcast, Some(floor), work).await?;
         Ok(Speaking {
             accepted,
             level,
+            mute,
             heard: hearing,
             say: saying,
         })
@@ -81,7 +84,7 @@ impl Core {
         sdp: &str,
         mut offer: Offer,
         broadcast: Broadcast,
-        level: Option<Level>,
+        floor: Option<Floor>,
         work: W,
     ) -> Result<Accepted, SignalError>
     where
@@ -104,7 +107,7 @@ impl Core {
             tracks: events.tracks,
             feedback: events.feedback,
             stats: Arc::clone(&shared.ingest),
-            level,
+            floor,
         };
         let channels = events.channels;
         let work = move || work(ingest, channels);

@@ -60,6 +60,11 @@ impl Inside {
         muted.audio = audio.unwrap_or(muted.audio);
         muted.video = video.unwrap_or(muted.video);
         let muted = *muted;
+        // Nothing of it comes into the server, also where the camera of the host is an ordinary broadcast. A screen is neither
+        // camera nor microphone.
+        if let Some(camera) = participant.uplinks.get(&Source::Camera) {
+            camera.mute.send_replace(muted);
+        }
         if before != muted && by.id() != Some(whom) {
             participant.tell(&Arc::new(RoomEvent::Muted { muted, by: by.id() }));
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use lockgate_broadcast::{Broadcast, Limits, Origin as Timeline};
 use lockgate_media::{BroadcastName, TrackId, VideoCodec};
 use lockgate_ports::{
-    Attending, Conference, Peer, Place, Selection, SignalError, Speaking, ViewerFeed,
+    Attending, Conference, Muted, Peer, Place, Selection, SignalError, Speaking, ViewerFeed,
     signaller::{IceTag, PeerState},
     task::{Task, own},
 };
@@ -54,6 +54,8 @@ pub(crate) struct Uplink {
     pub(crate) session: SessionId,
     peer: Arc<dyn Peer>,
     pub(crate) level: watch::Receiver<Option<u8>>,
+    /// What of it is not taken.
+    pub(crate) mute: watch::Sender<Muted>,
     /// `None` where no channel was negotiated: what is put there would never go out.
     say: Option<mpsc::Sender<String>>,
     pub(crate) stage: Onto,
@@ -314,6 +316,7 @@ impl Seat {
         let Speaking {
             accepted,
             level,
+            mute,
             heard,
             say,
         } = speaking;
@@ -322,6 +325,7 @@ impl Seat {
             session: SessionId::random(),
             peer: accepted.peer,
             level,
+            mute,
             say: has_channel.then_some(say),
             stage,
             ledger,
@@ -337,6 +341,9 @@ impl Seat {
             if me.role == role {
                 if receives {
                     me.invites.expect();
+                }
+                if source == Source::Camera {
+                    uplink.mute.send_replace(me.muted);
                 }
                 Ok(me.uplinks.insert(source, uplink))
             } else {

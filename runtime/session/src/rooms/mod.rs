@@ -49,8 +49,9 @@ pub use control::By;
 pub use events::{Line, PlaceInfo, Reaction, Relay, RoomEvent, Speaker};
 pub use info::RoomInfo;
 pub use invite::Receive;
+pub use lockgate_ports::Muted;
 pub use media::{Answered, Speech};
-pub use participant::{Guest, Muted, ParticipantInfo, ParticipantView, PlaceView, Role};
+pub use participant::{Guest, ParticipantInfo, ParticipantView, PlaceView, Role};
 pub use placing::{Source, Wish};
 pub use seat::Seat;
 

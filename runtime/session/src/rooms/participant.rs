@@ -6,7 +6,7 @@ use std::{
 };
 
 use lockgate_media::stats::LinkStats;
-use lockgate_ports::Peer;
+use lockgate_ports::{Muted, Peer};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, time::Instant};
 
@@ -84,15 +84,6 @@ pub struct Guest {
     pub cap_kbps: Option<u32>,
     /// Who offers the connection over which they are shown the others.
     pub receive: Receive,
-}
-
-/// What of somebody the others are not sent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct Muted {
-    /// What is heard of them.
-    pub audio: bool,
-    /// What is seen of them.
-    pub video: bool,
 }
 
 /// A participant as the others know them.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use lockgate_media::BroadcastName;
+use lockgate_ports::Muted;
 use tokio::{
     sync::{Notify, mpsc, watch},
     time::Instant,
@@ -16,7 +17,7 @@ use super::{
     events::{RoomEvent, Speaker},
     invite::Invites,
     media::Uplink,
-    participant::{Guest, Ledger, Muted, Participant, ParticipantInfo, Role},
+    participant::{Guest, Ledger, Participant, ParticipantInfo, Role},
     speakers::Speakers,
     talk::{Bucket, CHATS_PER_S, RELAYS_PER_S},
 };

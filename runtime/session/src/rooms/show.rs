@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use lockgate_broadcast::track::{Role as TrackRole, Track};
+use lockgate_ports::Muted;
 use tokio::time::Instant;
 
 use super::{
@@ -208,10 +209,14 @@ impl Inside {
             .iter()
             .filter_map(|sent| {
                 let participant = self.participant(sent.target.0).ok()?;
+                let muted = match sent.target.1 {
+                    Source::Camera => participant.muted,
+                    Source::Screen => Muted::default(),
+                };
                 (participant.role != Role::Listener).then_some(Stage {
                     target: sent.target,
-                    video: sent.video && !participant.muted.video,
-                    audio: sent.audio && !participant.muted.audio,
+                    video: sent.video && !muted.video,
+                    audio: sent.audio && !muted.audio,
                 })
             })
             .collect();

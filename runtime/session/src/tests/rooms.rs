@@ -1,6 +1,6 @@
 //! Rooms with a conference in memory, in virtual time.
 
-use lockgate_ports::{Attending, Conference, Invitation, Place, Speaking};
+use lockgate_ports::{Attending, Conference, Invitation, Muted, Place, Speaking};
 use serde_json::json;
 use tokio::{sync::mpsc, time::timeout};
 
@@ -27,6 +27,7 @@ struct FakeSpeaker {
     peer: Arc<FakePeer>,
     broadcast: Broadcast,
     level: watch::Sender<Option<u8>>,
+    muted: watch::Receiver<Muted>,
     heard: mpsc::Sender<String>,
     said: mpsc::Receiver<String>,
 }
@@ -92,11 +93,13 @@ impl Conference for FakeConference {
     ) -> BoxFuture<'_, Result<Speaking, SignalError>> {
         let peer = peer();
         let (level, levels) = watch::channel(None);
+        let (mute, muted) = watch::channel(Muted::default());
         let (heard, hears) = mpsc::channel(64);
         let (say, said) = mpsc::channel(64);
         let speaking = Speaking {
             accepted: accepted(&peer),
             level: levels,
+            mute,
             heard: hears,
             say,
         };
@@ -104,6 +107,7 @@ impl Conference for FakeConference {
             peer,
             broadcast,
             level,
+            muted,
             heard,
             said,
         });

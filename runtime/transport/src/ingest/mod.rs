@@ -27,4 +27,4 @@ pub(crate) use keyframes::KeyframeGate;
 pub(crate) use layers::Layers;
 pub(crate) use level::Level;
 pub(crate) use sync::{Place, StreamId, Sync};
-pub(crate) use task::{Ingest, run};
+pub(crate) use task::{Floor, Ingest, run};

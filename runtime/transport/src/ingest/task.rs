@@ -8,6 +8,7 @@ use std::{
 
 use lockgate_broadcast::{Broadcast, track::Demand};
 use lockgate_media::{Format, TrackId, VideoCodec, stats::IngestStats};
+use lockgate_ports::Muted;
 use rtc::{
     rtcp::{
         payload_feedbacks::picture_loss_indication::PictureLossIndication,
@@ -41,8 +42,26 @@ pub(crate) struct Ingest {
     pub(crate) tracks: mpsc::Receiver<Arc<dyn TrackRemote>>,
     pub(crate) feedback: mpsc::Receiver<Feedback>,
     pub(crate) stats: Arc<Mutex<IngestStats>>,
+    /// Of somebody in a room.
+    pub(crate) floor: Option<Floor>,
+}
+
+/// What a room has to do with what is sent.
+pub(crate) struct Floor {
     /// Who is told how loud it is.
-    pub(crate) level: Option<Level>,
+    pub(crate) level: Level,
+    /// What is not taken.
+    pub(crate) muted: watch::Receiver<Muted>,
+}
+
+impl Floor {
+    fn mutes(&self, coding: Coding) -> bool {
+        let muted = self.muted.borrow();
+        match coding {
+            Coding::Opus => muted.audio,
+            Coding::Video(_) => muted.video,
+        }
+    }
 }
 
 struct Received {
@@ -63,6 +82,8 @@ struct Source {
     retry: Option<Instant>,
     /// The track of this layer alone, where there are several.
     layer: Option<Output>,
+    /// What came last was not taken.
+    is_muted: bool,
     /// When its last packet came.
     heard: Instant,
 }
@@ -78,7 +99,7 @@ struct State {
     video: Output,
     audio: Output,
     stats: IngestStats,
-    level: Option<Level>,
+    floor: Option<Floor>,
     /// Told when readers want something else.
     wanted: Arc<Notify>,
     /// Carry what readers want to `wanted`.
@@ -94,7 +115,7 @@ pub(crate) async fn run(ingest: Ingest) {
         mut tracks,
         mut feedback,
         stats,
-        level,
+        floor,
     } = ingest;
     let (sender, mut packets) = mpsc::channel(PACKETS_MAX);
     let mut readers = JoinSet::new();
@@ -108,7 +129,7 @@ pub(crate) async fn run(ingest: Ingest) {
         sync: Sync::default(),
         layers: Layers::default(),
         stats: IngestStats::default(),
-        level,
+        floor,
         wanted: Arc::default(),
         forwarders: JoinSet::new(),
     };
@@ -136,8 +157,8 @@ pub(crate) async fn run(ingest: Ingest) {
         state.drain(now);
         state.attend(now);
         state.ask(now).await;
-        if let Some(level) = &mut state.level {
-            level.tell(now);
+        if let Some(floor) = &mut state.floor {
+            floor.level.tell(now);
         }
         *stats.lock().unwrap_or_else(PoisonError::into_inner) = state.stats();
     }
@@ -201,12 +222,18 @@ impl State {
         let Some(coding) = coding else {
             return; // comfort noise, events, or what was never negotiated
         };
-        if coding == Coding::Opus
-            && let Some(level) = &mut self.level
-        {
-            let number = level.number();
-            let said = number.and_then(|number| header.get_extension(number));
-            level.heard(now, said.as_deref(), &packet.payload);
+        if let Some(floor) = &mut self.floor {
+            if floor.mutes(coding) {
+                if let Some(source) = self.sources.get_mut(&header.ssrc) {
+                    source.is_muted = true;
+                }
+                return;
+            }
+            if coding == Coding::Opus {
+                let number = floor.level.number();
+                let said = number.and_then(|number| header.get_extension(number));
+                floor.level.heard(now, said.as_deref(), &packet.payload);
+            }
         }
         let full = self.sources.len() >= SOURCES_MAX;
         let source = match self.sources.get_mut(&header.ssrc) {
@@ -237,12 +264,20 @@ impl State {
                         keyframes,
                         retry: None,
                         layer,
+                        is_muted: false,
                         heard: now,
                     }
                 })
             }
         };
         source.heard = now;
+        if std::mem::take(&mut source.is_muted) {
+            // What was not taken meanwhile is not missing.
+            source.assembler = Assembler::new(coding);
+            if coding != Coding::Opus {
+                source.keyframes.want();
+            }
+        }
         if source.payload_type != header.payload_type {
             // The publisher changed its codec or profile within the negotiated ones.
             source.payload_type = header.payload_type;
@@ -421,7 +456,7 @@ impl State {
                     source.withdrawn(),
                 ]
             })
-            .chain([self.level.as_ref().and_then(Level::deadline)])
+            .chain([self.floor.as_ref().and_then(|floor| floor.level.deadline())])
             .flatten()
             .min()
     }

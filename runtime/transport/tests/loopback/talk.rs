@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::BytesMut;
 use lockgate_media::{TrackId, VideoCodec};
 use lockgate_ports::{
-    Conference as _, Speaking,
+    Conference as _, Muted, Speaking,
     signaller::{CloseReason, PeerState},
     task::own,
 };
@@ -224,3 +224,60 @@ async fn sections_that_only_receive_are_passed_over() {
         .unwrap();
     drop(sending);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_muted_comes_into_no_broadcast() {
+    let transport = transport().await;
+    let mut client = Client::new(&[VideoCodec::H264]).await;
+    let mut video = client.sends_video(VideoCodec::H264).await;
+    let mut audio = client.sends_audio().await;
+    let offer = client.offer().await;
+    let broadcast = broadcast();
+    let speaking = transport.speak(offer, broadcast.clone()).await.unwrap();
+    client.answer(&speaking.accepted.answer).await;
+    let sending = own(async move {
+        let mut pace = tokio::time::interval(Duration::from_millis(10));
+        for mark in 0..u32::MAX {
+            let unit = picture(VideoCodec::H264, mark % 20 == 0, mark);
+            video.send(mark.wrapping_mul(900), &unit).await;
+            audio.send(mark.wrapping_mul(480), &sound(mark)).await;
+            pace.tick().await;
+        }
+    });
+    let mut pictures = consume(&broadcast, TrackId::source()).await;
+    let mut sounds = consume(&broadcast, TrackId::opus()).await;
+    within(pictures.next()).await.unwrap();
+    within(sounds.next()).await.unwrap();
+    let rests = async |id: TrackId| {
+        let track = broadcast.track(&id).unwrap();
+        within(async {
+            while track.quiet().is_none_or(|quiet| quiet < SILENCE) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
+    };
+    let (heard, seen) = (TrackId::opus(), TrackId::source());
+    let goes_on = |id: &TrackId| broadcast.track(id).unwrap().quiet().unwrap() < SILENCE;
+    let mute = |audio, video| speaking.mute.send_replace(Muted { audio, video });
+
+    mute(false, true);
+    rests(seen.clone()).await;
+    assert!(goes_on(&heard));
+    // What was sent meanwhile is not asked for: the next picture that comes can be decoded alone.
+    let asked = speaking.accepted.peer.ingest().packets_asked;
+    while pictures.take().is_some() {}
+    mute(true, false);
+    let first = within(pictures.next()).await.unwrap();
+    assert!(first.unit.keyframe);
+    rests(heard.clone()).await;
+    assert!(goes_on(&seen));
+    assert_eq!(speaking.accepted.peer.ingest().packets_asked, asked);
+    while sounds.take().is_some() {}
+    mute(false, false);
+    within(sounds.next()).await.unwrap();
+    drop(sending);
+}
+
+/// Longer than the pause between two units that go on coming on a busy machine.
+const SILENCE: Duration = Duration::from_millis(700);

@@ -18,7 +18,12 @@ pub(super) struct Sending {
 impl Inn {
     /// Lets somebody send a camera of several layers, and sound.
     pub(super) async fn sends(&self, seat: &Seat) -> Sending {
-        seat.speak(camera()).await.unwrap();
+        self.sends_from(seat, Source::Camera).await
+    }
+
+    async fn sends_from(&self, seat: &Seat, source: Source) -> Sending {
+        let speech = Speech { source, ..camera() };
+        seat.speak(speech).await.unwrap();
         let speakers = self.conference.speakers.lock().unwrap();
         let speaker = speakers.last().unwrap();
         let mut tracks: Vec<Producer> = LAYERS
@@ -256,10 +261,20 @@ async fn what_is_muted_is_sent_to_nobody() {
     let _sending = inn.sends(&bob).await;
     ann.attend("va".to_owned()).await.unwrap();
     let shows = |mid: usize| inn.place(mid).broadcast().is_some();
+    let taken = |audio: bool, video: bool| {
+        let speakers = inn.conference.speakers.lock().unwrap();
+        *speakers[0].muted.borrow()
+            == Muted {
+                audio: !audio,
+                video: !video,
+            }
+    };
     until("both", || shows(0) && shows(1)).await;
     bob.mute(None, Some(true), None).unwrap();
+    assert!(taken(false, true));
     until("no sound", || shows(0) && !shows(1)).await;
     bob.mute(None, Some(false), Some(true)).unwrap();
+    assert!(taken(true, false));
     until("no picture", || !shows(0) && shows(1)).await;
     inn.rooms
         .mute(&name("room"), bob.id(), None, Some(false))
@@ -430,4 +445,27 @@ async fn texts_go_over_the_data_channel_where_there_is_one() {
     while let Ok(event) = ann_mail.try_recv() {
         assert_ne!(event.name(), "chat", "it came over the channel already");
     }
+}
+
+#[tokio::test]
+async fn a_screen_is_seen_and_heard_whatever_is_muted_and_what_is_sent_anew_stays_muted() {
+    let inn = inn(5);
+    let (ann, _mail) = inn.join(guest("ann"));
+    let (bob, _bob_mail) = inn.join(guest("bob"));
+    bob.mute(None, Some(true), Some(true)).unwrap();
+    let _camera = inn.sends(&bob).await;
+    let _screen = inn.sends_from(&bob, Source::Screen).await;
+    ann.attend("vva".to_owned()).await.unwrap();
+    let shown = |mid: usize| inn.place(mid).broadcast();
+    until("the screen", || shown(0).is_some() && shown(2).is_some()).await;
+    assert_ne!(shown(0), camera_of(&bob));
+    assert_ne!(shown(2), camera_of(&bob));
+    assert_eq!(shown(1), None);
+    let speakers = inn.conference.speakers.lock().unwrap();
+    let muted: Vec<Muted> = speakers.iter().map(|one| *one.muted.borrow()).collect();
+    let all = Muted {
+        audio: true,
+        video: true,
+    };
+    assert_eq!(muted, [all, Muted::default()]);
 }
