@@ -123,6 +123,21 @@ test("one more than there are seats is refused with a reason, and a seat that wa
   await bob.next("user-updated", ({ id, away: is }) => id === first.you.id && !is);
 });
 
+test("whoever leaves and is gone at once has left", async () => {
+  const ann = await client();
+  await ann.ask("join", { room: "hasty" });
+  for (let round = 0; round < 30; round += 1) {
+    const bob = await client();
+    const { you } = await bob.ask("join", { room: "hasty" });
+    bob.socket.emit("leave", {});
+    bob.socket.disconnect();
+    await ann.next("user-left", ({ id }) => id === you.id);
+  }
+  // Else they would have been away, with their seats kept.
+  const away = ann.told.filter(([name, data]) => name === "user-updated" && data.away);
+  assert.deepEqual(away, []);
+});
+
 test("the host controls the room, and it ends some time after the host has left", async () => {
   const boss = await host();
   const ann = await client();

@@ -27,6 +27,8 @@ pub(crate) struct Connection {
     pub(crate) room: rooms::Place,
     /// It did not take what it was sent, so that it no longer knows what it should.
     late: Arc<AtomicBool>,
+    /// The last it said of rooms is that it leaves.
+    leaves: Arc<AtomicBool>,
     /// What is to be done when it is gone; `None` once it is.
     ends: Mutex<Option<Vec<End>>>,
     /// What goes on for it, by its name.
@@ -40,13 +42,14 @@ impl Connection {
         socket: SocketRef,
         sockets: Weak<Sockets>,
         known: Known,
-        late: Arc<AtomicBool>,
+        (late, leaves): (Arc<AtomicBool>, Arc<AtomicBool>),
     ) -> Self {
         Self {
             socket,
             sockets,
             known,
             late,
+            leaves,
             room: rooms::Place::default(),
             ends: Mutex::new(Some(Vec::new())),
             kept: Mutex::default(),
@@ -127,6 +130,11 @@ impl Connection {
             tracing::debug!(%error, "a socket is disconnected as soon as it takes something");
             self.late.store(true, Ordering::Release);
         }
+    }
+
+    /// Whether it has said that it leaves, whether that was done or not.
+    pub(super) fn leaves(&self) -> bool {
+        self.leaves.load(Ordering::Acquire)
     }
 
     pub(super) fn socket(&self) -> &SocketRef {

@@ -38,6 +38,8 @@ pub(super) struct Arrival {
     pub(super) mail: mpsc::Receiver<Event>,
     /// It did not take what it was sent.
     pub(super) late: Arc<AtomicBool>,
+    /// The last it said of rooms is that it leaves.
+    pub(super) leaves: Arc<AtomicBool>,
 }
 
 /// Takes what a socket sends.
@@ -47,6 +49,7 @@ struct Mailbox {
     pace: DefaultDirectRateLimiter,
     sender: mpsc::Sender<Event>,
     late: Arc<AtomicBool>,
+    leaves: Arc<AtomicBool>,
 }
 
 /// Lent to the socket between being let in and being connected.
@@ -89,8 +92,9 @@ impl Arrival {
             pace: DefaultDirectRateLimiter::direct(Quota::per_second(rate).allow_burst(burst)),
             sender,
             late: Arc::default(),
+            leaves: Arc::default(),
         };
-        let late = Arc::clone(&mailbox.late);
+        let (late, leaves) = (Arc::clone(&mailbox.late), Arc::clone(&mailbox.leaves));
         socket.on_fallback(mailbox);
         let (sid, sockets) = (socket.id, Arc::downgrade(sockets));
         socket.on_disconnect(async move || {
@@ -98,7 +102,13 @@ impl Arrival {
                 sockets.forget(sid);
             }
         });
-        let lent = Arc::new(Mutex::new(Some(Self { known, mail, late })));
+        let arrival = Self {
+            known,
+            mail,
+            late,
+            leaves,
+        };
+        let lent = Arc::new(Mutex::new(Some(arrival)));
         socket.extensions.insert(Lent(lent));
         Ok(())
     }
@@ -140,9 +150,17 @@ impl MessageHandler<LocalAdapter, Own> for Mailbox {
             Err(problem) => return refuse(ack, problem),
         };
         event.ack = ack;
+        let leaves = match event.name.as_str() {
+            "leave" => Some(true),
+            "join" => Some(false),
+            _ => None,
+        };
         if let Err(error) = self.sender.try_send(event) {
             let event = error.into_inner();
             refuse(event.ack, too_fast());
+        } else if let Some(leaves) = leaves {
+            // Whoever says so and is gone at once is gone before that is done.
+            self.leaves.store(leaves, Ordering::Release);
         }
     }
 }

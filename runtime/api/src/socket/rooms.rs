@@ -91,8 +91,12 @@ pub(super) async fn join(connection: &Arc<Connection>, event: &Event) -> Answer 
     if !connection.room.is_watched.swap(true, Ordering::Relaxed) {
         let gone = Arc::downgrade(connection);
         connection.when_gone(move || {
-            if let Some(connection) = gone.upgrade() {
-                connection.room.lock().take();
+            let Some(connection) = gone.upgrade() else {
+                return;
+            };
+            let held = connection.room.lock().take();
+            if let Some(held) = held.filter(|_| connection.leaves()) {
+                held.seat.leave();
             }
         });
     }
