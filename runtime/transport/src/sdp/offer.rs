@@ -324,6 +324,19 @@ pub(super) fn mid(section: &MediaDescription) -> Option<&str> {
 /// The library tells the packets of two sections apart by the sources that the offer declares, and by no other means.
 fn check_sources(used: &[Numbered<'_>]) -> Result<(), SignalError> {
     let media = used.iter().filter(|(_, section)| !is_data(section));
+    for (_, section) in media.clone() {
+        let sources = (section.attributes.iter()).filter(|attribute| attribute.key == "ssrc");
+        for source in sources {
+            let number = source.value.as_deref().unwrap_or_default();
+            let number = number.split_whitespace().next().unwrap_or_default();
+            if number.parse::<u32>().is_err() {
+                return Err(malformed(format!(
+                    "the {} section has an a=ssrc that does not begin with a number below 2^32 (RFC 5576 §4.1)",
+                    section.media_name.media
+                )));
+            }
+        }
+    }
     if media.clone().count() < 2 {
         return Ok(());
     }
