@@ -30,6 +30,7 @@ use rtc::{
         RTCPFeedback, RTCRtpCodec, RTCRtpCodecParameters, RTCRtpHeaderExtensionCapability,
         RtpCodecKind,
     },
+    shared::error::Error,
 };
 use tokio::sync::{mpsc, watch};
 use webrtc::{
@@ -154,19 +155,19 @@ impl Connection {
         offer: &str,
         events: &mut Events,
     ) -> Result<String, SignalError> {
-        let refused = |error: rtc::shared::error::Error| {
-            SignalError::Malformed(format!("the offer: {error}"))
-        };
+        let refused = |error: Error| SignalError::Malformed(format!("the offer: {error}"));
         let offer = RTCSessionDescription::offer(offer.to_owned()).map_err(refused)?;
         self.library
             .set_remote_description(offer)
             .await
             .map_err(refused)?;
         let answer = self.library.create_answer(None).await.map_err(refused)?;
-        self.library
-            .set_local_description(answer)
-            .await
-            .map_err(internal)?;
+        let described = self.library.set_local_description(answer).await;
+        described.map_err(|error| match error {
+            // Found out only now: the groups of a section leave it no source.
+            Error::ErrRTPReceiverForSSRCTrackStreamNotFound => refused(error),
+            error => internal(error),
+        })?;
         let gathered = events.gathered.wait_for(|complete| *complete);
         match tokio::time::timeout(GATHERING_MAX, gathered).await {
             Ok(Ok(_)) => {}

@@ -328,7 +328,7 @@ fn check_sources(used: &[Numbered<'_>]) -> Result<(), SignalError> {
         let sources = (section.attributes.iter()).filter(|attribute| attribute.key == "ssrc");
         for source in sources {
             let number = source.value.as_deref().unwrap_or_default();
-            let number = number.split_whitespace().next().unwrap_or_default();
+            let number = number.split(' ').next().unwrap_or_default();
             if number.parse::<u32>().is_err() {
                 return Err(malformed(format!(
                     "the {} section has an a=ssrc that does not begin with a number below 2^32 (RFC 5576 §4.1)",
