@@ -7,14 +7,14 @@ use lockgate_media::{TrackId, VideoCodec};
 use lockgate_ports::{
     Conference as _, Muted, Speaking,
     signaller::{CloseReason, PeerState},
-    task::own,
+    task::{Task, own},
 };
 use lockgate_transport::Transport;
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 
 use crate::{
-    client::{AUDIO_LEVEL, Client, within},
+    client::{AUDIO_LEVEL, Client, Sender, within},
     publish::{broadcast, consume, transport},
     units::{picture, sound},
 };
@@ -53,12 +53,25 @@ async fn text(channel: &Arc<dyn DataChannel>) -> String {
     within(text).await
 }
 
+/// Sends a picture and a sound every 10 ms for as long as the task is held, a keyframe every 200 ms.
+fn sends(mut video: Sender, mut audio: Sender) -> Task {
+    own(async move {
+        let mut pace = tokio::time::interval(Duration::from_millis(10));
+        for mark in 0..u32::MAX {
+            let unit = picture(VideoCodec::H264, mark % 20 == 0, mark);
+            video.send(mark.wrapping_mul(900), &unit).await;
+            audio.send(mark.wrapping_mul(480), &sound(mark)).await;
+            pace.tick().await;
+        }
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn texts_go_both_ways_beside_media() {
     let transport = transport().await;
     let mut client = Client::new(&[VideoCodec::H264]).await;
-    let mut video = client.sends_video(VideoCodec::H264).await;
-    let mut audio = client.sends_audio().await;
+    let video = client.sends_video(VideoCodec::H264).await;
+    let audio = client.sends_audio().await;
     let room = channel(&client, "room").await;
     let offer = client.offer().await;
     let broadcast = broadcast();
@@ -74,15 +87,7 @@ async fn texts_go_both_ways_beside_media() {
     client.answer(&speaking.accepted.answer).await;
     open(&room).await;
     assert_eq!(text(&room).await, "early");
-    let sending = own(async move {
-        let mut pace = tokio::time::interval(Duration::from_millis(10));
-        for mark in 0..u32::MAX {
-            let unit = picture(VideoCodec::H264, mark % 20 == 0, mark);
-            video.send(mark.wrapping_mul(900), &unit).await;
-            audio.send(mark.wrapping_mul(480), &sound(mark)).await;
-            pace.tick().await;
-        }
-    });
+    let sending = sends(video, audio);
     for number in 0..100 {
         room.send_text(&format!("up {number}")).await.unwrap();
         let heard = within(speaking.heard.recv()).await.unwrap();
@@ -229,21 +234,13 @@ async fn sections_that_only_receive_are_passed_over() {
 async fn what_is_muted_comes_into_no_broadcast() {
     let transport = transport().await;
     let mut client = Client::new(&[VideoCodec::H264]).await;
-    let mut video = client.sends_video(VideoCodec::H264).await;
-    let mut audio = client.sends_audio().await;
+    let video = client.sends_video(VideoCodec::H264).await;
+    let audio = client.sends_audio().await;
     let offer = client.offer().await;
     let broadcast = broadcast();
     let speaking = transport.speak(offer, broadcast.clone()).await.unwrap();
     client.answer(&speaking.accepted.answer).await;
-    let sending = own(async move {
-        let mut pace = tokio::time::interval(Duration::from_millis(10));
-        for mark in 0..u32::MAX {
-            let unit = picture(VideoCodec::H264, mark % 20 == 0, mark);
-            video.send(mark.wrapping_mul(900), &unit).await;
-            audio.send(mark.wrapping_mul(480), &sound(mark)).await;
-            pace.tick().await;
-        }
-    });
+    let sending = sends(video, audio);
     let mut pictures = consume(&broadcast, TrackId::source()).await;
     let mut sounds = consume(&broadcast, TrackId::opus()).await;
     within(pictures.next()).await.unwrap();
