@@ -135,11 +135,12 @@ plugins-check:
 	CARGO_TARGET_DIR="$(CURDIR)/target/guests" $(CARGO) test --quiet --release --manifest-path sdk/rust/Cargo.toml; \
 	CARGO_TARGET_DIR="$(CURDIR)/target/guests" RUSTFLAGS="$(NAMELESS)" $(CARGO) build --release --target $(WASM) --manifest-path plugins/Cargo.toml; \
 	mkdir -p target/plugins; \
+	$(CARGO) build --quiet --workspace --examples; \
 	for name in $(PLUGINS); do \
-		$(CARGO) run --quiet -p lockgate-policy-wasm --example componentize -- \
+		target/debug/examples/componentize \
 			target/guests/$(WASM)/release/lockgate_$${name/-/_}.wasm target/plugins/$$name.wasm; \
 	done; \
-	LOCKGATE_PLUGINS="$(CURDIR)/target/plugins" $(CARGO) test --quiet -p lockgate-policy-wasm reference
+	LOCKGATE_PLUGINS="$(CURDIR)/target/plugins" $(CARGO) nextest run --workspace -E 'package(lockgate-policy-wasm) & test(reference)'
 
 # What `lockgate policy new` writes is tested, built and asked its cases in the sandbox. `make test` does JavaScript, which
 # takes a minute; a component from Python takes minutes to compile.

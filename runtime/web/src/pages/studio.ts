@@ -186,6 +186,9 @@ async function publish(): Promise<void> {
 }
 
 function stop(): void {
+  // What is being asked about the broadcast would find it gone.
+  asking.abort();
+  asking = new AbortController();
   publisher?.stop();
   publisher = null;
   closeDevices();
@@ -224,12 +227,13 @@ async function showStats(): Promise<void> {
   healthText.dataset["grade"] = grade;
 }
 
+let asking = new AbortController();
 /** What the server made of it: its tracks and who reads them. */
 async function showMade(): Promise<void> {
   if (publisher?.state !== "live") return;
   const { name, token = null } = publisher.options;
   try {
-    const { tracks = [], viewers = 0 } = await streamDetail(name, token);
+    const { tracks = [], viewers = 0 } = await streamDetail(name, token, asking.signal);
     const rows = tracks
       .filter(({ kind }) => kind === "video")
       .sort((a, b) => (b.height ?? 0) - (a.height ?? 0))
