@@ -97,7 +97,9 @@ async fn the_manager_is_told_of_each_step() {
     manager.hears("READY=1").await;
     // In any order.
     let begun = manager.at;
-    manager.hears("STATUS=broadcasts: 1, publishers and WebRTC viewers: 0").await;
+    manager
+        .hears("STATUS=broadcasts: 1, publishers and WebRTC viewers: 0")
+        .await;
     manager.at = begun;
     manager.hears("WATCHDOG=1").await;
     server.signal("HUP");

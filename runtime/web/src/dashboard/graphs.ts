@@ -96,7 +96,11 @@ export class Graphs {
       height: HEIGHT_PX,
       legend: { show: false },
       cursor: { show: false },
-      scales: { y: { range: (_plot, _low, high) => [0, Math.max(high, 1) * 1.1] } },
+      scales: {
+        // Of the first point alone it would make years.
+        x: { range: () => this.span() },
+        y: { range: (_plot, _low, high) => [0, Math.max(high, 1) * 1.1] },
+      },
       axes: [axis, { ...axis, size: 46 }],
       series: [
         {},
@@ -110,6 +114,13 @@ export class Graphs {
       ],
     };
     return new uPlot(options, [[], ...graph.lines.map(() => [])], place);
+  }
+
+  /** What is shown, in s since 1970. */
+  private span(): [number, number] {
+    const [first = 0] = this.times;
+    const last = this.times.at(-1) ?? SPAN_MIN_S;
+    return [Math.min(first, last - SPAN_MIN_S), last];
   }
 
   private fit(): void {
@@ -136,4 +147,6 @@ function caption(graph: Graph): HTMLElement {
 
 /** Ten minutes. */
 const POINTS_MAX = 600;
+/** What a graph shows at least. */
+const SPAN_MIN_S = 60;
 const HEIGHT_PX = 150;
