@@ -64,13 +64,13 @@ impl Offer<'_> {
     }
 
     fn section(&self, out: &mut String, mid: usize, section: &Media) {
-        let (kind, formats, codecs) = match (section.is_video, section.sends) {
-            (false, _) => ("audio", "111", AUDIO),
-            (true, Some(_)) => ("video", "102", SENT),
+        let (kind, formats, codecs): (_, _, &[&str]) = match (section.is_video, section.sends) {
+            (false, _) => ("audio", "111", &[AUDIO]),
+            (true, Some(_)) => ("video", "102", &[H264]),
             (true, None) => (
                 "video",
                 "102 103 104 105 106 107 108 109 96 97 98 99 100 101",
-                RECEIVED,
+                &[H264, OTHERS],
             ),
         };
         let direction = if section.sends.is_some() {
@@ -94,7 +94,7 @@ impl Offer<'_> {
                 "a=msid:load {kind}\r\na=ssrc:{ssrc} cname:load\r\na=ssrc:{ssrc} msid:load {kind}\r\n"
             );
         }
-        *out += codecs;
+        *out += &codecs.concat();
         if let Some(address) = self.address {
             *out += &format!(
                 "a=candidate:1 1 udp 2130706431 {} {} typ host\r\na=end-of-candidates\r\n",
@@ -111,13 +111,11 @@ const TRANSPORT: u8 = 3;
 const LEVEL: u8 = 1;
 const AUDIO: &str = "a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\n\
                      a=fmtp:111 minptime=10;useinbandfec=1\r\n";
-const SENT: &str = "a=rtpmap:102 H264/90000\r\na=rtcp-fb:102 nack\r\na=rtcp-fb:102 nack pli\r\n\
+const H264: &str = "a=rtpmap:102 H264/90000\r\na=rtcp-fb:102 nack\r\na=rtcp-fb:102 nack pli\r\n\
     a=rtcp-fb:102 ccm fir\r\na=rtcp-fb:102 transport-cc\r\n\
     a=fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n";
-const RECEIVED: &str = "a=rtpmap:102 H264/90000\r\na=rtcp-fb:102 nack\r\na=rtcp-fb:102 nack pli\r\n\
-    a=rtcp-fb:102 ccm fir\r\na=rtcp-fb:102 transport-cc\r\n\
-    a=fmtp:102 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f\r\n\
-    a=rtpmap:103 rtx/90000\r\na=fmtp:103 apt=102\r\n\
+/// What else browsers take.
+const OTHERS: &str = "a=rtpmap:103 rtx/90000\r\na=fmtp:103 apt=102\r\n\
     a=rtpmap:104 H264/90000\r\na=rtcp-fb:104 nack\r\na=rtcp-fb:104 nack pli\r\na=rtcp-fb:104 transport-cc\r\n\
     a=fmtp:104 level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42001f\r\n\
     a=rtpmap:105 rtx/90000\r\na=fmtp:105 apt=104\r\n\

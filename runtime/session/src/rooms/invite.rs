@@ -6,12 +6,7 @@ use std::{sync::Arc, time::Duration};
 use lockgate_ports::{Answered as TakesAnswer, Conference, Invitation, SignalError};
 use tokio::time::Instant;
 
-use super::{
-    events::RoomEvent,
-    room::Inside,
-    seat::Seat,
-    show::{Sent, is_sent_by_others},
-};
+use super::{events::RoomEvent, placing::Stage, room::Inside, seat::Seat, show::is_sent_by_others};
 use crate::{Error, SessionId};
 
 /// Who offers the connection over which somebody is shown the others.
@@ -121,12 +116,11 @@ impl Invites {
 
 impl Inside {
     /// Offers a connection to those who have none to receive over, and will not offer one.
-    pub(crate) fn invite(&mut self, sent: &[Sent], conference: Option<&Arc<dyn Conference>>) {
+    pub(crate) fn invite(&mut self, stages: &[Stage], conference: Option<&Arc<dyn Conference>>) {
         let Some(conference) = conference else { return };
         let now = Instant::now();
-        let stages = self.stages(sent);
         for participant in &mut self.participants {
-            let others_send = is_sent_by_others(participant.id, &stages);
+            let others_send = is_sent_by_others(participant.id, stages);
             let is_there = participant.mailbox.is_some() && participant.attendance.is_none();
             if !is_there || !participant.invites.is_due(others_send, now) {
                 continue;

@@ -18,7 +18,7 @@ use super::{
 use crate::{EndReason, SessionId, Streams, audience::Audience, effect, info::quality_of};
 
 /// What somebody sends, and where it can be read.
-pub(crate) struct Sent {
+struct Sent {
     target: Target,
     audience: Arc<Audience>,
     audio: bool,
@@ -46,8 +46,9 @@ impl Room {
         let sent = inside.sent(streams);
         inside.look(&sent);
         inside.listen(now);
-        inside.show(&sent);
-        inside.invite(&sent, streams.inner.rooms.conference.get());
+        let stages = inside.stages(&sent);
+        inside.show(&sent, &stages);
+        inside.invite(&stages, streams.inner.rooms.conference.get());
         let over = if inside.participants.is_empty() {
             Some(RoomEnd::Empty)
         } else if (inside.hostless_since).is_some_and(|since| now - since >= config.host_grace) {
@@ -143,8 +144,7 @@ impl Inside {
     }
 
     /// Puts everybody where they are to be seen and heard.
-    fn show(&mut self, sent: &[Sent]) {
-        let stages = self.stages(sent);
+    fn show(&mut self, sent: &[Sent], stages: &[Stage]) {
         // Who speaks has the first turn, others those after it.
         let others: Vec<SessionId> = stages
             .iter()
@@ -178,9 +178,9 @@ impl Inside {
                     .map(|seen| seen.target)
                     .collect();
                 let targets = if is_video {
-                    placing::video(looker, &mids, &now, &stages)
+                    placing::video(looker, &mids, &now, stages)
                 } else {
-                    placing::audio(looker, &mids, &now, &stages)
+                    placing::audio(looker, &mids, &now, stages)
                 };
                 for (at, target) in places.into_iter().zip(targets) {
                     let is_shown = |target: &Target| {
@@ -204,7 +204,7 @@ impl Inside {
     }
 
     /// What can be shown: who speaks first, then who spoke last, then who came first.
-    pub(crate) fn stages(&self, sent: &[Sent]) -> Vec<Stage> {
+    fn stages(&self, sent: &[Sent]) -> Vec<Stage> {
         let mut stages: Vec<Stage> = sent
             .iter()
             .filter_map(|sent| {

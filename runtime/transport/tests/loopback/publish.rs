@@ -6,7 +6,11 @@ use lockgate_broadcast::{
     track::{Consumer, Start},
 };
 use lockgate_media::{BroadcastName, TrackId, VideoCodec};
-use lockgate_ports::{Accepted, Signaller, signaller::PeerState};
+use lockgate_ports::{
+    Accepted, Signaller,
+    signaller::PeerState,
+    task::{Task, own},
+};
 use lockgate_transport::{Config, Transport};
 
 use crate::{
@@ -43,6 +47,19 @@ pub(crate) async fn consume(broadcast: &Broadcast, id: TrackId) -> Consumer {
         }
     })
     .await
+}
+
+/// Sends a picture and a sound every 10 ms for as long as the task is held, a keyframe every 200 ms.
+pub(crate) fn sends(mut video: Sender, mut audio: Sender) -> Task {
+    own(async move {
+        let mut pace = tokio::time::interval(Duration::from_millis(10));
+        for mark in 0..u32::MAX {
+            let unit = picture(VideoCodec::H264, mark % 20 == 0, mark);
+            video.send(mark.wrapping_mul(900), &unit).await;
+            audio.send(mark.wrapping_mul(480), &sound(mark)).await;
+            pace.tick().await;
+        }
+    })
 }
 
 pub(crate) async fn published(

@@ -7,16 +7,16 @@ use lockgate_media::{TrackId, VideoCodec};
 use lockgate_ports::{
     Conference as _, Muted, Speaking,
     signaller::{CloseReason, PeerState},
-    task::{Task, own},
+    task::own,
 };
 use lockgate_transport::Transport;
 use rtc::rtp_transceiver::rtp_sender::RtpCodecKind;
 use webrtc::data_channel::{DataChannel, DataChannelEvent};
 
 use crate::{
-    client::{AUDIO_LEVEL, Client, Sender, within},
-    publish::{broadcast, consume, transport},
-    units::{picture, sound},
+    client::{AUDIO_LEVEL, Client, within},
+    publish::{broadcast, consume, sends, transport},
+    units::sound,
 };
 
 async fn speaking(transport: &Transport, client: &mut Client) -> Speaking {
@@ -51,19 +51,6 @@ async fn text(channel: &Arc<dyn DataChannel>) -> String {
         }
     };
     within(text).await
-}
-
-/// Sends a picture and a sound every 10 ms for as long as the task is held, a keyframe every 200 ms.
-fn sends(mut video: Sender, mut audio: Sender) -> Task {
-    own(async move {
-        let mut pace = tokio::time::interval(Duration::from_millis(10));
-        for mark in 0..u32::MAX {
-            let unit = picture(VideoCodec::H264, mark % 20 == 0, mark);
-            video.send(mark.wrapping_mul(900), &unit).await;
-            audio.send(mark.wrapping_mul(480), &sound(mark)).await;
-            pace.tick().await;
-        }
-    })
 }
 
 #[tokio::test(flavor = "multi_thread")]

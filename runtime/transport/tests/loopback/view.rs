@@ -26,7 +26,7 @@ use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 
 use crate::{
     client::{AV1, Client, H264, OPUS, RED, VP8, VP9, codec_of, within},
-    publish::{broadcast, published, transport},
+    publish::{broadcast, published, sends, transport},
     units::{picture, sound},
 };
 
@@ -218,18 +218,10 @@ fn is_key(shown: &Shown) -> bool {
 async fn two_viewers_are_shown_what_was_published() {
     let transport = transport().await;
     let broadcast = broadcast();
-    let (_client, mut video, mut audio, _accepted) =
+    let (_client, video, audio, _accepted) =
         published(&transport, &broadcast, VideoCodec::H264).await;
     // Media has to flow for the tracks to be there.
-    let sender = own(async move {
-        let mut pace = tokio::time::interval(Duration::from_millis(10));
-        for mark in 0..u32::MAX {
-            let unit = picture(VideoCodec::H264, mark % 20 == 0, mark);
-            video.send(mark.wrapping_mul(900), &unit).await;
-            audio.send(mark.wrapping_mul(480), &sound(mark)).await;
-            pace.tick().await;
-        }
-    });
+    let sender = sends(video, audio);
     let first = viewer(
         &transport,
         &broadcast,

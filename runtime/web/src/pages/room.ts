@@ -57,8 +57,7 @@ function devicesChanged(): void {
   // An insecure page is told so once.
   const words = [...new Set(errors.map(({ message }) => message))].join(" ");
   if (room && room.state !== "closed") {
-    room.setCamera(camera.track);
-    room.setMicrophone(microphone.track);
+    send(room);
     if (words) inside?.say(words);
     return;
   }
@@ -68,6 +67,12 @@ function devicesChanged(): void {
   setText(previewWords, "Your camera is off.");
   if (microphone.track) meter.start(new MediaStream([microphone.track]));
   else meter.stop();
+}
+
+/** Sends what is open now. */
+function send(to: Room): void {
+  to.setCamera(devices.camera.track);
+  to.setMicrophone(devices.microphone.track);
 }
 
 async function join(): Promise<void> {
@@ -98,8 +103,7 @@ function enter(joined: Room): void {
   preview.srcObject = null;
   turnTo("room");
   // A device may have been opened, or lost, while the server was asked.
-  joined.setCamera(devices.camera.track);
-  joined.setMicrophone(devices.microphone.track);
+  send(joined);
   inside = new Inside(joined, devices);
   joined.on("state", mark);
   joined.on("closed", (why) => {
