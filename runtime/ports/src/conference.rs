@@ -12,7 +12,8 @@ use crate::{Accepted, BoxFuture, SignalError, ViewerFeed};
 /// Takes in those who are in rooms. Implemented by `transport`, and in memory for tests of `session`.
 pub trait Conference: Send + Sync + 'static {
     /// Somebody sends: camera, microphone or screen, a data channel, or any of them. Media is published into `broadcast` as by
-    /// [`crate::Signaller::publish`]; an offer with a data channel alone is sound, too.
+    /// [`crate::Signaller::publish`]; an offer with a data channel alone is sound, too. The sections of the offer that receive
+    /// become places, too, unless it has a data channel or layers.
     fn speak(
         &self,
         offer: String,
@@ -54,6 +55,8 @@ pub struct Muted {
 pub struct Speaking {
     /// The answer and the peer.
     pub accepted: Accepted,
+    /// The places of the same connection, where it is one for both ways.
+    pub attending: Option<Attending>,
     /// How loud the microphone is: dB below full scale, 0 (loudest) to 127 (silence), smoothed (RFC 6464). `None` until it
     /// is known.
     pub level: watch::Receiver<Option<u8>>,

@@ -8,9 +8,14 @@ use std::{
 use lockgate_broadcast::Broadcast;
 use lockgate_dtls::{Association, Identity};
 use lockgate_media::VideoCodec;
-use lockgate_ports::{Accepted, Attending, Muted, Place, SignalError, Speaking, ViewerFeed};
+use lockgate_ports::{
+    Accepted, Attending, Muted, Place, SignalError, Speaking, ViewerFeed, task::own,
+};
 use rtc::dtls::extension::extension_use_srtp::SrtpProtectionProfile;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 use crate::{
     connection::{Connection, Events, internal},
@@ -23,7 +28,7 @@ use crate::{
         finished, invitation, invited, taken_up,
     },
     talk::{self, Channels},
-    viewer::{Arrival, Places, Shards, Shown},
+    viewer::{Arrival, Places, Shards, Shown, Uplink},
 };
 
 /// What takes peers in.
@@ -57,24 +62,68 @@ impl Core {
         sdp: &str,
         broadcast: Broadcast,
     ) -> Result<Speaking, SignalError> {
-        let offer = Offer::check(sdp, Purpose::Speak)?;
+        let purpose = Purpose::of_speaker(sdp);
+        let offer = Offer::check(sdp, purpose)?;
         let (told, level) = watch::channel(None);
+        let (mute, muted) = watch::channel(Muted::default());
+        let floor = Floor {
+            level: Level::new(offer.level(), told),
+            muted,
+        };
+        if purpose == Purpose::Converse {
+            let attending = self.converse(sdp, offer, broadcast, floor).await?;
+            let (_, heard) = mpsc::channel(1); // it has no channel to be heard over
+            return Ok(Speaking {
+                accepted: attending.accepted.clone(),
+                attending: Some(attending),
+                level,
+                mute,
+                heard,
+                say: mpsc::channel(1).0,
+            });
+        }
         let (hearing, saying, talk) = talk::ends();
         let work = |ingest, channels| async {
             tokio::join!(ingest::run(ingest), talk::run(channels, talk));
         };
-        let (mute, muted) = watch::channel(Muted::default());
-        let floor = Floor {
-            level: Level::new(offer.level, told),
-            muted,
-        };
         let accepted = self.take(sdp, offer, broadcast, Some(floor), work).await?;
         Ok(Speaking {
             accepted,
+            attending: None,
             level,
             mute,
             heard: hearing,
             say: saying,
+        })
+    }
+
+    /// Takes in somebody who sends and is shown others over one connection: a light peer of our own, with an ingest.
+    async fn converse(
+        &self,
+        sdp: &str,
+        mut offer: Offer,
+        broadcast: Broadcast,
+        floor: Floor,
+    ) -> Result<Attending, SignalError> {
+        wish_for_sound(&mut offer);
+        let shown = offer.only(|section| section.receives);
+        let (places, list) = places(&shown);
+        let party = Party::new(
+            shown,
+            random(CNAME_LEN),
+            of_places(&offer),
+            Shown::Places(places),
+        );
+        let answer = self.answer(sdp, &offer, &party)?;
+        let sends = Sends {
+            offer: offer.only(|section| section.sends),
+            broadcast,
+            floor,
+        };
+        let accepted = self.view(party, Some(sends), answer).await?;
+        Ok(Attending {
+            accepted,
+            places: list,
         })
     }
 
@@ -98,11 +147,7 @@ impl Core {
         let shared = self.share(&offer, &answer, connection.slot());
         let ingest = Ingest {
             broadcast,
-            video: offer
-                .video()
-                .iter()
-                .map(|codec| (codec.payload_type, codec.codec))
-                .collect(),
+            video: types(&offer),
             audio: offer.audio().map(|audio| audio.payload_type),
             tracks: events.tracks,
             feedback: events.feedback,
@@ -134,22 +179,17 @@ impl Core {
         };
         let sources = offer.sections.iter().map(source).collect();
         let party = Party::new(offer, cname, sources, Shown::Broadcast(feed));
-        let answer = self.answer(sdp, &party)?;
-        self.view(party, answer).await
+        let answer = self.answer(sdp, &party.offer, &party)?;
+        self.view(party, None, answer).await
     }
 
     pub(crate) async fn attend(&self, sdp: &str) -> Result<Attending, SignalError> {
         let offer = Offer::check(sdp, Purpose::Attend)?;
-        let source = |section: &OfferSection| {
-            let mid = section.mid.as_deref().unwrap_or_default();
-            let track = format!("{}-{mid}", kind(section));
-            source(section, format!("place-{mid}"), track)
-        };
-        let sources = offer.sections.iter().map(source).collect();
+        let sources = of_places(&offer);
         let (places, list) = places(&offer);
         let party = Party::new(offer, random(CNAME_LEN), sources, Shown::Places(places));
-        let answer = self.answer(sdp, &party)?;
-        let accepted = self.view(party, answer).await?;
+        let answer = self.answer(sdp, &party.offer, &party)?;
+        let accepted = self.view(party, None, answer).await?;
         Ok(Attending {
             accepted,
             places: list,
@@ -200,7 +240,7 @@ impl Core {
         Ok((offer, invited))
     }
 
-    fn answer(&self, sdp: &str, party: &Party) -> Result<String, SignalError> {
+    fn answer(&self, sdp: &str, offer: &Offer, party: &Party) -> Result<String, SignalError> {
         let ours = Ours {
             ice: &party.ours,
             fingerprint: self.identity.fingerprint(),
@@ -208,11 +248,16 @@ impl Core {
             cname: &party.cname,
             sources: &party.sources,
         };
-        agree(sdp, &party.offer, &ours)
+        agree(sdp, offer, &ours)
     }
 
-    /// Takes in somebody who watches: a light peer of our own at a shard. `description` is what we said.
-    async fn view(&self, party: Party, description: String) -> Result<Accepted, SignalError> {
+    /// Takes in somebody who watches, and perhaps sends: a light peer of our own at a shard. `description` is what we said.
+    async fn view(
+        &self,
+        party: Party,
+        sends: Option<Sends>,
+        description: String,
+    ) -> Result<Accepted, SignalError> {
         let Party {
             offer,
             ours,
@@ -242,6 +287,7 @@ impl Core {
                 }
             }
         }
+        let uplink = sends.map(|sends| Box::new(sends.begin(&shared)));
         let (peer, stopped) = Session::of(Arc::clone(&shared));
         let arrival = Arrival {
             shared,
@@ -249,6 +295,7 @@ impl Core {
             dtls,
             shown,
             contract: Contract { legs, cname },
+            uplink,
             stopped,
         };
         if !self.shards.take(arrival).await {
@@ -356,13 +403,49 @@ impl Invited {
             ours: self.ours,
             ..Party::new(offer, self.cname, sources, Shown::Places(places))
         };
-        let mut accepted = self.core.view(party, self.offer).await?;
+        let mut accepted = self.core.view(party, None, self.offer).await?;
         accepted.answer = String::new();
         Ok(Attending {
             accepted,
             places: list,
         })
     }
+}
+
+/// What somebody who is shown others sends over the same connection.
+struct Sends {
+    offer: Offer,
+    broadcast: Broadcast,
+    floor: Floor,
+}
+
+impl Sends {
+    fn begin(self, shared: &Shared) -> Uplink {
+        let Self {
+            offer,
+            broadcast,
+            floor,
+        } = self;
+        Uplink::new(&offer, |ends| {
+            own(ingest::run(Ingest {
+                broadcast,
+                video: types(&offer),
+                audio: offer.audio().map(|audio| audio.payload_type),
+                tracks: ends.tracks,
+                feedback: ends.feedback,
+                stats: Arc::clone(&shared.ingest),
+                floor: Some(floor),
+            }))
+        })
+    }
+}
+
+/// The video codecs of an offer by their payload types.
+fn types(offer: &Offer) -> Vec<(u8, VideoCodec)> {
+    let codecs = offer.video().iter();
+    codecs
+        .map(|codec| (codec.payload_type, codec.codec))
+        .collect()
 }
 
 /// The places of an offer, and their handles.
@@ -378,27 +461,42 @@ fn places(offer: &Offer) -> (Places, Vec<Arc<dyn Place>>) {
 
 /// What we would like a publisher to do.
 fn wish(offer: &mut Offer) {
-    for section in &mut offer.sections {
-        match &mut section.media {
-            // The library does not know whose retransmissions (RFC 4588) come in a stream that is told by `rrid` alone
-            // (RFC 8852 §3.2), as that of a simulcast publisher. Without it packets are sent again where they were
-            // missed.
-            Media::Video(codecs) if !offer.names_rtx => {
-                for codec in codecs {
-                    codec.rtx = None;
-                }
-            }
-            Media::Video(_) => {}
-            // An answer says what we like to be sent (RFC 7587 §7): audio that can be mended from the packet after it.
-            Media::Audio { opus, .. } => {
-                if !opus.fmtp.contains("useinbandfec") {
-                    let between = if opus.fmtp.is_empty() { "" } else { ";" };
-                    opus.fmtp.push_str(between);
-                    opus.fmtp.push_str("useinbandfec=1");
-                }
+    // The library does not know whose retransmissions (RFC 4588) come in a stream that is told by `rrid` alone (RFC 8852
+    // §3.2), as that of a simulcast publisher. Without it packets are sent again where they were missed.
+    if !offer.names_rtx {
+        for section in &mut offer.sections {
+            if let Media::Video(codecs) = &mut section.media {
+                codecs.iter_mut().for_each(|codec| codec.rtx = None);
             }
         }
     }
+    wish_for_sound(offer);
+}
+
+/// An answer says what we like to be sent (RFC 7587 §7): audio that can be mended from the packet after it.
+fn wish_for_sound(offer: &mut Offer) {
+    for section in &mut offer.sections {
+        if let Media::Audio { opus, .. } = &mut section.media
+            && section.sends
+            && !opus.fmtp.contains("useinbandfec")
+        {
+            let between = if opus.fmtp.is_empty() { "" } else { ";" };
+            opus.fmtp.push_str(between);
+            opus.fmtp.push_str("useinbandfec=1");
+        }
+    }
+}
+
+/// What we send in the places of an offer.
+fn of_places(offer: &Offer) -> Vec<Source> {
+    let sections = offer.sections.iter().filter(|section| section.receives);
+    sections
+        .map(|section| {
+            let mid = section.mid.as_deref().unwrap_or_default();
+            let track = format!("{}-{mid}", kind(section));
+            source(section, format!("place-{mid}"), track)
+        })
+        .collect()
 }
 
 /// What we send in a section: random numbers (RFC 3550 §8.1).

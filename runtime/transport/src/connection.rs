@@ -41,6 +41,7 @@ use webrtc::{
 
 use crate::{
     feedback::{Feedback, Tap},
+    ingest::{Incoming, OfLibrary},
     net::{self, Credentials, Drivers, Mux, PeerRuntime, Registration},
     sdp::{AUDIO_LEVEL, Offer, OfferedCodec},
     talk,
@@ -57,7 +58,7 @@ pub(crate) struct Connection {
 /// What a connection tells.
 pub(crate) struct Events {
     pub(crate) states: watch::Receiver<RTCPeerConnectionState>,
-    pub(crate) tracks: mpsc::Receiver<Arc<dyn TrackRemote>>,
+    pub(crate) tracks: mpsc::Receiver<Arc<dyn Incoming>>,
     pub(crate) channels: mpsc::Receiver<Arc<dyn DataChannel>>,
     pub(crate) feedback: mpsc::Receiver<Feedback>,
     gathered: watch::Receiver<bool>,
@@ -66,7 +67,7 @@ pub(crate) struct Events {
 struct Handler {
     states: watch::Sender<RTCPeerConnectionState>,
     gathered: watch::Sender<bool>,
-    tracks: mpsc::Sender<Arc<dyn TrackRemote>>,
+    tracks: mpsc::Sender<Arc<dyn Incoming>>,
     channels: mpsc::Sender<Arc<dyn DataChannel>>,
 }
 
@@ -83,7 +84,11 @@ impl PeerConnectionEventHandler for Handler {
 
     async fn on_track(&self, track: Arc<dyn TrackRemote>) {
         // The driver waits for this call, so it must not: an offer has at most two tracks we read.
-        if self.tracks.try_send(track).is_err() {
+        if self
+            .tracks
+            .try_send(Arc::new(OfLibrary::new(track)))
+            .is_err()
+        {
             tracing::debug!("a track of a peer is not read");
         }
     }
@@ -211,7 +216,7 @@ fn media_engine(offer: &Offer) -> Result<MediaEngine, SignalError> {
             .register_codec(opus(audio), RtpCodecKind::Audio)
             .map_err(internal)?;
     }
-    if offer.level.is_some() {
+    if offer.level().is_some() {
         let level = RTCRtpHeaderExtensionCapability {
             uri: AUDIO_LEVEL.to_owned(),
         };
@@ -292,7 +297,7 @@ fn interceptors(engine: &mut MediaEngine, tap: Tap) -> rtc::shared::error::Resul
 }
 
 /// Packets sent again come late by a few hundred others; a smaller window would take them for replays.
-const REPLAY_WINDOW: usize = 4096;
+pub(crate) const REPLAY_WINDOW: usize = 4096;
 /// Audio, video, and room for one that is replaced.
 const TRACKS_MAX: usize = 4;
 /// One is talked over; a peer that opens many at once is not read.

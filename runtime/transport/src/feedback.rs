@@ -40,7 +40,7 @@ impl Tap {
     /// Where it stands: before every interceptor of the library, so that none can hold anything back.
     pub(crate) const SLOT: Slot = Slot::Custom(500);
 
-    /// A tap and what comes out of it. When nobody reads, the newest is dropped: all of this is said again.
+    /// A tap and what comes out of it.
     pub(crate) fn new() -> (Self, mpsc::Receiver<Feedback>) {
         let (out, receiver) = mpsc::channel(QUEUE_MAX);
         let tap = Self {
@@ -50,23 +50,24 @@ impl Tap {
         };
         (tap, receiver)
     }
+}
 
-    pub(crate) fn look(&self, packet: &dyn rtcp::Packet) {
-        let packet = packet.as_any();
-        let give = |feedback| {
-            if self.out.try_send(feedback).is_err() {
-                tracing::trace!("RTCP of a peer is dropped: its session is busy or gone");
-            }
-        };
-        if let Some(report) = packet.downcast_ref::<SenderReport>() {
-            give(Feedback::Sending {
-                ssrc: report.ssrc,
-                ntp: report.ntp_time,
-                timestamp: report.rtp_time,
-            });
-        } else if packet.is::<Goodbye>() {
-            give(Feedback::Goodbye);
+/// Takes out of a packet what the house needs. When nobody reads, the newest is dropped: all of this is said again.
+pub(crate) fn give(packet: &dyn rtcp::Packet, out: &mpsc::Sender<Feedback>) {
+    let packet = packet.as_any();
+    let give = |feedback| {
+        if out.try_send(feedback).is_err() {
+            tracing::trace!("RTCP of a peer is dropped: its session is busy or gone");
         }
+    };
+    if let Some(report) = packet.downcast_ref::<SenderReport>() {
+        give(Feedback::Sending {
+            ssrc: report.ssrc,
+            ntp: report.ntp_time,
+            timestamp: report.rtp_time,
+        });
+    } else if packet.is::<Goodbye>() {
+        give(Feedback::Goodbye);
     }
 }
 
@@ -80,7 +81,7 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Tap {
     fn handle_read(&mut self, message: TaggedPacket) -> Result<(), Error> {
         if let Packet::Rtcp(packets) = &message.message.packet {
             for packet in packets {
-                self.look(packet.as_ref());
+                give(packet.as_ref(), &self.out);
             }
         }
         self.reads.push_back(message);
@@ -109,4 +110,4 @@ impl Interceptor for Tap {
 }
 
 /// A second of reports of a peer with a few streams.
-const QUEUE_MAX: usize = 64;
+pub(crate) const QUEUE_MAX: usize = 64;

@@ -58,9 +58,9 @@ async function person(room, name, token) {
  * Somebody with a client as programs for calls of two have it: it joins, sends an offer that goes `direction`, or none, tells
  * of its candidates, and answers offers that come. It never asks for an acknowledgement.
  */
-async function caller(room, name, direction) {
+async function caller(room, name, direction, token) {
   const page = await here.open("/livez");
-  const socket = io(here.server.http, { transports: ["websocket"] });
+  const socket = io(here.server.http, { transports: ["websocket"], auth: token ? { token } : {} });
   sockets.push(socket);
   const offers = [];
   socket.on("error", (problem) => offers.push(problem));
@@ -96,6 +96,13 @@ async function calling(direction) {
   const pc = (globalThis.up = new RTCPeerConnection());
   pc.onicecandidate = ({ candidate }) => candidate && globalThis.emit("ice-candidate", { candidate: candidate.toJSON() });
   for (const track of [...canvas.captureStream(10).getTracks(), ...out.stream.getTracks()]) pc.addTransceiver(track, { direction });
+  if (direction === "sendrecv") {
+    globalThis.down = pc;
+    pc.ontrack = ({ track }) => {
+      const player = Object.assign(document.createElement(track.kind), { srcObject: new MediaStream([track]), autoplay: true });
+      document.body.append(player);
+    };
+  }
   await pc.setLocalDescription();
   await globalThis.emit("offer", { offer: pc.localDescription.toJSON() });
 }
@@ -247,7 +254,7 @@ test("host, speaker and listener see and hear each other, each sending once", as
 });
 
 test("clients that send an offer and answer those that come see and hear each other", async () => {
-  const ann = await caller("mesh", "Ann", "sendrecv");
+  const ann = await caller("mesh", "Ann", "sendonly");
   const bob = await caller("mesh", "Bob", "sendonly");
   const eve = await caller("mesh", "Eve");
   for (const who of [ann, bob, eve]) {
@@ -271,6 +278,43 @@ test("clients that send an offer and answer those that come see and hear each ot
   await until("the connection before to be closed", () => eve.page.evaluate(() => globalThis.invited.connectionState !== "connected"));
   assert.equal(eve.offers.length, 1, JSON.stringify(eve.offers.slice(1)));
 });
+
+test("clients with a single connection for both ways see and hear each other over it", async () => {
+  // The host's camera is a broadcast of its own.
+  const ann = await caller("pair", "Ann", "sendrecv", here.server.token);
+  const bob = await caller("pair", "Bob", "sendrecv");
+  await Promise.all([moves(ann, 0), moves(bob, 0)]);
+  for (const who of [ann, bob]) {
+    await until("sound", async () => (await who.arrives(1)).totalAudioEnergy > 0.01);
+    // The sender is told how its packets arrive, by receiver reports and by transport-wide feedback.
+    await until("reports", () => who.page.evaluate(reported));
+  }
+  // Who is muted is not seen, and is again.
+  ann.socket.emit("mute", { video: true });
+  await rests(bob, 0);
+  ann.socket.emit("mute", { video: false });
+  await moves(bob, 0);
+  // A connection to receive alone takes the place of the half that there is.
+  await bob.page.evaluate(() => (globalThis.both = globalThis.down));
+  const sdp = await bob.page.evaluate(watching, [1, 1]);
+  const own = await bob.socket.timeout(10_000).emitWithAck("offer", { sdp });
+  await bob.page.evaluate((sdp) => globalThis.down.setRemoteDescription({ type: "answer", sdp }), own.sdp);
+  await Promise.all([moves(bob, 0), moves(ann, 0)]);
+  assert.equal(await bob.page.evaluate(() => globalThis.both.connectionState), "connected");
+  // Nobody was made an offer, or told of a mistake.
+  assert.deepEqual([...ann.offers, ...bob.offers], []);
+  // Who leaves is shown no more.
+  ann.socket.emit("leave");
+  await rests(bob, 0);
+});
+
+/** In the page: whether the other side says how packets arrive, and what it carries is known. */
+async function reported() {
+  const stats = [...(await globalThis.up.getStats()).values()];
+  const arrive = stats.some(({ type, kind, roundTripTime }) => type === "remote-inbound-rtp" && kind === "video" && roundTripTime >= 0);
+  // Without feedback it stays at what it starts with.
+  return arrive && stats.some(({ type, availableOutgoingBitrate }) => type === "candidate-pair" && availableOutgoingBitrate > 320_000);
+}
 
 test("a participant who loses the socket goes on seeing and being seen", async () => {
   const [ann, bob] = [await person("kept", "Ann"), await person("kept", "Bob")];

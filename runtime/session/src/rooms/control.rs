@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{
     events::RoomEvent,
-    media::{Onto, Uplink},
     participant::Role,
     placing::Source,
     room::Inside,
+    uplink::{Onto, Uplink},
 };
 use crate::{EndReason, Error, SessionId};
 

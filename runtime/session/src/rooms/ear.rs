@@ -5,7 +5,7 @@ use std::sync::Arc;
 use lockgate_ports::{Place, Selection};
 use tokio::sync::watch;
 
-use super::media::Attendance;
+use super::attendance::Attendance;
 use crate::{
     Effect,
     audience::Audience,

@@ -6,7 +6,10 @@ use std::{sync::Arc, time::Duration};
 use lockgate_ports::{Answered as TakesAnswer, Conference, Invitation, SignalError};
 use tokio::time::Instant;
 
-use super::{events::RoomEvent, placing::Stage, room::Inside, seat::Seat, show::is_sent_by_others};
+use super::{
+    events::RoomEvent, media::IceName, placing::Stage, room::Inside, seat::Seat,
+    show::is_sent_by_others,
+};
 use crate::{Error, SessionId};
 
 /// Who offers the connection over which somebody is shown the others.
@@ -145,8 +148,9 @@ impl Seat {
         let Open { session, answered } = open.ok_or_else(|| {
             Error::Unusable("no offer of the server waits for this answer; say {\"to\": ID} to answer a participant".to_owned())
         })?;
+        let ice = IceName::of(&answer);
         let attending = answered(answer).await?;
-        self.receive(session, attending)?;
+        self.receive(session, attending, ice)?;
         Ok(session)
     }
 }

@@ -3,27 +3,23 @@
 use std::sync::{Arc, Weak};
 
 use lockgate_broadcast::{Broadcast, Limits, Origin as Timeline};
-use lockgate_media::{BroadcastName, TrackId, VideoCodec};
+use lockgate_media::BroadcastName;
 use lockgate_ports::{
-    Attending, Conference, Muted, Peer, Place, Selection, SignalError, Speaking, ViewerFeed,
+    Attending, Conference, SignalError, Speaking,
     signaller::{IceTag, PeerState},
-    task::{Task, own},
+    task::own,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::{
-    ear::Ear,
-    participant::{Ledger, Role},
-    placing::{Source, Target},
+    attendance::Attendance,
+    participant::{Participant, Role},
+    placing::Source,
     room::Room,
     seat::Seat,
+    uplink::{Onto, Uplink},
 };
-use crate::{
-    Error, Principal, SessionId,
-    audience::Audience,
-    history::EndReason,
-    viewer::{Scores, Shown, Viewer},
-};
+use crate::{Error, Principal, SessionId};
 
 /// What a connection was answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,226 +45,6 @@ pub struct Speech {
     pub receives: bool,
 }
 
-/// Somebody sends.
-pub(crate) struct Uplink {
-    pub(crate) session: SessionId,
-    peer: Arc<dyn Peer>,
-    pub(crate) level: watch::Receiver<Option<u8>>,
-    /// What of it is not taken.
-    pub(crate) mute: watch::Sender<Muted>,
-    /// `None` where no channel was negotiated: what is put there would never go out.
-    say: Option<mpsc::Sender<String>>,
-    pub(crate) stage: Onto,
-    ledger: Arc<Ledger>,
-    _hears: Task,
-}
-
-/// Where what somebody sends goes.
-pub(crate) enum Onto {
-    /// Into the broadcast that is named as the room, under this session.
-    Broadcast(SessionId),
-    /// Into one of its own inside the room, which this task tends.
-    Room(
-        Arc<Audience>,
-        #[expect(dead_code, reason = "owned: dropping it ends the task")] Task,
-    ),
-}
-
-impl Uplink {
-    /// The data channel, if there is one and the connection is up.
-    pub(crate) fn channel(&self) -> Option<&mpsc::Sender<String>> {
-        let is_up = *self.peer.state().borrow() == PeerState::Connected;
-        self.say.as_ref().filter(|say| is_up && !say.is_closed())
-    }
-
-    pub(crate) fn is_gone(&self) -> bool {
-        matches!(*self.peer.state().borrow(), PeerState::Closed(_))
-    }
-
-    /// Its own broadcast inside the room.
-    pub(crate) fn audience(&self) -> Option<&Arc<Audience>> {
-        match &self.stage {
-            Onto::Room(audience, _) => Some(audience),
-            Onto::Broadcast(_) => None,
-        }
-    }
-}
-
-impl Drop for Uplink {
-    fn drop(&mut self) {
-        self.ledger.close(&self.peer);
-        if let Onto::Room(audience, _) = &self.stage {
-            audience.dismiss(EndReason::BroadcastEnded);
-            self.peer.close();
-        }
-    }
-}
-
-/// Somebody watches the others.
-pub(crate) struct Attendance {
-    pub(crate) session: SessionId,
-    pub(crate) peer: Arc<dyn Peer>,
-    video_codecs: Vec<VideoCodec>,
-    pub(crate) seen: Vec<Seen>,
-    /// Who is decided about where no place shows pictures.
-    pub(crate) ear: Option<Ear>,
-    ledger: Arc<Ledger>,
-}
-
-/// A place, and what it shows.
-pub(crate) struct Seen {
-    pub(crate) place: Arc<dyn Place>,
-    /// Who it is for, whether they send anything or not.
-    pub(crate) target: Option<Target>,
-    showing: Option<Showing>,
-}
-
-/// What is shown in a place.
-struct Showing {
-    audience: Arc<Audience>,
-    how: How,
-}
-
-enum How {
-    /// A viewer of the broadcast, about which is decided.
-    Video(Arc<Viewer>),
-    /// Sound: the track that is selected.
-    Audio(watch::Sender<Selection>),
-}
-
-impl Attendance {
-    fn new(session: SessionId, attending: Attending, ledger: &Arc<Ledger>) -> Self {
-        let peer = attending.accepted.peer;
-        ledger.open(&peer);
-        let seen = attending.places.into_iter().map(|place| Seen {
-            place,
-            target: None,
-            showing: None,
-        });
-        Self {
-            session,
-            peer,
-            video_codecs: attending.accepted.video_codecs,
-            seen: seen.collect(),
-            ear: None,
-            ledger: Arc::clone(ledger),
-        }
-    }
-
-    pub(crate) fn is_gone(&self) -> bool {
-        matches!(*self.peer.state().borrow(), PeerState::Closed(_))
-    }
-
-    /// What takes the scores of all that is shown.
-    pub(crate) fn scores(&self) -> Arc<Scores> {
-        Arc::clone(&self.ledger.scores)
-    }
-
-    /// Shows this in a place; nothing if there is nothing to be shown.
-    pub(crate) fn show(
-        &mut self,
-        at: usize,
-        audience: Option<&Arc<Audience>>,
-        cap_kbps: Option<u32>,
-    ) {
-        let Some(seen) = self.seen.get_mut(at) else {
-            return;
-        };
-        let same = match (&seen.showing, audience) {
-            (Some(showing), Some(audience)) => {
-                Arc::ptr_eq(&showing.audience, audience) && showing.is_there()
-            }
-            (None, None) => true,
-            _ => false,
-        };
-        if same {
-            return;
-        }
-        if let Some(showing) = seen.showing.take() {
-            showing.end();
-        }
-        let Some(audience) = audience else {
-            seen.place.show(None);
-            return;
-        };
-        let (selection, selected) = watch::channel(Selection::default());
-        let how = if seen.place.is_video() {
-            let shown = Shown {
-                place: Arc::clone(&seen.place),
-                peer: Arc::clone(&self.peer),
-                video_codecs: self.video_codecs.clone(),
-                cap_kbps,
-                scores: Arc::clone(&self.ledger.scores),
-            };
-            How::Video(Viewer::of_place(shown, selection))
-        } else {
-            selection.send_modify(|selection| selection.audio = Some(TrackId::opus()));
-            How::Audio(selection)
-        };
-        seen.place.show(Some(ViewerFeed {
-            broadcast: audience.broadcast.clone(),
-            selection: selected,
-            congested: Arc::clone(&audience.congested),
-        }));
-        if let How::Video(viewer) = &how {
-            audience.seat(Arc::clone(viewer));
-        }
-        seen.showing = Some(Showing {
-            audience: Arc::clone(audience),
-            how,
-        });
-    }
-
-    /// Empties all places and closes the connection.
-    pub(crate) fn close(self) {
-        for showing in self.seen.into_iter().filter_map(|seen| seen.showing) {
-            showing.end();
-        }
-        self.ledger.close(&self.peer);
-        self.peer.close();
-    }
-}
-
-impl Seen {
-    /// Whom a decision is about, where video is shown.
-    pub(crate) fn viewer(&self) -> Option<(&Arc<Audience>, &Arc<Viewer>)> {
-        match self.showing.as_ref()? {
-            Showing {
-                audience,
-                how: How::Video(viewer),
-            } => Some((audience, viewer)),
-            _ => None,
-        }
-    }
-
-    /// The sound that is shown.
-    pub(crate) fn sound(&self) -> Option<(&Arc<Audience>, &watch::Sender<Selection>)> {
-        match self.showing.as_ref()? {
-            Showing {
-                audience,
-                how: How::Audio(selection),
-            } => Some((audience, selection)),
-            _ => None,
-        }
-    }
-}
-
-impl Showing {
-    /// Whether it goes on: a broadcast that has ended has let its viewers go.
-    fn is_there(&self) -> bool {
-        match &self.how {
-            How::Video(viewer) => self.audience.viewers().contains_key(&viewer.id),
-            How::Audio(_) => true,
-        }
-    }
-
-    fn end(self) {
-        if let How::Video(viewer) = &self.how {
-            self.audience.let_go(viewer.id, EndReason::Left);
-        }
-    }
-}
-
 impl Seat {
     /// Takes in what they send, in place of what they sent from there before.
     pub async fn speak(&self, speech: Speech) -> Result<Answered, Error> {
@@ -280,13 +56,15 @@ impl Seat {
             receives,
         } = speech;
         let conference = self.conference()?;
+        let ice = IceName::of(&offer);
         let (role, visitor, ledger) = self.with(|me| {
-            (
+            me.check_new(&ice)?;
+            Ok::<_, Error>((
                 me.role,
                 me.principal.visitor.clone(),
                 Arc::clone(&me.ledger),
-            )
-        })?;
+            ))
+        })??;
         if role == Role::Listener && has_media {
             return Err(Error::NotAllowed(
                 "listeners only receive; the host can make a speaker of them".to_owned(),
@@ -315,6 +93,7 @@ impl Seat {
         };
         let Speaking {
             accepted,
+            attending,
             level,
             mute,
             heard,
@@ -324,6 +103,7 @@ impl Seat {
         let uplink = Uplink {
             session: SessionId::random(),
             peer: accepted.peer,
+            ice,
             level,
             mute,
             say: has_channel.then_some(say),
@@ -345,11 +125,18 @@ impl Seat {
                 if source == Source::Camera {
                     uplink.mute.send_replace(me.muted);
                 }
-                Ok(me.uplinks.insert(source, uplink))
+                let shown = me.show_over(&uplink, source, attending);
+                Ok((me.uplinks.insert(source, uplink), shown))
             } else {
-                Err(uplink)
+                Err(Box::new(uplink))
             }
         })?;
+        let placed = placed.map(|(uplink, attendance)| {
+            if let Some(attendance) = attendance {
+                attendance.close();
+            }
+            uplink
+        });
         match placed {
             // The broadcast goes on with the new connection.
             Ok(Some(before)) if is_broadcast || before.audience().is_some() => drop(before),
@@ -357,7 +144,7 @@ impl Seat {
                 .rooms
                 .end_uplinks(&self.room, before.into_iter().collect()),
             Err(unwanted) => {
-                self.rooms.end_uplinks(&self.room, vec![unwanted]);
+                self.rooms.end_uplinks(&self.room, vec![*unwanted]);
                 return Err(Error::NotAllowed(
                     "the role has changed meanwhile; offer again".to_owned(),
                 ));
@@ -370,21 +157,25 @@ impl Seat {
     /// Shows them others, over a connection in place of the one there was.
     pub async fn attend(&self, offer: String) -> Result<Answered, Error> {
         let conference = self.conference()?;
+        let ice = IceName::of(&offer);
+        self.with(|me| me.check_new(&ice))??;
         let attending = conference.attend(offer).await?;
         let sdp = attending.accepted.answer.clone();
         let session = SessionId::random();
-        self.receive(session, attending)?;
+        self.receive(session, attending, ice)?;
         Ok(Answered { session, sdp })
     }
 
     /// Shows them others over this from now on.
-    pub(crate) fn receive(&self, session: SessionId, attending: Attending) -> Result<(), Error> {
+    pub(crate) fn receive(
+        &self,
+        session: SessionId,
+        attending: Attending,
+        ice: IceName,
+    ) -> Result<(), Error> {
         let before = self.with(|me| {
-            me.invites.withdraw();
-            let attendance = Attendance::new(session, attending, &me.ledger);
-            // What another connection's places showed says nothing about these.
-            me.told_places.clear();
-            me.attendance.replace(attendance)
+            let attendance = Attendance::new(session, attending, ice, None, &me.ledger);
+            me.attend(attendance)
         })?;
         if let Some(before) = before {
             before.close();
@@ -423,6 +214,63 @@ impl Seat {
         conference.ok_or_else(|| {
             SignalError::Unsupported("this server takes no media in rooms".to_owned()).into()
         })
+    }
+}
+
+impl Participant {
+    /// An offer that comes again while its connection is up would be answered as another, and the one there is would break.
+    fn check_new(&self, ice: &IceName) -> Result<(), Error> {
+        let up = self.uplinks.values().map(|up| (&up.ice, &up.peer));
+        let down = self.attendance.iter().map(|down| (&down.ice, &down.peer));
+        let is_up = up.chain(down).any(|(known, peer)| {
+            known.0.is_some() && known == ice && *peer.state().borrow() == PeerState::Connected
+        });
+        if is_up {
+            return Err(Error::Unusable(
+                "this connection is up, and nothing is negotiated over it again: make another RTCPeerConnection for what is \
+                 to be sent or received besides, a screen as the source \"screen\""
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Shows them others over the connection over which they send from there, if there is none for that alone. What was
+    /// shown so far over another is over.
+    fn show_over(
+        &mut self,
+        uplink: &Uplink,
+        source: Source,
+        attending: Option<Attending>,
+    ) -> Option<Attendance> {
+        let attending = attending?;
+        let before = self.attendance.as_ref();
+        if !before.is_none_or(|before| before.yields_to(source)) {
+            return None;
+        }
+        let (session, ice) = (uplink.session, uplink.ice.clone());
+        let attendance = Attendance::new(session, attending, ice, Some(source), &self.ledger);
+        self.attend(attendance)
+    }
+
+    /// The places are these from now on; returns those that there were.
+    fn attend(&mut self, attendance: Attendance) -> Option<Attendance> {
+        self.invites.withdraw();
+        // What another connection's places showed says nothing about these.
+        self.told_places.clear();
+        self.attendance.replace(attendance)
+    }
+}
+
+/// What a connection is called in its offer (`a=ice-ufrag`, RFC 8839 §5.4), which is random.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct IceName(Option<String>);
+
+impl IceName {
+    pub(crate) fn of(offer: &str) -> Self {
+        let mut lines = offer.lines();
+        let name = lines.find_map(|line| line.trim().strip_prefix("a=ice-ufrag:"));
+        Self(name.map(str::to_owned))
     }
 }
 

@@ -8,6 +8,7 @@
 //! The host's camera is the ordinary broadcast that is named as the room. What the others send are broadcasts inside the
 //! room, with the layers they come in, and nothing else.
 
+mod attendance;
 mod control;
 mod ear;
 mod events;
@@ -22,6 +23,7 @@ mod shares;
 mod show;
 mod speakers;
 mod talk;
+mod uplink;
 
 use std::{
     collections::HashMap,
@@ -55,8 +57,8 @@ pub use participant::{Guest, ParticipantInfo, ParticipantView, PlaceView, Role};
 pub use placing::{Source, Wish};
 pub use seat::Seat;
 
-use media::{Onto, Uplink};
 use room::{Room, RoomEnd};
+use uplink::{Onto, Uplink};
 
 /// What the operator chose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

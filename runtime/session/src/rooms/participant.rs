@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use tokio::{sync::mpsc, time::Instant};
 
 use super::{
+    attendance::Attendance,
     events::{PlaceInfo, RoomEvent},
     invite::{Invites, Receive},
-    media::{Attendance, Uplink},
     placing::{Source, Wish},
     talk::Bucket,
+    uplink::Uplink,
 };
 use crate::{
     Principal, SessionId,

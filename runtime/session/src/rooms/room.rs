@@ -16,10 +16,10 @@ use tokio::{
 use super::{
     events::{RoomEvent, Speaker},
     invite::Invites,
-    media::Uplink,
     participant::{Guest, Ledger, Participant, ParticipantInfo, Role},
     speakers::Speakers,
     talk::{Bucket, CHATS_PER_S, RELAYS_PER_S},
+    uplink::Uplink,
 };
 use crate::{
     Error, SessionId,

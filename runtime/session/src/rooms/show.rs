@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use super::{
     ear::Ear,
     events::{PlaceInfo, RoomEvent, Speaker},
-    media::Uplink,
     participant::{Participant, ParticipantInfo, Role},
     placing::{self, Looker, Source, Stage, Target},
     room::{Inside, Room, RoomEnd},
     shares::{self, Claim},
+    uplink::Uplink,
 };
 use crate::{EndReason, SessionId, Streams, audience::Audience, effect, info::quality_of};
 

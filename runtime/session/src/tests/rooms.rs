@@ -86,18 +86,25 @@ fn accepted(peer: &Arc<FakePeer>) -> Accepted {
 }
 
 impl Conference for FakeConference {
+    /// An offer that is only sections, as of [`seat`], is one for both ways.
     fn speak(
         &self,
-        _: String,
+        offer: String,
         broadcast: Broadcast,
     ) -> BoxFuture<'_, Result<Speaking, SignalError>> {
-        let peer = peer();
+        let is_both = offer.bytes().all(|section| b"va".contains(&section));
+        let attending = is_both.then(|| seat(&self.attendants, &offer));
+        let peer = match self.attendants.lock().unwrap().last() {
+            Some(attendant) if is_both => Arc::clone(&attendant.peer),
+            _ => peer(),
+        };
         let (level, levels) = watch::channel(None);
         let (mute, muted) = watch::channel(Muted::default());
         let (heard, hears) = mpsc::channel(64);
         let (say, said) = mpsc::channel(64);
         let speaking = Speaking {
             accepted: accepted(&peer),
+            attending,
             level: levels,
             mute,
             heard: hears,

@@ -5,9 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use lockgate_tests_fuzz::run;
 use rtc::rtcp::{self, transport_feedbacks::transport_layer_cc::TransportLayerCc};
+use tokio::sync::mpsc;
 
 use super::history::Departures;
-use crate::feedback::Tap;
+use crate::feedback::{QUEUE_MAX, give};
 
 #[test]
 fn rtcp() {
@@ -16,14 +17,14 @@ fn rtcp() {
         let Ok(packets) = rtcp::packet::unmarshal(&mut Bytes::copy_from_slice(data)) else {
             return;
         };
-        let (tap, mut said) = Tap::new();
+        let (out, mut said) = mpsc::channel(QUEUE_MAX);
         let mut departures = Departures::default();
         for at in 0..200 {
             departures.push(Duration::from_millis(at), 1200);
         }
         let mut arrivals = Vec::new();
         for packet in &packets {
-            tap.look(packet.as_ref());
+            give(packet.as_ref(), &out);
             if let Some(report) = packet.as_any().downcast_ref::<TransportLayerCc>() {
                 departures.report(report, &mut arrivals);
                 reports += 1;

@@ -33,6 +33,7 @@ mod trend;
 pub(crate) use estimate::{Arrival, Estimate};
 pub(crate) use link::Link;
 pub(crate) use playout::PLAYOUT_DELAY;
+pub(crate) use report::compound;
 pub(crate) use stream::Stream;
 pub(crate) use supply::Supply;
 pub(crate) use terms::{Coding, Contract, Draft, Listeners, Terms, VideoType};

@@ -78,7 +78,7 @@ fn name(source: u32, cname: &str) -> SourceDescription {
 }
 
 /// Several packets in one datagram.
-fn compound(packets: &[&dyn rtcp::Packet], wire: &mut Wire<'_>) {
+pub(crate) fn compound(packets: &[&dyn rtcp::Packet], wire: &mut Wire<'_>) {
     let mut datagram = Vec::with_capacity(128);
     for packet in packets {
         match packet.marshal() {

@@ -8,6 +8,7 @@ mod av1;
 #[cfg(test)]
 mod fuzz;
 mod h264;
+mod incoming;
 mod keyframes;
 mod layers;
 mod level;
@@ -23,6 +24,7 @@ mod vp8;
 mod vp9;
 
 pub(crate) use assembler::{Assembler, Coding, Event, Packet, Unit};
+pub(crate) use incoming::{Incoming, OfLibrary};
 pub(crate) use keyframes::KeyframeGate;
 pub(crate) use layers::Layers;
 pub(crate) use level::Level;

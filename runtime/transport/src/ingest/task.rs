@@ -22,10 +22,9 @@ use tokio::{
     sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
-use webrtc::media_stream::track_remote::{TrackRemote, TrackRemoteEvent};
 
 use super::{
-    Assembler, Coding, Event, KeyframeGate, Layers, Level, Packet, StreamId, Sync, Unit,
+    Assembler, Coding, Event, Incoming, KeyframeGate, Layers, Level, Packet, StreamId, Sync, Unit,
     layers::{SILENT, Verdict},
     track::{Output, opus_duration_90k, opus_format},
 };
@@ -39,7 +38,7 @@ pub(crate) struct Ingest {
     /// The payload type of Opus.
     pub(crate) audio: Option<u8>,
     /// The publisher's tracks as they open.
-    pub(crate) tracks: mpsc::Receiver<Arc<dyn TrackRemote>>,
+    pub(crate) tracks: mpsc::Receiver<Arc<dyn Incoming>>,
     pub(crate) feedback: mpsc::Receiver<Feedback>,
     pub(crate) stats: Arc<Mutex<IngestStats>>,
     /// Of somebody in a room.
@@ -66,7 +65,7 @@ impl Floor {
 
 struct Received {
     kind: RtpCodecKind,
-    track: Arc<dyn TrackRemote>,
+    track: Arc<dyn Incoming>,
     /// The layer it is of (RFC 8852 §3.1), where the publisher sends several.
     rid: Option<Arc<str>>,
     packet: rtc::rtp::Packet,
@@ -77,7 +76,7 @@ struct Source {
     payload_type: u8,
     assembler: Assembler,
     stream: StreamId,
-    track: Arc<dyn TrackRemote>,
+    track: Arc<dyn Incoming>,
     keyframes: KeyframeGate,
     retry: Option<Instant>,
     /// The track of this layer alone, where there are several.
@@ -164,29 +163,18 @@ pub(crate) async fn run(ingest: Ingest) {
     }
 }
 
-/// Empties one track of the library as fast as it can: what does not fit its queue is lost.
-async fn read(track: Arc<dyn TrackRemote>, out: mpsc::Sender<Received>) {
+/// Empties one track as fast as it can: what does not fit its queue is lost.
+async fn read(track: Arc<dyn Incoming>, out: mpsc::Sender<Received>) {
     let kind = track.kind().await;
-    let mut rids: HashMap<u32, Arc<str>> = HashMap::new();
-    while let Some(event) = track.poll().await {
-        match event {
-            TrackRemoteEvent::OnOpen(opened) if rids.len() < SOURCES_MAX => {
-                if let Some(rid) = opened.rid.filter(|rid| !rid.is_empty()) {
-                    rids.insert(opened.ssrc, rid.into());
-                }
-            }
-            TrackRemoteEvent::OnRtpPacket(packet) => {
-                let received = Received {
-                    kind,
-                    track: Arc::clone(&track),
-                    rid: rids.get(&packet.header.ssrc).cloned(),
-                    packet,
-                };
-                if out.send(received).await.is_err() {
-                    return;
-                }
-            }
-            _ => {}
+    while let Some((packet, rid)) = track.next().await {
+        let received = Received {
+            kind,
+            track: Arc::clone(&track),
+            rid,
+            packet,
+        };
+        if out.send(received).await.is_err() {
+            return;
         }
     }
 }
@@ -421,8 +409,12 @@ impl State {
                     media_ssrc: *ssrc,
                     nacks: nack_pairs_from_sequence_numbers(&missing),
                 };
-                if let Err(error) = source.track.write_rtcp(vec![Box::new(request)]).await {
-                    tracing::debug!(%error, ssrc, "a request for missing packets could not be sent");
+                if let Err(error) = source.track.ask(Box::new(request)).await {
+                    tracing::debug!(
+                        error,
+                        ssrc,
+                        "a request for missing packets could not be sent"
+                    );
                 }
             }
             // A request or its keyframe may be lost too.
@@ -437,8 +429,8 @@ impl State {
                     sender_ssrc: 0,
                     media_ssrc: *ssrc,
                 };
-                if let Err(error) = source.track.write_rtcp(vec![Box::new(request)]).await {
-                    tracing::debug!(%error, ssrc, "a keyframe request could not be sent");
+                if let Err(error) = source.track.ask(Box::new(request)).await {
+                    tracing::debug!(error, ssrc, "a keyframe request could not be sent");
                 }
             }
         }

@@ -120,9 +120,10 @@ pub(super) fn video(
     // codec, and for viewers, the order is ours.
     let offered: Vec<VideoCodec> = usable.iter().map(|(_, codec)| codec.codec).collect();
     let place = |codec: VideoCodec| offered.iter().position(|other| *other == codec);
-    usable.sort_by_key(|(rank, codec)| (place(codec.codec).filter(|_| purpose.sends()), *rank));
+    usable
+        .sort_by_key(|(rank, codec)| (place(codec.codec).filter(|_| purpose.only_sends()), *rank));
     let mut usable: Vec<_> = usable.into_iter().map(|(_, codec)| codec).collect();
-    if !purpose.sends() {
+    if !purpose.only_sends() {
         // One payload type per codec is enough to send with.
         let mut seen = Vec::new();
         usable.retain(|codec| {

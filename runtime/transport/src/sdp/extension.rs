@@ -6,27 +6,30 @@ use super::section::line;
 use crate::egress::PLAYOUT_DELAY;
 
 /// Transport-wide numbers.
-pub(super) const TRANSPORT_WIDE: &str =
+pub(crate) const TRANSPORT_WIDE: &str =
     "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01";
 /// How loud the sender is (RFC 6464).
 pub(crate) const AUDIO_LEVEL: &str = "urn:ietf:params:rtp-hdrext:ssrc-audio-level";
 
-/// The numbers of the header extensions that go with what we send in a section.
+/// The numbers of the header extensions that go with what is sent in a section.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Numbers {
     /// That of transport-wide numbers.
     pub(crate) transport_wide: Option<u8>,
     /// That of the playout delay, of video.
     pub(crate) playout: Option<u8>,
+    /// That by which the peer says how loud it is, of audio.
+    pub(crate) level: Option<u8>,
 }
 
 impl Numbers {
-    /// Those that the peer can read.
+    /// Those that the peer can read, and the one that we can.
     pub(super) fn of(section: &MediaDescription) -> Self {
         let is_video = section.media_name.media == "video";
         Self {
             transport_wide: number(section, TRANSPORT_WIDE, Sender::Us),
             playout: number(section, PLAYOUT_DELAY, Sender::Us).filter(|_| is_video),
+            level: number(section, AUDIO_LEVEL, Sender::Them).filter(|_| !is_video),
         }
     }
 
@@ -34,6 +37,7 @@ impl Numbers {
         for (id, uri) in [
             (self.transport_wide, TRANSPORT_WIDE),
             (self.playout, PLAYOUT_DELAY),
+            (self.level, AUDIO_LEVEL),
         ] {
             if let Some(id) = id {
                 line(out, format_args!("a=extmap:{id} {uri}"));

@@ -2,7 +2,7 @@
 
 use lockgate_broadcast::{Broadcast, Limits, Origin};
 use lockgate_media::BroadcastName;
-use lockgate_ports::{SignalError, Signaller as _};
+use lockgate_ports::{Conference as _, SignalError, Signaller as _};
 use lockgate_tests_fuzz::run;
 
 use super::{Answer, Fragment, Offer, Purpose, Section, finished};
@@ -26,6 +26,7 @@ fn sdp_offer() {
             Purpose::View,
             Purpose::Attend,
             Purpose::Speak,
+            Purpose::Converse,
         ] {
             drop(Offer::check(&text, purpose));
         }
@@ -56,10 +57,14 @@ fn sdp_negotiated() {
         let text = String::from_utf8_lossy(data).into_owned();
         let name = BroadcastName::new("fuzz").unwrap();
         let broadcast = Broadcast::new(name, Origin::now(), Limits::default());
-        match runtime.block_on(transport.publish(text, broadcast)) {
-            Ok(_) => answered += 1,
-            Err(SignalError::Internal(why)) => panic!("{why}"),
-            Err(_) => {}
+        let spoken = runtime.block_on(transport.speak(text.clone(), broadcast.clone()));
+        let published = runtime.block_on(transport.publish(text, broadcast));
+        for outcome in [spoken.map(drop), published.map(drop)] {
+            match outcome {
+                Ok(()) => answered += 1,
+                Err(SignalError::Internal(why)) => panic!("{why}"),
+                Err(_) => {}
+            }
         }
     });
     assert!(answered > 0, "no offer was good");

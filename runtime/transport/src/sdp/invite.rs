@@ -19,10 +19,13 @@ pub(crate) fn invited(video: usize, audio: usize) -> Vec<Section> {
             Section {
                 at,
                 mid: Some(at.to_string()),
+                sends: false,
+                receives: true,
                 media: if is_video { pictures() } else { sound() },
                 numbers: Numbers {
                     transport_wide: Some(3),
                     playout: is_video.then_some(5),
+                    level: None,
                 },
             }
         })
@@ -48,7 +51,7 @@ pub(crate) fn invitation(sections: &[Section], ours: &Ours<'_>) -> String {
         feedback: &|_, _| true,
     };
     for (at, (section, source)) in sections.iter().zip(ours.sources).enumerate() {
-        write_section(&mut out, ours, section, source, &said);
+        write_section(&mut out, ours, section, Some(source), &said);
         if at == 0 {
             write_candidates(&mut out, ours.candidates);
         }
@@ -75,6 +78,7 @@ pub(crate) fn taken_up(answer: &str, sections: &[Section]) -> Result<Offer, Sign
         section.numbers = Numbers {
             transport_wide: both(ours.numbers.transport_wide, section.numbers.transport_wide),
             playout: both(ours.numbers.playout, section.numbers.playout),
+            level: None,
         };
     }
     Ok(taken)

@@ -16,7 +16,7 @@ mod view;
 
 pub(crate) use answer::{Answer, finished};
 pub(crate) use codecs::OfferedCodec;
-pub(crate) use extension::AUDIO_LEVEL;
+pub(crate) use extension::{AUDIO_LEVEL, TRANSPORT_WIDE};
 pub(crate) use fragment::Fragment;
 pub(crate) use invite::{invitation, invited, taken_up};
 pub(crate) use offer::{Media, Offer, PLACES_MAX, Purpose, Section as OfferSection};

@@ -9,7 +9,7 @@ use rtc::sdp::description::{media::MediaDescription, session::SessionDescription
 
 use super::{
     codecs::{self, OfferedCodec},
-    extension::{self, AUDIO_LEVEL, Numbers, Sender},
+    extension::Numbers,
     fragment,
 };
 use crate::net::Credentials;
@@ -25,6 +25,8 @@ pub(crate) enum Purpose {
     Attend,
     /// A room: the peer sends, or has a data channel, or both.
     Speak,
+    /// A room: the peer sends and receives over one connection, as clients for calls of two do.
+    Converse,
 }
 
 /// What matters of an acceptable offer.
@@ -32,8 +34,6 @@ pub(crate) enum Purpose {
 pub(crate) struct Offer {
     /// The sections that media goes through.
     pub(crate) sections: Vec<Section>,
-    /// The number of the header extension by which somebody in a room says how loud it is.
-    pub(crate) level: Option<u8>,
     /// Whether the stream of retransmissions is told by its SSRC (`a=ssrc-group:FID`, RFC 5576 §4.2).
     pub(crate) names_rtx: bool,
     /// The certificates that the peer may show.
@@ -51,8 +51,12 @@ pub(crate) struct Section {
     pub(crate) at: usize,
     /// Its name (`a=mid`, RFC 5888).
     pub(crate) mid: Option<String>,
+    /// Whether the peer sends there.
+    pub(crate) sends: bool,
+    /// Whether it receives there.
+    pub(crate) receives: bool,
     pub(crate) media: Media,
-    /// The header extensions of what we send there.
+    /// The header extensions of what goes there.
     pub(crate) numbers: Numbers,
 }
 
@@ -103,7 +107,7 @@ impl Offer {
                 "the offer does not bundle its sections (a=group:BUNDLE); one transport is supported",
             ));
         }
-        if purpose.sends() {
+        if matches!(purpose, Purpose::Publish | Purpose::Speak) {
             check_sources(&used)?;
         }
         let first = |key: &str| {
@@ -129,34 +133,45 @@ impl Offer {
             .filter(|attribute| attribute.key == "ssrc-group")
             .filter_map(|attribute| attribute.value.as_deref())
             .any(|value| value.starts_with("FID "));
-        let mut audio = used
-            .iter()
-            .filter(|(_, section)| section.media_name.media == "audio");
-        let level = audio.next().and_then(|(_, section)| {
-            let number = extension::number(section, AUDIO_LEVEL, Sender::Them);
-            number.filter(|_| purpose == Purpose::Speak)
-        });
         let media_sections = used.iter().filter(|(_, section)| !is_data(section));
         let sections = media_sections.map(|(at, section)| {
+            let (sends, receives) = purpose.ways(direction(&session, section));
+            let mut numbers = Numbers::of(section);
+            numbers.level = numbers.level.filter(|_| sends && purpose.is_in_a_room());
             Ok(Section {
                 at: *at,
                 mid: mid(section).map(str::to_owned),
-                media: media(section, purpose)?,
-                numbers: Numbers::of(section),
+                sends,
+                receives,
+                media: media(section, purpose, sends)?,
+                numbers,
             })
         });
         let sections: Vec<Section> = sections.collect::<Result<_, SignalError>>()?;
-        if purpose == Purpose::Attend {
+        if matches!(purpose, Purpose::Attend | Purpose::Converse) {
             check_names(&sections)?;
         }
         Ok(Self {
             sections,
-            level,
             names_rtx,
             fingerprints: fingerprints(&session, &used),
             ice,
             peer_is_dtls_client,
         })
+    }
+
+    /// As if only those of its sections had been offered.
+    pub(crate) fn only(&self, is_wanted: impl Fn(&Section) -> bool) -> Self {
+        let mut only = self.clone();
+        only.sections.retain(is_wanted);
+        only
+    }
+
+    /// The number of the header extension by which somebody in a room says how loud they are.
+    pub(crate) fn level(&self) -> Option<u8> {
+        self.sections
+            .iter()
+            .find_map(|section| section.numbers.level)
     }
 
     /// The codecs of the first video section that we can use, best first.
@@ -183,9 +198,47 @@ impl Offer {
 }
 
 impl Purpose {
-    /// Whether the peer sends; else it receives.
-    pub(super) fn sends(self) -> bool {
+    /// What somebody in a room who sends is taken in for: to speak, or to converse where their offer receives as well. Layers
+    /// and data channels are the library's matter, whose connections do not send: such an offer is of somebody who speaks.
+    pub(crate) fn of_speaker(sdp: &str) -> Self {
+        let Ok(session) = SessionDescription::unmarshal(&mut Cursor::new(sdp)) else {
+            return Self::Speak;
+        };
+        let (mut sends, mut receives) = (false, false);
+        for section in &session.media_descriptions {
+            if is_data(section) || section.has_attribute("rid") {
+                return Self::Speak;
+            }
+            let (up, down) = Self::Converse.ways(direction(&session, section));
+            sends |= up;
+            receives |= down;
+        }
+        if sends && receives {
+            Self::Converse
+        } else {
+            Self::Speak
+        }
+    }
+
+    /// Whether all that is offered is sent by the peer.
+    pub(super) fn only_sends(self) -> bool {
         matches!(self, Self::Publish | Self::Speak)
+    }
+
+    fn is_in_a_room(self) -> bool {
+        matches!(self, Self::Speak | Self::Converse)
+    }
+
+    /// Whether the peer sends, and whether it receives, in a section that is offered with this direction.
+    fn ways(self, direction: &str) -> (bool, bool) {
+        match self {
+            Self::Publish | Self::Speak => (true, false),
+            Self::View | Self::Attend => (false, true),
+            Self::Converse => (
+                matches!(direction, "sendonly" | "sendrecv"),
+                matches!(direction, "recvonly" | "sendrecv"),
+            ),
+        }
     }
 }
 
@@ -210,7 +263,7 @@ fn check_size(sections: &[MediaDescription], purpose: Purpose) -> Result<(), Sig
     }
     let most = match purpose {
         Purpose::Publish | Purpose::View | Purpose::Speak => SECTIONS_MAX,
-        Purpose::Attend => PLACES_MAX,
+        Purpose::Attend | Purpose::Converse => PLACES_MAX,
     };
     if sections.len() > most {
         return Err(malformed(format!(
@@ -252,7 +305,7 @@ fn used(session: &SessionDescription, purpose: Purpose) -> Result<Vec<Numbered<'
                 "the offer has a section of the kind {kind}; {} supported",
                 match purpose {
                     Purpose::Speak => "audio, video and a data channel are",
-                    Purpose::Publish | Purpose::View | Purpose::Attend => "audio and video are",
+                    _ => "audio and video are",
                 }
             )));
         }
@@ -263,14 +316,27 @@ fn used(session: &SessionDescription, purpose: Purpose) -> Result<Vec<Numbered<'
             Purpose::Speak => {
                 !is_data(section) && matches!(direction(session, section), "inactive" | "recvonly")
             }
+            Purpose::Converse => direction(session, section) == "inactive",
         };
         if rests {
             continue;
         }
-        let is_second = used.iter().any(|(_, other)| other.media_name.media == kind);
-        if purpose != Purpose::Attend && is_second {
+        let takes_one = |section| match purpose {
+            Purpose::Attend => false,
+            Purpose::Publish | Purpose::View | Purpose::Speak => true,
+            Purpose::Converse => purpose.ways(direction(session, section)).0,
+        };
+        let mut others = used
+            .iter()
+            .filter(|(_, other)| other.media_name.media == kind);
+        if takes_one(section) && others.any(|(_, other)| takes_one(other)) {
+            let which = if purpose == Purpose::Converse {
+                " that sends"
+            } else {
+                ""
+            };
             return Err(unsupported(format!(
-                "the offer has more than one {kind} section; one of each kind is supported"
+                "the offer has more than one {kind} section{which}; one of each kind is supported"
             )));
         }
         used.push((at, section));
@@ -281,6 +347,7 @@ fn used(session: &SessionDescription, purpose: Purpose) -> Result<Vec<Numbered<'
                 "the offer has neither an audio nor a video section"
             }
             Purpose::Attend => "the offer has no section that receives",
+            Purpose::Converse => "the offer has no section that sends or receives",
             Purpose::Speak => "the offer has no section that sends, and no data channel",
         }));
     }
@@ -428,7 +495,8 @@ fn check_section(
         )));
     }
     match (purpose, direction(session, section)) {
-        (Purpose::Publish | Purpose::Speak, "sendonly" | "sendrecv")
+        (Purpose::Converse, _)
+        | (Purpose::Publish | Purpose::Speak, "sendonly" | "sendrecv")
         | (Purpose::View | Purpose::Attend, "recvonly" | "sendrecv") => Ok(peer_is_dtls_client),
         (Purpose::Publish | Purpose::Speak, other) => Err(unsupported(format!(
             "the {kind} section is {other}; a publisher's sections must send"
@@ -452,11 +520,11 @@ fn direction(session: &SessionDescription, section: &MediaDescription) -> &'stat
 }
 
 /// What of a section we can use.
-fn media(section: &MediaDescription, purpose: Purpose) -> Result<Media, SignalError> {
-    let receives = !purpose.sends();
+fn media(section: &MediaDescription, purpose: Purpose, sends: bool) -> Result<Media, SignalError> {
+    let receives = !purpose.only_sends();
     if section.media_name.media == "audio" {
         let opus = codecs::audio(section).map_err(|offered| no_codec("audio", &offered, "Opus"))?;
-        let red = codecs::red(section, opus.payload_type).filter(|_| receives);
+        let red = codecs::red(section, opus.payload_type).filter(|_| !sends);
         return Ok(Media::Audio { opus, red });
     }
     let codecs = codecs::video(section, purpose).map_err(|offered| {

@@ -1,4 +1,4 @@
-//! Sections in which we send, as they are written in our answers and offers.
+//! Sections as they are written in our answers and offers.
 
 use std::fmt::Write as _;
 
@@ -18,7 +18,7 @@ pub(crate) struct Ours<'a> {
     pub(crate) candidates: &'a [Candidate],
     /// The canonical name (RFC 7022 §4.2).
     pub(crate) cname: &'a str,
-    /// What we send in the sections of the offer, in their order.
+    /// What we send in those sections of the offer in which the peer receives, in their order.
     pub(crate) sources: &'a [Source],
 }
 
@@ -62,7 +62,7 @@ pub(super) fn write_section(
     out: &mut String,
     ours: &Ours<'_>,
     section: &Section,
-    source: &Source,
+    source: Option<&Source>,
     said: &Said<'_>,
 ) {
     let is_video = section.is_video();
@@ -97,7 +97,16 @@ pub(super) fn write_section(
         write_format(out, is_video, codec, said);
     }
     section.numbers.write(out);
-    write_source(out, ours.cname, source);
+    if let Some(source) = source {
+        write_source(out, ours.cname, source);
+    }
+    let direction = match (source, section.sends) {
+        (Some(_), true) => "sendrecv",
+        (Some(_), false) => "sendonly",
+        (None, true) => "recvonly",
+        (None, false) => "inactive",
+    };
+    line(out, format_args!("a={direction}"));
 }
 
 /// What we send in a section.
@@ -119,7 +128,6 @@ fn write_source(out: &mut String, cname: &str, source: &Source) {
             format_args!("a=ssrc:{ssrc} cname:{cname}\r\na=ssrc:{ssrc} msid:{stream} {track}"),
         );
     }
-    line(out, format_args!("a=sendonly"));
 }
 
 /// A format of a section.

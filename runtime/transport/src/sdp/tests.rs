@@ -373,7 +373,8 @@ proptest! {
         drop(Offer::check(&text, Purpose::Publish));
         drop(Offer::check(&text, Purpose::View));
         drop(Offer::check(&text, Purpose::Attend));
-        drop(Offer::check(&text, Purpose::Speak));
+        drop(Offer::check(&text, Purpose::of_speaker(&text)));
+        drop(Offer::check(&text, Purpose::Converse));
         drop(Fragment::parse(&text));
         let _ = tell(&text, &[candidate(Wire::Udp, 0, "192.0.2.1:1")]);
     }
@@ -438,7 +439,7 @@ fn who_speaks_may_have_a_data_channel_and_sections_at_rest() {
     let sending = publisher();
     let both = speak(&format!("{sending}{data}")).unwrap();
     assert_eq!(both.sections.len(), 2);
-    assert_eq!(both.level, Some(1));
+    assert_eq!(both.level(), Some(1));
     let (head, _) = VIEWER.split_once("m=audio").unwrap();
     let alone = speak(&format!("{head}{data}")).unwrap();
     assert!(alone.sections.is_empty() && alone.video_section().is_none());
@@ -450,8 +451,12 @@ fn who_speaks_may_have_a_data_channel_and_sections_at_rest() {
         video.replace("a=sendonly", "a=recvonly")
     );
     let sound = speak(&receiving).unwrap();
-    assert_eq!((sound.sections.len(), sound.level), (1, None));
-    assert_eq!(publish(&sending).unwrap().level, None, "nobody asks there");
+    assert_eq!((sound.sections.len(), sound.level()), (1, None));
+    assert_eq!(
+        publish(&sending).unwrap().level(),
+        None,
+        "nobody asks there"
+    );
     refused(
         VIEWER,
         Purpose::Speak,
@@ -471,5 +476,75 @@ fn who_speaks_may_have_a_data_channel_and_sections_at_rest() {
         &format!("{sending}{data}"),
         Purpose::Publish,
         "unsupported: the offer has a section of the kind application; audio and video are supported",
+    );
+}
+
+/// Somebody in a room who sends and receives in these sections, sound first.
+fn both_ways(directions: [&str; 2]) -> String {
+    let sending = publisher();
+    let (audio, video) = sending.split_once("m=video").unwrap();
+    let [sound, pictures] = directions.map(|direction| format!("a={direction}"));
+    let audio = audio.replace("a=sendonly", &sound);
+    format!("{audio}m=video{}", video.replace("a=sendonly", &pictures))
+}
+
+#[test]
+fn who_sends_and_receives_over_one_connection_converses() {
+    let ways = |sdp: &str| -> Vec<(bool, bool)> {
+        assert_eq!(Purpose::of_speaker(sdp), Purpose::Converse);
+        let offer = Offer::check(sdp, Purpose::Converse).unwrap();
+        let sections = offer.sections.iter();
+        sections.map(|one| (one.sends, one.receives)).collect()
+    };
+    assert_eq!(ways(&both_ways(["sendrecv"; 2])), [(true, true); 2]);
+    assert_eq!(
+        ways(&both_ways(["sendonly", "recvonly"])),
+        [(true, false), (false, true)]
+    );
+    assert_eq!(ways(&both_ways(["sendrecv", "inactive"])), [(true, true)]);
+    let speaks = |sdp: &str| assert_eq!(Purpose::of_speaker(sdp), Purpose::Speak, "{sdp}");
+    speaks(&both_ways(["sendonly"; 2]));
+    speaks("");
+    // What the library is for.
+    let both = both_ways(["sendrecv"; 2]);
+    speaks(&format!(
+        "{both}m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n"
+    ));
+    speaks(&both.replace("a=mid:1", "a=mid:1\r\na=rid:f send"));
+
+    let offer = Offer::check(&both, Purpose::Converse).unwrap();
+    assert_eq!(offer.level(), Some(1));
+    let sound = &offer.sections[0];
+    assert!(
+        matches!(&sound.media, Media::Audio { red: None, .. }),
+        "what is redundant is not read: {sound:?}"
+    );
+    let (head, video) = both.split_once("m=video").unwrap();
+    let another = |direction: &str| {
+        let video = video.replace("a=mid:1", "a=mid:2");
+        format!(
+            "{head}m=video{video}m=video{}",
+            video
+                .replace("a=sendrecv", direction)
+                .replace("mid:2", "mid:3")
+        )
+    };
+    let places = Offer::check(&another("a=recvonly"), Purpose::Converse).unwrap();
+    assert_eq!(places.only(|section| section.receives).sections.len(), 3);
+    assert_eq!(places.only(|section| section.sends).sections.len(), 2);
+    refused(
+        &another("a=sendonly"),
+        Purpose::Converse,
+        "unsupported: the offer has more than one video section that sends; one of each kind is supported",
+    );
+    refused(
+        &both_ways(["inactive"; 2]),
+        Purpose::Converse,
+        "unsupported: the offer has no section that sends or receives",
+    );
+    refused(
+        &both.replace("a=mid:1", "a=mid:0"),
+        Purpose::Converse,
+        "malformed: section 1 of the offer needs a name of its own (a=mid) of 1 to 32 characters",
     );
 }

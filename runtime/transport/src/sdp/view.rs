@@ -1,4 +1,4 @@
-//! The answer to a viewer's offer, written by us from its first line to its last.
+//! The answer to the offer of somebody who receives, written by us from its first line to its last.
 
 use std::io::Cursor;
 
@@ -22,11 +22,17 @@ pub(crate) fn agree(sdp: &str, offer: &Offer, ours: &Ours<'_>) -> Result<String,
     }
     write_bundle(&mut out, &session, offer);
     let mut transport_is_said = false;
-    let mut used = offer.sections.iter().zip(ours.sources).peekable();
+    let mut used = offer.sections.iter().peekable();
+    let mut sources = ours.sources.iter();
     for (at, section) in session.media_descriptions.iter().enumerate() {
-        let Some((agreed_on, source)) = used.next_if(|(one, _)| one.at == at) else {
+        let Some(agreed_on) = used.next_if(|one| one.at == at) else {
             write_refused(&mut out, section);
             continue;
+        };
+        let source = if agreed_on.receives {
+            sources.next()
+        } else {
+            None
         };
         let said = Said {
             protos: &section.media_name.protos.join("/"),

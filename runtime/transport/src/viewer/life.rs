@@ -17,6 +17,7 @@ use super::{
     channel::{Channel, News},
     place::Places,
     srtp::Srtp,
+    uplink::Uplink,
     wire::{Run, Wire},
 };
 use crate::{
@@ -32,6 +33,8 @@ pub(crate) struct Arrival {
     pub(crate) dtls: Association,
     pub(crate) shown: Shown,
     pub(crate) contract: Contract,
+    /// What it sends itself.
+    pub(crate) uplink: Option<Box<Uplink>>,
     /// Its handle is gone, or closes it.
     pub(crate) stopped: oneshot::Receiver<()>,
 }
@@ -53,6 +56,7 @@ pub(super) struct Viewer {
     /// What it is shown.
     channels: Vec<Channel>,
     places: Option<Box<Places>>,
+    uplink: Option<Box<Uplink>>,
     stopped: oneshot::Receiver<()>,
     bell: Arc<Bell>,
     waker: Waker,
@@ -84,6 +88,7 @@ impl Viewer {
             dtls,
             shown,
             contract,
+            uplink,
             stopped,
         } = arrival;
         let (channels, places) = match shown {
@@ -101,6 +106,7 @@ impl Viewer {
             }))),
             channels,
             places,
+            uplink,
             stopped,
             waker: Waker::from(Arc::clone(&bell)),
             bell,
@@ -130,6 +136,10 @@ impl Viewer {
                     News::Tracks => watching.supply.look(&channel.legs),
                 }
             }
+        }
+        if let (Some(uplink), Stage::Watching(watching)) = (&mut self.uplink, &mut self.stage) {
+            let (_, mut wire) = watching.with(&self.registration, run);
+            uplink.ask(&mut cx, &mut wire);
         }
         while let Poll::Ready(datagram) = self.registration.slot.poll(&cx) {
             if let Some(reason) = self.datagram(now, &datagram, run) {
@@ -172,7 +182,12 @@ impl Viewer {
                 match heard {
                     Ok(Heard::Nothing) => {}
                     Ok(Heard::Keys(keys)) => {
-                        match Srtp::new(keys.profile, &keys.session, keys.provider.crypto()) {
+                        let crypto = keys.provider.crypto();
+                        let srtp = Srtp::new(keys.profile, &keys.session, crypto);
+                        let uplink = self.uplink.as_mut().map_or(Ok(()), |uplink| {
+                            uplink.begin(keys.profile, &keys.session, crypto)
+                        });
+                        match uplink.and(srtp) {
                             Ok(srtp) => self.begin(now, srtp),
                             Err(error) => {
                                 tracing::debug!(%error, "DTLS of a viewer gave no keys");
@@ -188,7 +203,7 @@ impl Viewer {
                     .is_refused()
                     .then_some(CloseReason::NeverConnected)
             }
-            // RTCP (RFC 5761 §4); a viewer sends no media.
+            // RTCP (RFC 5761 §4).
             (128..=191, Stage::Watching(watching))
                 if datagram
                     .get(1)
@@ -202,8 +217,17 @@ impl Viewer {
                         if objected {
                             self.channels.iter().for_each(Channel::congested);
                         }
+                        if let Some(uplink) = &mut self.uplink {
+                            uplink.told(now, packets);
+                        }
                     }
                     Err(error) => tracing::trace!(%error, "RTCP of a viewer is dropped"),
+                }
+                None
+            }
+            (128..=191, _) => {
+                if let Some(uplink) = &mut self.uplink {
+                    uplink.take(now, datagram);
                 }
                 None
             }
@@ -269,6 +293,9 @@ impl Viewer {
                 }
                 let (supply, mut wire) = watching.with(&self.registration, run);
                 supply.due(now, &mut wire);
+                if let Some(uplink) = &mut self.uplink {
+                    uplink.due(now, &mut wire);
+                }
                 wire.flush();
                 None
             }
@@ -276,13 +303,15 @@ impl Viewer {
     }
 
     /// When [`Self::due`] has something to do.
-    pub(super) fn deadline(&self) -> Instant {
+    pub(super) fn deadline(&mut self) -> Instant {
         let mut deadline = self.patience;
         if let Some(dtls) = self.dtls.deadline() {
             deadline = deadline.min(dtls);
         }
         if let Stage::Watching(watching) = &self.stage {
             deadline = deadline.min(watching.supply.deadline());
+            let reports = self.uplink.as_mut().and_then(|uplink| uplink.deadline());
+            deadline = reports.map_or(deadline, |reports| deadline.min(reports));
         }
         deadline
     }

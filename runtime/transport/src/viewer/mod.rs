@@ -11,10 +11,12 @@ mod life;
 mod place;
 mod shard;
 mod srtp;
+mod uplink;
 mod wire;
 
 pub(crate) use life::{Arrival, Shown};
 pub(crate) use place::Places;
 pub(crate) use shard::Shards;
 pub(crate) use srtp::Order;
+pub(crate) use uplink::Uplink;
 pub(crate) use wire::{Extensions, Head, Wire};

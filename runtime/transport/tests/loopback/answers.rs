@@ -9,13 +9,13 @@ use crate::{
     view::{opus, rung, selection},
 };
 
-const OBS: &str = include_str!("../offers/obs.sdp");
+pub(crate) const OBS: &str = include_str!("../offers/obs.sdp");
 const FFMPEG: &str = include_str!("../offers/ffmpeg.sdp");
 const VIEWER: &str = include_str!("../offers/viewer.sdp");
 const OBS_SIMULCAST: &str = include_str!("../offers/obs-simulcast.sdp");
 const SIMULCAST: &str = include_str!("../offers/simulcast.sdp");
 
-fn plain(answer: &str, port: u16) -> String {
+pub(crate) fn plain(answer: &str, port: u16) -> String {
     let mut out: Vec<String> = Vec::new();
     let stream = answer
         .split_once(" cname:")

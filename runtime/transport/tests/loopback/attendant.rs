@@ -162,18 +162,24 @@ pub(crate) async fn invited(
 }
 
 /// Reads what comes once there is a connection. `description` is what the transport said.
-async fn attended(mut client: Client, attending: Attending, description: &str) -> Attendant {
-    // The first source of each section; the second is that of retransmissions.
-    let ssrcs: Vec<u32> = description
+pub(crate) async fn attended(
+    mut client: Client,
+    attending: Attending,
+    description: &str,
+) -> Attendant {
+    // Its name, and the first source of each section that is sent; the second is that of retransmissions.
+    let (mids, ssrcs): (Vec<&str>, Vec<u32>) = description
         .split("\nm=")
         .skip(1)
-        .map(|section| {
-            let (_, rest) = section.split_once("a=ssrc:").unwrap();
-            rest.split_once(' ').unwrap().0.parse().unwrap()
+        .filter_map(|section| {
+            let (_, rest) = section.split_once("a=ssrc:")?;
+            let (_, mid) = section.split_once("a=mid:")?;
+            let ssrc: u32 = rest.split_once(' ')?.0.parse().unwrap();
+            Some((mid.lines().next()?, ssrc))
         })
-        .collect();
-    let mids: Vec<String> = (0..ssrcs.len()).map(|at| at.to_string()).collect();
-    assert!(attending.places.iter().map(|place| place.mid()).eq(&mids));
+        .unzip();
+    let places = attending.places.iter().map(|place| place.mid());
+    assert!(places.eq(mids));
     client.connected().await;
     let mut state = attending.accepted.peer.state();
     within(state.wait_for(|state| *state == PeerState::Connected))

@@ -9,6 +9,7 @@ mod answers;
 mod attendant;
 #[cfg(test)]
 mod client;
+mod converse;
 #[cfg(test)]
 mod effect;
 #[cfg(test)]

@@ -189,16 +189,18 @@ async fn how_loud_it_is_is_known_and_silence_too() {
     drop(sending);
 }
 
-/// A client that would also like to receive, as those of a mesh do: what it sends is taken, nothing is sent.
+/// A client with a data channel that would also like to receive: what it sends is taken, nothing is sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn sections_that_only_receive_are_passed_over() {
     let transport = transport().await;
     let mut client = Client::new(&[VideoCodec::H264]).await;
     let mut audio = client.sends_audio().await;
     client.receives(RtpCodecKind::Video).await;
+    let _room = channel(&client, "room").await;
     let offer = client.offer().await.replace("a=sendonly", "a=sendrecv");
     let broadcast = broadcast();
     let speaking = transport.speak(offer, broadcast.clone()).await.unwrap();
+    assert!(speaking.attending.is_none());
     let answer = &speaking.accepted.answer;
     assert_eq!(answer.matches("a=recvonly").count(), 1, "{answer}");
     assert!(answer.contains("m=video 0 "), "{answer}");

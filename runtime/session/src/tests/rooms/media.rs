@@ -469,3 +469,91 @@ async fn a_screen_is_seen_and_heard_whatever_is_muted_and_what_is_sent_anew_stay
     };
     assert_eq!(muted, [all, Muted::default()]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_negotiated_twice_over_a_connection_that_is_up() {
+    let inn = inn(5);
+    let (ann, _mail) = inn.join(guest("ann"));
+    let named = |name: &str| Speech {
+        offer: format!("v=0\r\na=ice-ufrag:{name}\r\n"),
+        ..camera()
+    };
+    ann.speak(named("one")).await.unwrap();
+    let again = ann.speak(named("one")).await;
+    assert!(matches!(again, Err(Error::Unusable(_))), "{again:?}");
+    let down = ann.attend(named("one").offer).await;
+    assert!(matches!(down, Err(Error::Unusable(_))), "{down:?}");
+    ann.speak(named("two")).await.unwrap();
+    // Whoever has lost it may say the same again.
+    let speakers = || inn.conference.speakers.lock().unwrap();
+    let lost = PeerState::Closed(CloseReason::Gone);
+    speakers().last().unwrap().peer.state.send_replace(lost);
+    ann.speak(named("two")).await.unwrap();
+    speakers()
+        .last()
+        .unwrap()
+        .peer
+        .state
+        .send_replace(PeerState::Connecting);
+    ann.speak(named("two")).await.unwrap();
+}
+
+/// A connection for both ways: its places are filled as any, until there is one to receive alone.
+#[tokio::test(start_paused = true)]
+async fn whoever_sends_over_a_connection_for_both_ways_is_shown_the_others_over_it() {
+    let inn = inn(5);
+    let (ann, mut mail) = inn.join(guest("ann"));
+    let (bob, _bob_mail) = inn.join(guest("bob"));
+    let sending = inn.sends(&bob).await;
+    let both = |source| Speech {
+        source,
+        offer: "va".to_owned(),
+        has_channel: false,
+        receives: true,
+        ..camera()
+    };
+    let places = || -> Vec<Vec<Arc<FakePlace>>> {
+        let attendants = inn.conference.attendants.lock().unwrap();
+        attendants.iter().map(|one| one.places.clone()).collect()
+    };
+    let first = ann.speak(both(Source::Camera)).await.unwrap();
+    inn.gets(0, "source").await;
+    let told = next(&mut mail, "places").await;
+    assert_eq!(told[0]["participant"], json!(bob.id()));
+    let welcome = ann.welcome().unwrap();
+    assert_eq!(welcome.places.len(), 2);
+
+    // Another from there takes over; one of a screen does not.
+    let again = ann.speak(both(Source::Camera)).await.unwrap();
+    assert_ne!(again.session, first.session);
+    inn.gets(0, "source").await;
+    ann.speak(both(Source::Screen)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let of = places();
+    let shown: Vec<_> = of.iter().map(|places| places[0].video()).collect();
+    assert_eq!(shown, [None, Some("source".to_owned()), None]);
+
+    // One to receive alone is taken instead. The other goes on sending, and none is offered.
+    ann.attend("v".to_owned()).await.unwrap();
+    inn.gets(0, "source").await;
+    assert_eq!(places()[1][0].video(), None);
+    let peers = || -> Vec<PeerState> {
+        let attendants = inn.conference.attendants.lock().unwrap();
+        let all = attendants.iter();
+        all.map(|one| one.peer.state.borrow().clone()).collect()
+    };
+    let closed = PeerState::Closed(CloseReason::Asked);
+    assert_eq!(
+        peers(),
+        [
+            closed,
+            PeerState::Connected,
+            PeerState::Connected,
+            PeerState::Connected
+        ]
+    );
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let events = std::iter::from_fn(|| mail.try_recv().ok());
+    assert!(!events.into_iter().any(|event| event.name() == "offer"));
+    drop(sending);
+}
