@@ -2,10 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
 use axum::http::StatusCode;
@@ -15,7 +12,7 @@ use socketioxide::{SendError, SocketError, extract::SocketRef};
 
 use crate::{App, Problem, door::Known};
 
-use super::{Sockets, rooms};
+use super::{Sockets, mailbox::Habits, rooms};
 
 /// One socket of somebody who was let in.
 pub(crate) struct Connection {
@@ -25,10 +22,7 @@ pub(crate) struct Connection {
     pub(crate) known: Known,
     /// The room it is in.
     pub(crate) room: rooms::Place,
-    /// It did not take what it was sent, so that it no longer knows what it should.
-    late: Arc<AtomicBool>,
-    /// The last it said of rooms is that it leaves.
-    leaves: Arc<AtomicBool>,
+    habits: Arc<Habits>,
     /// What is to be done when it is gone; `None` once it is.
     ends: Mutex<Option<Vec<End>>>,
     /// What goes on for it, by its name.
@@ -42,14 +36,13 @@ impl Connection {
         socket: SocketRef,
         sockets: Weak<Sockets>,
         known: Known,
-        (late, leaves): (Arc<AtomicBool>, Arc<AtomicBool>),
+        habits: Arc<Habits>,
     ) -> Self {
         Self {
             socket,
             sockets,
             known,
-            late,
-            leaves,
+            habits,
             room: rooms::Place::default(),
             ends: Mutex::new(Some(Vec::new())),
             kept: Mutex::default(),
@@ -76,7 +69,7 @@ impl Connection {
         match sent {
             Ok(()) => true,
             Err(SendError::Socket(SocketError::InternalChannelFull)) => {
-                self.late.store(true, Ordering::Release);
+                self.habits.came_late();
                 false
             }
             Err(error) => {
@@ -128,13 +121,13 @@ impl Connection {
         self.emit("error", why);
         if let Err(error) = self.socket.clone().disconnect() {
             tracing::debug!(%error, "a socket is disconnected as soon as it takes something");
-            self.late.store(true, Ordering::Release);
+            self.habits.came_late();
         }
     }
 
     /// Whether it has said that it leaves, whether that was done or not.
     pub(super) fn leaves(&self) -> bool {
-        self.leaves.load(Ordering::Acquire)
+        self.habits.leaves()
     }
 
     pub(super) fn socket(&self) -> &SocketRef {
@@ -146,7 +139,7 @@ impl Connection {
     }
 
     pub(super) fn end_if_late(&self) {
-        if self.late.load(Ordering::Acquire) && self.socket.clone().disconnect().is_ok() {
+        if self.habits.is_late() && self.socket.clone().disconnect().is_ok() {
             tracing::debug!(socket = %self.socket.id, "a socket that did not take what it was sent is disconnected");
         }
     }

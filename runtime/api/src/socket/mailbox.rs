@@ -36,10 +36,30 @@ use super::{
 pub(super) struct Arrival {
     pub(super) known: Known,
     pub(super) mail: mpsc::Receiver<Event>,
-    /// It did not take what it was sent.
-    pub(super) late: Arc<AtomicBool>,
-    /// The last it said of rooms is that it leaves.
-    pub(super) leaves: Arc<AtomicBool>,
+    pub(super) habits: Arc<Habits>,
+}
+
+/// What a socket has shown of itself.
+#[derive(Debug, Default)]
+pub(super) struct Habits {
+    late: AtomicBool,
+    leaves: AtomicBool,
+}
+
+impl Habits {
+    /// It did not take what it was sent, so that it no longer knows what it should.
+    pub(super) fn came_late(&self) {
+        self.late.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_late(&self) -> bool {
+        self.late.load(Ordering::Acquire)
+    }
+
+    /// The last it said of rooms is that it leaves, whether that was done or not.
+    pub(super) fn leaves(&self) -> bool {
+        self.leaves.load(Ordering::Acquire)
+    }
 }
 
 /// Takes what a socket sends.
@@ -48,8 +68,7 @@ struct Mailbox {
     key: Option<Key>,
     pace: DefaultDirectRateLimiter,
     sender: mpsc::Sender<Event>,
-    late: Arc<AtomicBool>,
-    leaves: Arc<AtomicBool>,
+    habits: Arc<Habits>,
 }
 
 /// Lent to the socket between being let in and being connected.
@@ -91,10 +110,9 @@ impl Arrival {
             key: known.key(),
             pace: DefaultDirectRateLimiter::direct(Quota::per_second(rate).allow_burst(burst)),
             sender,
-            late: Arc::default(),
-            leaves: Arc::default(),
+            habits: Arc::default(),
         };
-        let (late, leaves) = (Arc::clone(&mailbox.late), Arc::clone(&mailbox.leaves));
+        let habits = Arc::clone(&mailbox.habits);
         socket.on_fallback(mailbox);
         let (sid, sockets) = (socket.id, Arc::downgrade(sockets));
         socket.on_disconnect(async move || {
@@ -105,8 +123,7 @@ impl Arrival {
         let arrival = Self {
             known,
             mail,
-            late,
-            leaves,
+            habits,
         };
         let lent = Arc::new(Mutex::new(Some(arrival)));
         socket.extensions.insert(Lent(lent));
@@ -138,7 +155,7 @@ impl MessageHandler<LocalAdapter, Own> for Mailbox {
         let refuse = |ack, problem| {
             if let Err(error) = tell(&socket, ack, Err(problem)) {
                 tracing::debug!(%error, "a refusal was not sent");
-                self.late.store(true, Ordering::Release);
+                self.habits.came_late();
             }
         };
         if let Err(problem) = self.pay() {
@@ -160,7 +177,7 @@ impl MessageHandler<LocalAdapter, Own> for Mailbox {
             refuse(event.ack, too_fast());
         } else if let Some(leaves) = leaves {
             // Whoever says so and is gone at once is gone before that is done.
-            self.leaves.store(leaves, Ordering::Release);
+            self.habits.leaves.store(leaves, Ordering::Release);
         }
     }
 }

@@ -157,22 +157,16 @@ impl Sockets {
 
     /// Somebody is connected: what they have sent already, and send from now on, is done.
     fn begin(self: &Arc<Self>, socket: SocketRef) {
-        let Some(Arrival {
-            known,
-            mail,
-            late,
-            leaves,
-        }) = Arrival::take(&socket)
-        else {
+        let Some(arrival) = Arrival::take(&socket) else {
             return;
         };
-        let sid = socket.id;
-        let connection = Arc::new(Connection::new(
-            socket,
-            Arc::downgrade(self),
+        let Arrival {
             known,
-            (late, leaves),
-        ));
+            mail,
+            habits,
+        } = arrival;
+        let sid = socket.id;
+        let connection = Arc::new(Connection::new(socket, Arc::downgrade(self), known, habits));
         let task = own(events::run(Arc::clone(&connection), mail));
         self.open().insert(sid, (Arc::clone(&connection), task));
         // Whoever was gone before this was not in the list when it went.

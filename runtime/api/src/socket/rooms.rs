@@ -169,8 +169,7 @@ pub(super) async fn offer(connection: &Arc<Connection>, event: &Event) -> Answer
     } else {
         seat.attend(offer).await?
     };
-    let direction = if publishes { "publish" } else { "subscribe" };
-    let fields = answer_fields(&answered, direction, source);
+    let fields = answer_fields(&answered, source);
     connection.emit("answer", &fields);
     Ok(fields)
 }
@@ -330,10 +329,10 @@ fn source(fields: &Map<String, Json>) -> Result<Source, Problem> {
     }
 }
 
-fn answer_fields(answered: &Answered, direction: &str, source: Source) -> Map<String, Json> {
+fn answer_fields(answered: &Answered, source: Source) -> Map<String, Json> {
     fields(json!({
         "from": "server",
-        "direction": direction,
+        "direction": if answered.sends { "publish" } else { "subscribe" },
         "source": source,
         "session": answered.session,
         "sdp": &answered.sdp,

@@ -28,6 +28,8 @@ pub struct Answered {
     pub session: SessionId,
     /// The SDP answer, complete with all candidates.
     pub sdp: String,
+    /// Whether they may send over it; else they only receive.
+    pub sends: bool,
 }
 
 /// What somebody wants to send.
@@ -46,7 +48,8 @@ pub struct Speech {
 }
 
 impl Seat {
-    /// Takes in what they send, in place of what they sent from there before.
+    /// Takes in what they send, in place of what they sent from there before. Of a listener's offer for both ways only what
+    /// receives is taken.
     pub async fn speak(&self, speech: Speech) -> Result<Answered, Error> {
         let Speech {
             source,
@@ -66,6 +69,9 @@ impl Seat {
             ))
         })??;
         if role == Role::Listener && has_media {
+            if receives && !has_channel {
+                return self.attend(offer).await;
+            }
             return Err(Error::NotAllowed(
                 "listeners only receive; the host can make a speaker of them".to_owned(),
             ));
@@ -114,6 +120,7 @@ impl Seat {
         let answered = Answered {
             session: uplink.session,
             sdp: accepted.answer,
+            sends: true,
         };
         let is_broadcast = matches!(uplink.stage, Onto::Broadcast(_));
         let placed = self.with(|me| {
@@ -163,7 +170,11 @@ impl Seat {
         let sdp = attending.accepted.answer.clone();
         let session = SessionId::random();
         self.receive(session, attending, ice)?;
-        Ok(Answered { session, sdp })
+        Ok(Answered {
+            session,
+            sdp,
+            sends: false,
+        })
     }
 
     /// Shows them others over this from now on.

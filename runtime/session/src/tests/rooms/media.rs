@@ -498,6 +498,32 @@ async fn nothing_is_negotiated_twice_over_a_connection_that_is_up() {
     ann.speak(named("two")).await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn of_what_a_listener_offers_for_both_ways_only_what_receives_is_taken() {
+    let inn = inn(5);
+    let (bob, _bob_mail) = inn.join(guest("bob"));
+    let _sending = inn.sends(&bob).await;
+    let listener = Guest {
+        role: RoomRole::Listener,
+        ..guest("eve")
+    };
+    let (eve, _mail) = inn.join(listener);
+    let speaks = |receives, has_channel| Speech {
+        offer: "va".to_owned(),
+        has_channel,
+        receives,
+        ..camera()
+    };
+    for (receives, has_channel) in [(false, false), (true, true)] {
+        let refused = eve.speak(speaks(receives, has_channel)).await;
+        assert!(matches!(refused, Err(Error::NotAllowed(_))), "{refused:?}");
+    }
+    let answered = eve.speak(speaks(true, false)).await.unwrap();
+    assert!(!answered.sends);
+    inn.gets(0, "source").await;
+    assert_eq!(inn.conference.speakers.lock().unwrap().len(), 1);
+}
+
 /// A connection for both ways: its places are filled as any, until there is one to receive alone.
 #[tokio::test(start_paused = true)]
 async fn whoever_sends_over_a_connection_for_both_ways_is_shown_the_others_over_it() {
