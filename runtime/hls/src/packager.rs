@@ -303,6 +303,7 @@ impl Packager {
         }
         let view = Rendition {
             track: track.clone(),
+            is_audio: matches!(media, Media::Audio(_)),
             container: self.config.container,
             segments: Vec::new(),
             open: None,
@@ -474,6 +475,7 @@ impl Packager {
         track.changed = true;
         track.view = Arc::new(Rendition {
             track: track.id.clone(),
+            is_audio: track.audio().is_some(),
             container: self.config.container,
             segments: track.shelf.window(),
             open: track.shelf.open().filter(|_| self.config.part_ms > 0),

@@ -129,6 +129,15 @@ impl Rendition {
         out
     }
 
+    /// How many ms too early its dates are.
+    ///
+    /// hls.js (1.7.4) aligns sound with pictures by their dates, which are whole milliseconds. Where it began in the middle of a
+    /// segment of sound and what it has buffered then ends before the playlist says, be it by microseconds, it takes that
+    /// segment for unfinished and loads nothing until its parts are no longer listed. So sound is never said to end late.
+    fn early_ms(&self) -> i64 {
+        i64::from(self.part_target_90k.is_some() && self.is_audio)
+    }
+
     /// Where the playlist ends, parts of the segment that is being filled included.
     fn end_90k(&self) -> i64 {
         let newest = self.open.as_ref().or(self.segments.last());
@@ -187,7 +196,8 @@ impl Writer<'_> {
         let start_ms = self
             .rendition
             .origin_unix_ms
-            .saturating_add(segment.start_90k / 90);
+            .saturating_add(segment.start_90k / 90)
+            .saturating_sub(self.rendition.early_ms());
         line(
             &mut self.out,
             format_args!("#EXT-X-PROGRAM-DATE-TIME:{}", date_time(start_ms)),

@@ -53,6 +53,8 @@ pub struct Init {
 pub struct Rendition {
     /// The track it packages.
     pub track: TrackId,
+    /// Whether that is sound, and nothing to be seen.
+    pub is_audio: bool,
     /// The container of its segments.
     pub container: Container,
     /// Segments of the playlist, oldest first. While there are none there is no playlist to serve yet.

@@ -100,6 +100,26 @@ test("over HLS the server's decision is followed", async () => {
   assert.equal(await page.evaluate(() => document.querySelector("video").videoHeight), 360);
 });
 
+test("what goes wrong while it begins is tried again", async () => {
+  const wrong = [
+    (route) => route.fulfill({ status: 404, json: { title: "No such file", status: 404 } }),
+    (route) => route.fulfill({ status: 200, body: "no playlist", contentType: "application/vnd.apple.mpegurl" }),
+  ];
+  const states = [];
+  const page = await here.open("/watch/demo?via=hls", {
+    prepare: async (page) => {
+      await page.exposeFunction("note", (state) => states.push(state));
+      // The playlists of the rungs, not the one of all.
+      await page.route("**/hls/demo/*/playlist.m3u8*", (route) => (wrong.length > 0 ? wrong.shift()(route) : route.continue()));
+    },
+  });
+  await page.evaluate(() => setInterval(() => void window.note(window.lockgate.state), 50));
+  await playing(page, "hls");
+  await framesPass(page, 30);
+  assert.equal(wrong.length, 0, `${wrong.length} left`);
+  assert.ok(states.includes("waiting") || states.includes("unreachable"), states.join());
+});
+
 test("who saves data is sent less", async () => {
   const page = await here.open("/watch/demo");
   await playing(page, "whep");

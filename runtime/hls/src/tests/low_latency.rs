@@ -54,6 +54,38 @@ fn awaited(number: u64, part: Option<u64>) -> Awaited {
     Awaited { number, part }
 }
 
+/// By the dates, which are whole milliseconds, a segment of sound ends no later after the pictures begin than it does.
+#[test]
+fn sound_never_ends_late_by_its_dates() {
+    for from_90k in [0, 1, 44, 45, 89, 131] {
+        let mut packager = ladder(6);
+        push_span(&mut packager, from_90k, from_90k + 5 * SECOND);
+        let [pictures, sound] = ["720p60", "aac"].map(|track| view(&packager, track));
+        let dates = |view: &Rendition| -> Vec<f64> {
+            let text = view.playlist(None);
+            let lines = text.lines();
+            let dates = lines.filter_map(|line| line.strip_prefix("#EXT-X-PROGRAM-DATE-TIME:"));
+            dates
+                .map(|date| {
+                    let (_, seconds) = date.trim_end_matches('Z').rsplit_once(':').unwrap();
+                    seconds.parse::<f64>().unwrap()
+                })
+                .collect()
+        };
+        let begins = (dates(&pictures)[0], pictures.segments[0].start_90k);
+        let listed = dates(&sound).into_iter().zip(&sound.segments);
+        for (date, segment) in listed {
+            let by_dates = date - begins.0 + segment.duration_90k as f64 / 90e3;
+            let end = (segment.start_90k + segment.duration_90k - begins.1) as f64 / 90e3;
+            assert!(
+                (0.0..=0.002).contains(&(end - by_dates + 1e-9)),
+                "from {from_90k}: {by_dates} for {end}"
+            );
+        }
+        assert!(sound.segments.len() >= 2);
+    }
+}
+
 #[test]
 fn a_whole_playlist() {
     let mut packager = ladder(6);

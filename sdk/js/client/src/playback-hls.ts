@@ -12,8 +12,9 @@ import {
   type PlaybackTarget,
   type RungChoice,
   Stalls,
+  Unplayable,
 } from "./playback.ts";
-import { request } from "./problem.ts";
+import { Problem, request } from "./problem.ts";
 import { at } from "./server.ts";
 
 /** Opens HLS in whichever way this browser can; throws what went wrong. */
@@ -24,7 +25,7 @@ export async function openHls(target: PlaybackTarget): Promise<Playback> {
   const { default: HlsPlayer } = await import("hls.js");
   if (HlsPlayer.isSupported()) return HlsPlayback.open(target, url, HlsPlayer);
   if (target.video.canPlayType("application/vnd.apple.mpegurl")) return NativePlayback.open(target, url);
-  throw new Error("this browser plays neither WebRTC nor HLS");
+  throw new Unplayable("this browser plays neither WebRTC nor HLS");
 }
 
 class HlsPlayback implements Playback {
@@ -71,8 +72,9 @@ class HlsPlayback implements Playback {
       hls.on(HlsPlayer.Events.ERROR, (_event, data) => {
         if (!data.fatal || playback.#recover(data, HlsPlayer)) return;
         const why = describe(data);
-        if (!opened) reject(new Error(why));
-        else if (data.response?.code === 404 || data.response?.code === 409) events.ended({ kind: "not-live" });
+        const status = data.response?.code ?? 0;
+        if (!opened) reject(status >= 400 ? new Problem(status, why, "", null) : new Error(why));
+        else if (status === 404 || status === 409) events.ended({ kind: "not-live" });
         else events.ended({ kind: "broken", why });
       });
     });

@@ -92,6 +92,9 @@ export interface Playback {
   stop(): void;
 }
 
+/** This browser cannot do it, however often it is tried. */
+export class Unplayable extends Error {}
+
 /** Resolves with the first picture (or the first sound of a broadcast without pictures). */
 export function firstFrame(video: HTMLVideoElement, timeoutMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {

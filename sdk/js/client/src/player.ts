@@ -2,7 +2,16 @@
 
 import { Emitter } from "./emitter.ts";
 import { pause } from "./pause.ts";
-import type { Ending, Playback, PlaybackStats, PlaybackTarget, RungChoice, Score, Transport } from "./playback.ts";
+import {
+  type Ending,
+  type Playback,
+  type PlaybackStats,
+  type PlaybackTarget,
+  type RungChoice,
+  type Score,
+  type Transport,
+  Unplayable,
+} from "./playback.ts";
 import { openHls } from "./playback-hls.ts";
 import { WhepPlayback } from "./playback-whep.ts";
 import { Problem, Unreachable } from "./problem.ts";
@@ -13,7 +22,7 @@ export type PlayerState =
   | "playing"
   /** The broadcast is not live; it is asked for again. */
   | "waiting"
-  /** The server cannot be reached, or is too busy; it is asked again. */
+  /** The server cannot be reached, is too busy, or what it sends does not play; it is asked again. */
   | "unreachable"
   /** The token does not allow this, or is missing. Final. */
   | "refused"
@@ -269,9 +278,14 @@ export class Player extends Emitter<PlayerEvents> {
       this.#set("unreachable", `The server cannot be reached; trying again. (${error.message})`);
       return backoff;
     }
-    if (!(error instanceof Problem)) {
-      this.#set("failed", error instanceof Error ? `${error.message}.` : String(error));
+    if (error instanceof Unplayable) {
+      this.#set("failed", `${error.message}.`);
       return null;
+    }
+    if (!(error instanceof Problem)) {
+      // What went wrong in between, as while a server starts again, goes right the next time.
+      this.#set("unreachable", `It does not play; trying again. (${this.error.message})`);
+      return backoff;
     }
     const words = [error.title, error.detail].filter(Boolean).join(": ");
     if (isNotLive(error)) {
