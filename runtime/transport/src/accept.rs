@@ -28,7 +28,7 @@ use crate::{
         finished, invitation, invited, taken_up,
     },
     talk::{self, Channels},
-    viewer::{Arrival, Places, Shards, Shown, Uplink},
+    viewer::{Arrival, Ends, Places, Shards, Shown, Uplink},
 };
 
 /// What takes peers in.
@@ -107,13 +107,9 @@ impl Core {
     ) -> Result<Attending, SignalError> {
         wish_for_sound(&mut offer);
         let shown = offer.only(|section| section.receives);
+        let sources = of_places(&shown);
         let (places, list) = places(&shown);
-        let party = Party::new(
-            shown,
-            random(CNAME_LEN),
-            of_places(&offer),
-            Shown::Places(places),
-        );
+        let party = Party::new(shown, random(CNAME_LEN), sources, Shown::Places(places));
         let answer = self.answer(sdp, &offer, &party)?;
         let sends = Sends {
             offer: offer.only(|section| section.sends),
@@ -145,15 +141,11 @@ impl Core {
         let answer = connection.negotiate(sdp, &mut events).await?;
         let answer = self.finish(sdp, &offer, &answer);
         let shared = self.share(&offer, &answer, connection.slot());
-        let ingest = Ingest {
-            broadcast,
-            video: types(&offer),
-            audio: offer.audio().map(|audio| audio.payload_type),
+        let came = Ends {
             tracks: events.tracks,
             feedback: events.feedback,
-            stats: Arc::clone(&shared.ingest),
-            floor,
         };
+        let ingest = ingest_of(&offer, came, broadcast, &shared, floor);
         let channels = events.channels;
         let work = move || work(ingest, channels);
         let peer = Session::start(&mut self.tasks(), shared, connection, events.states, work);
@@ -427,25 +419,32 @@ impl Sends {
             floor,
         } = self;
         Uplink::new(&offer, |ends| {
-            own(ingest::run(Ingest {
-                broadcast,
-                video: types(&offer),
-                audio: offer.audio().map(|audio| audio.payload_type),
-                tracks: ends.tracks,
-                feedback: ends.feedback,
-                stats: Arc::clone(&shared.ingest),
-                floor: Some(floor),
-            }))
+            let ingest = ingest_of(&offer, ends, broadcast, shared, Some(floor));
+            own(ingest::run(ingest))
         })
     }
 }
 
-/// The video codecs of an offer by their payload types.
-fn types(offer: &Offer) -> Vec<(u8, VideoCodec)> {
-    let codecs = offer.video().iter();
-    codecs
-        .map(|codec| (codec.payload_type, codec.codec))
-        .collect()
+/// What takes in what was offered to be sent.
+fn ingest_of(
+    offer: &Offer,
+    came: Ends,
+    broadcast: Broadcast,
+    shared: &Shared,
+    floor: Option<Floor>,
+) -> Ingest {
+    let video = offer.video().iter();
+    Ingest {
+        broadcast,
+        video: video
+            .map(|codec| (codec.payload_type, codec.codec))
+            .collect(),
+        audio: offer.audio().map(|audio| audio.payload_type),
+        tracks: came.tracks,
+        feedback: came.feedback,
+        stats: Arc::clone(&shared.ingest),
+        floor,
+    }
 }
 
 /// The places of an offer, and their handles.
@@ -489,7 +488,7 @@ fn wish_for_sound(offer: &mut Offer) {
 
 /// What we send in the places of an offer.
 fn of_places(offer: &Offer) -> Vec<Source> {
-    let sections = offer.sections.iter().filter(|section| section.receives);
+    let sections = offer.sections.iter();
     sections
         .map(|section| {
             let mid = section.mid.as_deref().unwrap_or_default();

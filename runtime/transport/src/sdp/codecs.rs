@@ -3,7 +3,7 @@
 use lockgate_media::VideoCodec;
 use rtc::sdp::{description::media::MediaDescription, util::Codec};
 
-use super::offer::Purpose;
+use super::purpose::Purpose;
 
 /// A codec as it was offered; it is answered with the same numbers and parameters.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use super::{
     answer::write_candidates,
     codecs::OfferedCodec,
     extension::Numbers,
-    offer::{Media, Offer, Purpose, Section},
+    offer::{Media, Offer, Section},
+    purpose::Purpose,
     section::{Ours, Said, line, write_head, write_section},
 };
 

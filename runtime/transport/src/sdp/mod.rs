@@ -8,6 +8,7 @@ mod fragment;
 mod fuzz;
 mod invite;
 mod offer;
+mod purpose;
 mod restart;
 mod section;
 #[cfg(test)]
@@ -19,7 +20,8 @@ pub(crate) use codecs::OfferedCodec;
 pub(crate) use extension::{AUDIO_LEVEL, TRANSPORT_WIDE};
 pub(crate) use fragment::Fragment;
 pub(crate) use invite::{invitation, invited, taken_up};
-pub(crate) use offer::{Media, Offer, PLACES_MAX, Purpose, Section as OfferSection};
+pub(crate) use offer::{Media, Offer, PLACES_MAX, Section as OfferSection};
+pub(crate) use purpose::Purpose;
 pub(crate) use restart::{Section, restarted};
 
 pub(crate) use section::{Ours, Source};

@@ -11,23 +11,9 @@ use super::{
     codecs::{self, OfferedCodec},
     extension::Numbers,
     fragment,
+    purpose::Purpose,
 };
 use crate::net::Credentials;
-
-/// What the offer was sent for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// WHIP: the peer sends.
-    Publish,
-    /// WHEP: the peer receives.
-    View,
-    /// A room: the peer receives several others, each in a section of its own.
-    Attend,
-    /// A room: the peer sends, or has a data channel, or both.
-    Speak,
-    /// A room: the peer sends and receives over one connection, as clients for calls of two do.
-    Converse,
-}
 
 /// What matters of an acceptable offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,51 +183,6 @@ impl Offer {
     }
 }
 
-impl Purpose {
-    /// What somebody in a room who sends is taken in for: to speak, or to converse where their offer receives as well. Layers
-    /// and data channels are the library's matter, whose connections do not send: such an offer is of somebody who speaks.
-    pub(crate) fn of_speaker(sdp: &str) -> Self {
-        let Ok(session) = SessionDescription::unmarshal(&mut Cursor::new(sdp)) else {
-            return Self::Speak;
-        };
-        let (mut sends, mut receives) = (false, false);
-        for section in &session.media_descriptions {
-            if is_data(section) || section.has_attribute("rid") {
-                return Self::Speak;
-            }
-            let (up, down) = Self::Converse.ways(direction(&session, section));
-            sends |= up;
-            receives |= down;
-        }
-        if sends && receives {
-            Self::Converse
-        } else {
-            Self::Speak
-        }
-    }
-
-    /// Whether all that is offered is sent by the peer.
-    pub(super) fn only_sends(self) -> bool {
-        matches!(self, Self::Publish | Self::Speak)
-    }
-
-    fn is_in_a_room(self) -> bool {
-        matches!(self, Self::Speak | Self::Converse)
-    }
-
-    /// Whether the peer sends, and whether it receives, in a section that is offered with this direction.
-    fn ways(self, direction: &str) -> (bool, bool) {
-        match self {
-            Self::Publish | Self::Speak => (true, false),
-            Self::View | Self::Attend => (false, true),
-            Self::Converse => (
-                matches!(direction, "sendonly" | "sendrecv"),
-                matches!(direction, "recvonly" | "sendrecv"),
-            ),
-        }
-    }
-}
-
 impl Section {
     fn video(&self) -> Option<&[OfferedCodec<VideoCodec>]> {
         let Media::Video(codecs) = &self.media else {
@@ -292,8 +233,7 @@ type Numbered<'a> = (usize, &'a MediaDescription);
 fn used(session: &SessionDescription, purpose: Purpose) -> Result<Vec<Numbered<'_>>, SignalError> {
     let mut used: Vec<Numbered<'_>> = Vec::new();
     for (at, section) in session.media_descriptions.iter().enumerate() {
-        // RFC 9429 §5.2.1: port 0 is a rejected section unless it is only to be bundled.
-        if section.media_name.port.value == 0 && !section.has_attribute("bundle-only") {
+        if is_rejected(section) {
             continue;
         }
         let kind = section.media_name.media.as_str();
@@ -354,8 +294,13 @@ fn used(session: &SessionDescription, purpose: Purpose) -> Result<Vec<Numbered<'
     Ok(used)
 }
 
+/// RFC 9429 §5.2.1: port 0 is a rejected section unless it is only to be bundled.
+pub(super) fn is_rejected(section: &MediaDescription) -> bool {
+    section.media_name.port.value == 0 && !section.has_attribute("bundle-only")
+}
+
 /// Whether it is for data channels (RFC 8841 §4).
-fn is_data(section: &MediaDescription) -> bool {
+pub(super) fn is_data(section: &MediaDescription) -> bool {
     let name = &section.media_name;
     name.media == "application"
         && name.protos.last().is_some_and(|proto| proto == "SCTP")
@@ -507,7 +452,7 @@ fn check_section(
     }
 }
 
-fn direction(session: &SessionDescription, section: &MediaDescription) -> &'static str {
+pub(super) fn direction(session: &SessionDescription, section: &MediaDescription) -> &'static str {
     ["sendonly", "recvonly", "inactive", "sendrecv"]
         .into_iter()
         .find(|direction| section.has_attribute(direction))

@@ -504,6 +504,10 @@ fn who_sends_and_receives_over_one_connection_converses() {
     assert_eq!(ways(&both_ways(["sendrecv", "inactive"])), [(true, true)]);
     let speaks = |sdp: &str| assert_eq!(Purpose::of_speaker(sdp), Purpose::Speak, "{sdp}");
     speaks(&both_ways(["sendonly"; 2]));
+    speaks(&format!(
+        "{}m=video 0 UDP/TLS/RTP/SAVPF 96\r\n",
+        both_ways(["sendonly"; 2])
+    ));
     speaks("");
     // What the library is for.
     let both = both_ways(["sendrecv"; 2]);

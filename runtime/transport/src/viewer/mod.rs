@@ -18,5 +18,5 @@ pub(crate) use life::{Arrival, Shown};
 pub(crate) use place::Places;
 pub(crate) use shard::Shards;
 pub(crate) use srtp::Order;
-pub(crate) use uplink::Uplink;
+pub(crate) use uplink::{Ends, Uplink};
 pub(crate) use wire::{Extensions, Head, Wire};
